@@ -1,0 +1,57 @@
+"""simkernel: a deterministic, in-memory fake Linux kernel, and servers that run unchanged on it and on real Linux.
+
+    import simkernel
+    simkernel.run(main)          main(sys) is process 1 of a fake machine
+    simkernel.linux.run(main)    the same function on the real kernel
+
+A map of the code, from the program down to the bytes:
+
+    api        Syscalls: what a server is written against       uapi      Linux's constants and their names
+    linux      Syscalls over the real kernel                    errors    SimulationError and its children
+    cli        the simkernel command                            testing   check, contracts, exploration, the pytest plugin
+    kernel/    the fake kernel, a file a Linux noun:
+      machine  boot, run, snapshot          entry, syscalls    into the kernel: arguments -> fd table -> file
+      fork exit signal   processes          sched wait clock irq choice trace   tasks, sleeping, time, interrupts
+      file fdtable poll select eventpoll    pipe eventfd chardev
+      net/     socket unix tcp inet skbuff loopback
+    tools/     readers of a trace
+"""
+
+from simkernel.api import Syscalls
+from simkernel.errors import (
+    Deadlock,
+    Escape,
+    InvariantViolation,
+    Killed,
+    Livelock,
+    SimulationError,
+    Timeout,
+    Unsupported,
+    UsageError,
+)
+from simkernel.kernel.choice import Choice, Plain, Recording, Seeded, Tape
+from simkernel.kernel.machine import Kernel, run
+from simkernel.kernel.trace import Trace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Choice",
+    "Deadlock",
+    "Escape",
+    "InvariantViolation",
+    "Kernel",
+    "Killed",
+    "Livelock",
+    "Plain",
+    "Recording",
+    "Seeded",
+    "SimulationError",
+    "Syscalls",
+    "Tape",
+    "Timeout",
+    "Trace",
+    "Unsupported",
+    "UsageError",
+    "run",
+]

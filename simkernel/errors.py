@@ -1,0 +1,63 @@
+"""What only a bug can cause.  What a program may see is an OSError with Linux's errno, never one of these.
+
+    Exception
+    ├── SimulationError         the run can't go on, or must not be believed
+    │   ├── Deadlock            every task sleeps and no timer is left (or the virtual deadline has passed)
+    │   ├── Livelock            calls without progress while virtual time stands still
+    │   ├── Unsupported         a call, flag or option that is not modelled
+    │   ├── InvariantViolation  the kernel's own books don't balance: a bug in simkernel
+    │   └── Escape              a simulated program reached for the real world
+    ├── Killed                  process 1 was ended by a signal, so run() has no result to return
+    ├── Timeout                 simkernel.linux.run: the deadline in real seconds has passed
+    └── UsageError              a user's argument makes no sense; the text names it and the remedy
+"""
+
+import os
+
+
+class SimulationError(Exception):
+    """A run of the fake kernel that can't go on.  Never raised for what Linux reports by errno."""
+
+
+class Deadlock(SimulationError):
+    """Every task sleeps and nothing can wake one.  The text says who sleeps in which call, at which line."""
+
+
+class Livelock(SimulationError):
+    """A task calls and calls, nothing moves, and virtual time stands still.  The text names the calls."""
+
+
+class Unsupported(SimulationError):
+    """A call, flag, option or address family that simkernel does not model.  It is never a silent success."""
+
+
+class InvariantViolation(SimulationError):
+    """The kernel's books don't balance (reference counts, queued bytes, ready lists): a bug in simkernel."""
+
+
+class Escape(SimulationError):
+    """A simulated program used the real world (a real socket, clock or random number) inside a run."""
+
+
+class Killed(Exception):
+    """Process 1 was ended by signal ``signum``, so its main returned nothing."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+    def __str__(self) -> str:
+        return f"process 1 was killed by signal {self.signum}"
+
+
+class Timeout(Exception):
+    """A run on the real kernel passed its deadline; its processes were killed."""
+
+
+class UsageError(Exception):
+    """An argument that can't be used.  The text names the argument and the remedy; commands print it and exit with 2."""
+
+
+def oserror(errno: int) -> OSError:
+    """The OSError (BlockingIOError, ConnectionResetError, ...) of an errno, with the C library's text."""
+    return OSError(errno, os.strerror(errno))

@@ -1,0 +1,93 @@
+"""Every nondeterministic decision of a run, behind one method.
+
+A choice source answers ``pick(n, label)`` with a number in range(n).  0 is always the plain behaviour: go on with the current task,
+deliver whole, no fault.  A run is its choices: the same numbers give the same run, bit for bit.  This is the only module that may
+use random.
+"""
+
+import random
+
+
+class Choice:
+    """A source of choices.  ``plain`` says that it only ever answers 0, so the kernel may leave out the question."""
+
+    __slots__ = ()
+    plain = False
+
+    def pick(self, n: int, label: str) -> int:
+        """A number in range(n); ``n`` is at least 1.  ``label`` names the decision (``"sched"``, ``"preempt"``, ...)."""
+        raise NotImplementedError
+
+
+class Plain(Choice):
+    """Always 0: the run that a reader expects."""
+
+    __slots__ = ()
+    plain = True
+
+    def pick(self, n: int, label: str) -> int:
+        return 0
+
+
+class Tape(Choice):
+    """Choices read from bytes: one byte a choice (two when n is above 256), modulo n; zeros past the end.
+
+    Lowering a byte moves towards the plain behaviour and a shorter tape is a plainer run, which is what shrinking needs.
+    """
+
+    __slots__ = ("_data", "_pos")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = bytes(data)
+        self._pos = 0
+
+    def pick(self, n: int, label: str) -> int:
+        if n <= 1:
+            return 0
+        pos = self._pos
+        data = self._data
+        if pos >= len(data):
+            return 0
+        if n <= 256:
+            self._pos = pos + 1
+            return data[pos] % n
+        self._pos = pos + 2
+        return int.from_bytes(data[pos : pos + 2], "little") % n
+
+    @property
+    def used(self) -> int:
+        """How many bytes of the tape were read."""
+        return min(self._pos, len(self._data))
+
+
+class Seeded(Choice):
+    """Choices from a seed.  ``random.Random.random`` gives the same numbers on every supported Python."""
+
+    __slots__ = ("_random",)
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def pick(self, n: int, label: str) -> int:
+        return int(self._random.random() * n) if n > 1 else 0
+
+
+class Recording(Choice):
+    """Notes the choices of another source as a tape: ``Tape(recording.tape())`` replays the run."""
+
+    __slots__ = ("_source", "_tape")
+
+    def __init__(self, source: Choice) -> None:
+        self._source = source
+        self._tape = bytearray()
+
+    def pick(self, n: int, label: str) -> int:
+        if n <= 1:
+            return 0
+        got = self._source.pick(n, label)
+        self._tape += got.to_bytes(1 if n <= 256 else 2, "little")
+        return got
+
+    def tape(self) -> bytes:
+        """The choices so far, as bytes for Tape, with trailing zeros left out."""
+        return bytes(self._tape).rstrip(b"\0")

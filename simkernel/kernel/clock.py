@@ -1,0 +1,73 @@
+"""Virtual time and timers (kernel/time/timer.c, hrtimer.c).
+
+Time is an int of nanoseconds since boot.  It stands still while anything runs; when every task sleeps, it jumps to the next timer.
+"""
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+
+# What CLOCK_REALTIME shows at boot: 2001-09-09 01:46:40 UTC, so that a date is plausible and every run has the same.
+REALTIME_AT_BOOT = 1_000_000_000 * 1_000_000_000
+
+
+class Timer:
+    """One pending call.  Timers of the same instant fire in the order in which they were added."""
+
+    __slots__ = ("active", "expires", "function", "seq")
+
+    def __init__(self, expires: int, seq: int, function: Callable[[], None]) -> None:
+        self.expires = expires
+        self.seq = seq
+        self.function = function
+        self.active = True
+
+    def __lt__(self, other: "Timer") -> bool:
+        if self.expires != other.expires:
+            return self.expires < other.expires
+        return self.seq < other.seq
+
+
+class Clock:
+    """The virtual clock: ``now`` in nanoseconds since boot, and the timers that wait for later."""
+
+    __slots__ = ("_cancelled", "_heap", "_seq", "now")
+
+    def __init__(self) -> None:
+        self.now = 0
+        self._heap: list[Timer] = []
+        self._seq = 0
+        self._cancelled = 0
+
+    def add_timer(self, delay_ns: int, function: Callable[[], None]) -> Timer:
+        """Call ``function`` in interrupt context, ``delay_ns`` from now."""
+        self._seq += 1
+        timer = Timer(self.now + max(delay_ns, 0), self._seq, function)
+        heappush(self._heap, timer)
+        return timer
+
+    def del_timer(self, timer: Timer) -> None:
+        """Cancel a timer; one that has fired is left alone."""
+        if timer.active:
+            timer.active = False
+            self._cancelled += 1
+            if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
+                # Most of the heap is cancelled timeouts: drop them, or a long run would keep them until they are due.
+                self._heap = [t for t in self._heap if t.active]
+                heapify(self._heap)
+                self._cancelled = 0
+
+    def next_expiry(self) -> int | None:
+        """When the next timer is due, or None when there is none."""
+        heap = self._heap
+        while heap and not heap[0].active:
+            heappop(heap)
+            self._cancelled -= 1
+        return heap[0].expires if heap else None
+
+    def pop_expired(self) -> Timer | None:
+        """The next timer that is due now, taken off the heap, or None."""
+        if (expires := self.next_expiry()) is None or expires > self.now:
+            return None
+        timer = heappop(self._heap)
+        timer.active = False
+        return timer

@@ -1,0 +1,330 @@
+"""epoll (fs/eventpoll.c).
+
+An EventPoll holds an interest list, keyed by (file, fd), and a ready list.  Each item sits on the wait queues of its file; when the file
+wakes them, ep_poll_callback puts the item on the ready list and wakes one sleeper.  The ready list is a hint: ep_send_events polls each
+item on it again.  A level-triggered item that is still ready goes back to the tail, an edge-triggered one does not: that one branch is the
+whole difference.
+
+Left out against Linux: the overflow list (no callback can run while events are copied, one task runs at a time), busy polling, wake-up
+sources, and the limits on wake-up paths (reverse_path_check).
+"""
+
+import errno
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from simkernel.errors import oserror
+from simkernel.kernel.file import File
+from simkernel.kernel.poll import PollTable
+from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched
+from simkernel.kernel.wait import (
+    WQ_FLAG_EXCLUSIVE,
+    WaitEntry,
+    WaitQueue,
+    add_wait_queue,
+    add_wait_queue_exclusive,
+    autoremove_wake_function,
+    remove_wait_queue,
+    wake_up,
+)
+from simkernel.uapi import (
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    EPOLL_CTL_MOD,
+    EPOLLERR,
+    EPOLLET,
+    EPOLLEXCLUSIVE,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLONESHOT,
+    EPOLLOUT,
+    EPOLLWAKEUP,
+    O_RDWR,
+    POLLIN,
+    POLLRDNORM,
+)
+
+EP_MAX_NESTS = 4
+# Not poll(2) events, and kept when EPOLLONESHOT disarms an item.
+EP_PRIVATE_BITS = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE
+EPOLLINOUT_BITS = EPOLLIN | EPOLLOUT
+EPOLLEXCLUSIVE_OK_BITS = EPOLLINOUT_BITS | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE
+
+
+class EpItem:
+    """struct epitem: one (file, fd) of the interest list."""
+
+    __slots__ = ("data", "ep", "events", "fd", "file", "last_edge", "linked", "poll", "pwqlist", "used_up")
+
+    def __init__(self, ep: "EventPoll", file: File, fd: int, events: int, data: Any) -> None:
+        self.ep = ep
+        self.file = file
+        self.fd = fd
+        self.events = events
+        self.data = data
+        self.poll: Callable[[PollTable | None], int] = file.poll_op()
+        self.linked = False
+        self.pwqlist: list[WaitEntry] = []
+        # For explanations: seq of the trace event that was its last edge, and of the wait that took it.
+        self.last_edge = -1
+        self.used_up = -1
+
+    def __repr__(self) -> str:
+        return f"<EpItem fd {self.fd} of {self.ep!r}>"
+
+
+class EpPqueue(PollTable):
+    """ep_pqueue: registers an item on the wait queues that its file's poll names (ep_ptable_queue_proc)."""
+
+    __slots__ = ("epi",)
+
+    def __init__(self, epi: EpItem) -> None:
+        self.epi = epi
+
+    def qproc(self, wq: WaitQueue) -> None:
+        epi = self.epi
+        entry = WaitEntry(epi, ep_poll_callback)
+        if epi.events & EPOLLEXCLUSIVE:
+            add_wait_queue_exclusive(wq, entry)
+        else:
+            add_wait_queue(wq, entry)
+        epi.pwqlist.append(entry)
+
+
+def ep_poll_callback(entry: WaitEntry, key: int) -> int:
+    """A watched file woke its queue: put the item on the ready list and wake a sleeper.  1 if that counts as an exclusive wake-up."""
+    epi: EpItem = entry.private
+    events = epi.events
+    # Without any poll(2) event the item is disarmed (EPOLLONESHOT).
+    if not events & ~EP_PRIVATE_BITS or (key and not key & events):
+        return 0 if events & EPOLLEXCLUSIVE else 1
+    ep = epi.ep
+    if not epi.linked:
+        epi.linked = True
+        ep.rdllist.append(epi)
+    trace = ep.sched.trace
+    if trace.on:
+        epi.last_edge = trace.emit("ep_poll_callback", "ep_poll_callback", "ep", ep.ino, "fd", epi.fd, "key", key)
+    ewake = 0
+    if ep.wq.entries:
+        if events & EPOLLEXCLUSIVE:
+            inout = key & EPOLLINOUT_BITS
+            if (inout == EPOLLIN and events & EPOLLIN) or (inout == EPOLLOUT and events & EPOLLOUT) or inout == 0:
+                ewake = 1
+        wake_up(ep.wq)
+    if ep.poll_wait.entries:
+        wake_up(ep.poll_wait, POLLIN | POLLRDNORM)
+    return ewake if events & EPOLLEXCLUSIVE else 1
+
+
+class EventPoll(File):
+    """struct eventpoll and its file."""
+
+    __slots__ = ("poll_wait", "rbr", "rdllist", "refs", "wq")
+    kind = "epoll"
+
+    def __init__(self, sched: Sched, f_flags: int) -> None:
+        super().__init__(sched, f_flags | O_RDWR)
+        self.rbr: dict[tuple[File, int], EpItem] = {}
+        self.rdllist: deque[EpItem] = deque()
+        self.wq = WaitQueue(self, "wq")
+        self.poll_wait = WaitQueue(self, "poll_wait")
+        # Items of other epolls that watch this one, for the check of nesting.
+        self.refs: list[EpItem] = []
+
+    # --- epoll_ctl ---
+    def ctl(self, op: int, file: File, fd: int, events: int, data: Any) -> None:
+        """do_epoll_ctl, after both fds have been looked up."""
+        if not file.can_poll:
+            raise oserror(errno.EPERM)
+        if file is self:
+            raise oserror(errno.EINVAL)
+        if op != EPOLL_CTL_DEL and events & EPOLLEXCLUSIVE:
+            if op == EPOLL_CTL_MOD:
+                raise oserror(errno.EINVAL)
+            if op == EPOLL_CTL_ADD and (isinstance(file, EventPoll) or events & ~EPOLLEXCLUSIVE_OK_BITS):
+                raise oserror(errno.EINVAL)
+        if op == EPOLL_CTL_ADD and isinstance(file, EventPoll) and not ep_loop_check(self, file):
+            raise oserror(errno.ELOOP)
+        epi = self.rbr.get((file, fd))
+        if op == EPOLL_CTL_ADD:
+            if epi is not None:
+                raise oserror(errno.EEXIST)
+            self.insert(file, fd, events | EPOLLERR | EPOLLHUP, data)
+        elif op == EPOLL_CTL_DEL:
+            if epi is None:
+                raise oserror(errno.ENOENT)
+            self.remove(epi)
+        elif op == EPOLL_CTL_MOD:
+            if epi is None:
+                raise oserror(errno.ENOENT)
+            if epi.events & EPOLLEXCLUSIVE:
+                raise oserror(errno.EINVAL)
+            epi.data = data
+            epi.events = events | EPOLLERR | EPOLLHUP
+            if epi.poll(None) & epi.events:
+                self.make_ready(epi)
+        else:
+            raise oserror(errno.EINVAL)
+
+    def insert(self, file: File, fd: int, events: int, data: Any) -> None:
+        """ep_insert: register on the file's wait queues, and take what is ready already."""
+        epi = EpItem(self, file, fd, events, data)
+        self.rbr[file, fd] = epi
+        file.add_hook(self)
+        if isinstance(file, EventPoll):
+            file.refs.append(epi)
+        if epi.poll(EpPqueue(epi)) & events:
+            self.make_ready(epi)
+
+    def make_ready(self, epi: EpItem) -> None:
+        """An item was found ready while it was added or changed."""
+        if epi.linked:
+            return
+        epi.linked = True
+        self.rdllist.append(epi)
+        trace = self.sched.trace
+        if trace.on:
+            epi.last_edge = trace.emit("ep_ready", "ep_insert", "ep", self.ino, "fd", epi.fd)
+        if self.wq.entries:
+            wake_up(self.wq)
+        if self.poll_wait.entries:
+            wake_up(self.poll_wait, POLLIN | POLLRDNORM)
+
+    def remove(self, epi: EpItem) -> None:
+        """ep_remove."""
+        for entry in epi.pwqlist:
+            remove_wait_queue(entry)
+        epi.pwqlist.clear()
+        file = epi.file
+        file.remove_hook(self)
+        if isinstance(file, EventPoll):
+            file.refs.remove(epi)
+        if epi.linked:
+            self.rdllist.remove(epi)
+            epi.linked = False
+        del self.rbr[file, epi.fd]
+
+    def release_file(self, file: File) -> None:
+        """eventpoll_release_file: the last reference to a watched file has gone.  One call takes one item, one hook was added for each."""
+        for epi in self.rbr.values():
+            if epi.file is file:
+                self.remove(epi)
+                return
+
+    def release(self) -> None:
+        for epi in list(self.rbr.values()):
+            self.remove(epi)
+
+    # --- epoll_wait ---
+    def ep_poll(self, maxevents: int, timeout_ns: int | None) -> list[tuple[Any, int]]:
+        """Wait for events.  ``timeout_ns`` 0 never sleeps, None has no limit."""
+        sched = self.sched
+        if self.rdllist:
+            got = self.send_events(maxevents)
+            if got:
+                sched.stall("epoll_wait")
+                return got
+        if timeout_ns == 0:
+            sched.stall("epoll_wait")
+            return []
+        deadline = None if timeout_ns is None else sched.clock.now + timeout_ns
+        task = sched.current
+        wq = self.wq
+        while True:
+            entry = WaitEntry(task, autoremove_wake_function)
+            # As in Linux: exclusive, yet at the head, so the last to sleep is the first to be woken.
+            entry.flags = WQ_FLAG_EXCLUSIVE
+            add_wait_queue(wq, entry)
+            task.wchan = wq
+            task.state = TASK_INTERRUPTIBLE
+            timed_out = False
+            try:
+                if deadline is None:
+                    sched.schedule()
+                else:
+                    timed_out = sched.schedule_timeout(max(deadline - sched.clock.now, 0))
+            finally:
+                task.state = TASK_RUNNING
+                task.wchan = None
+                remove_wait_queue(entry)
+            if self.rdllist:
+                got = self.send_events(maxevents)
+                if got:
+                    return got
+            if timed_out:
+                return []
+
+    def send_events(self, maxevents: int) -> list[tuple[Any, int]]:
+        """ep_send_events: poll each item of the ready list again and report those with events."""
+        txlist = self.rdllist
+        rdllist: deque[EpItem] = deque()
+        self.rdllist = rdllist
+        got: list[tuple[Any, int]] = []
+        trace = self.sched.trace
+        left = maxevents
+        while txlist and left:
+            epi = txlist.popleft()
+            epi.linked = False
+            events = epi.events
+            revents = epi.poll(None) & events
+            if not revents:
+                continue
+            got.append((epi.data, revents))
+            left -= 1
+            if events & EPOLLONESHOT:
+                epi.events = events & EP_PRIVATE_BITS
+            elif not events & EPOLLET:
+                epi.linked = True
+                rdllist.append(epi)
+            if trace.on:
+                epi.used_up = trace.emit("ep_send_event", "ep_send_events", "ep", self.ino, "fd", epi.fd, "events", revents)
+        if txlist:
+            txlist.extend(rdllist)
+            self.rdllist = txlist
+        if self.rdllist and self.wq.entries:
+            wake_up(self.wq)
+        return got
+
+    # --- as a file ---
+    def poll(self, table: PollTable | None) -> int:
+        """ep_eventpoll_poll: IN if an item of the ready list is really ready; those that are not leave it."""
+        if table is not None:
+            table.qproc(self.poll_wait)
+        rdllist = self.rdllist
+        while rdllist:
+            epi = rdllist[0]
+            if epi.poll(None) & epi.events:
+                return POLLIN | POLLRDNORM
+            rdllist.popleft()
+            epi.linked = False
+        return 0
+
+
+def ep_loop_check(ep: EventPoll, to: EventPoll) -> bool:
+    """Whether ``ep`` may watch ``to``: no cycle, and at most EP_MAX_NESTS epolls in one another, counted up and down."""
+    down = _depth_down(to, ep, 0)
+    if down > EP_MAX_NESTS:
+        return False
+    return down + 1 + _depth_up(ep) <= EP_MAX_NESTS
+
+
+def _depth_down(ep: EventPoll, inserting_into: EventPoll, depth: int) -> int:
+    """ep_loop_check_proc."""
+    result = 0
+    for epi in ep.rbr.values():
+        inner = epi.file
+        if isinstance(inner, EventPoll):
+            if inner is inserting_into or depth > EP_MAX_NESTS:
+                return EP_MAX_NESTS + 1
+            result = max(result, _depth_down(inner, inserting_into, depth + 1) + 1)
+            if result > EP_MAX_NESTS:
+                break
+    # Watching itself through `to` is the shortest cycle of all.
+    return EP_MAX_NESTS + 1 if ep is inserting_into else result
+
+
+def _depth_up(ep: EventPoll) -> int:
+    """ep_get_upwards_depth_proc."""
+    return max((_depth_up(epi.ep) + 1 for epi in ep.refs), default=0)

@@ -1,0 +1,261 @@
+"""The machine: boot, run, and a look inside."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from simkernel.errors import Deadlock, Killed, Livelock, UsageError
+from simkernel.kernel.chardev import Console
+from simkernel.kernel.choice import Choice, Plain
+from simkernel.kernel.entry import EnteredSyscalls
+from simkernel.kernel.eventfd import EventFd
+from simkernel.kernel.eventpoll import EventPoll
+from simkernel.kernel.exit import do_exit, do_group_exit
+from simkernel.kernel.fdtable import DeadFiles
+from simkernel.kernel.file import File
+from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
+from simkernel.kernel.net.socket import Sock, Socket, Sysctl
+from simkernel.kernel.net.tcp import TcpSock
+from simkernel.kernel.net.unix import UnixSock
+from simkernel.kernel.pipe import Pipe
+from simkernel.kernel.sched import Sched, Task, TaskExit
+from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
+from simkernel.kernel.trace import Trace
+from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, flags
+
+KERNEL_DIR = str(Path(__file__).parent)
+
+# The sizes that a choice may give to buffers: (sockets' bytes, or None for Linux's defaults).
+BUFFER_SIZES = (None, 4608, 16384, 65536)
+
+
+class Kernel:
+    """A fake machine, booted and ready for one run.
+
+    choice       where nondeterministic decisions come from (default: Plain, always the plain behaviour)
+    trace        a Trace to record into (default: none)
+    deadline_ns  virtual time, in nanoseconds since boot, at which the run ends with Deadlock (default: none)
+    max_stalled  calls without progress, while virtual time stands still, that are a Livelock
+    nofile       (soft, hard) RLIMIT_NOFILE of process 1
+    on_crash     called with (task, exception) when a process other than 1 ends by an exception (default: print it to stderr)
+    on_stop      called with this Kernel when the run has ended by Deadlock or Livelock, while every task is still where it slept
+    """
+
+    __slots__ = ("on_stop", "result", "sched", "sys", "sysctl")
+
+    def __init__(
+        self,
+        choice: Choice | None = None,
+        trace: Trace | None = None,
+        *,
+        deadline_ns: int | None = None,
+        max_stalled: int = 10_000,
+        nofile: tuple[int, int] = (1024, NR_OPEN),
+        on_crash: Crash = print_crash,
+        on_stop: "Callable[[Kernel], None] | None" = None,
+    ) -> None:
+        soft, hard = nofile
+        if not 3 <= soft <= hard <= NR_OPEN:
+            raise UsageError(f"nofile must be (soft, hard) with 3 <= soft <= hard <= {NR_OPEN}, not {nofile}")
+        if max_stalled < 100:
+            raise UsageError(f"max_stalled must be at least 100, not {max_stalled}: epoll loops make a few calls between progress")
+        self.sched = Sched(choice or Plain(), trace or Trace(on=False), deadline_ns, max_stalled)
+        sched = self.sched
+        sched.dead_files = DeadFiles(sched)
+        self.sysctl = Sysctl()
+        if sched.explore:
+            self._choose_buffers()
+        kind = EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
+        self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)
+        self.result: Any = None
+        self.on_stop = on_stop
+        init = copy_process(sched, None, "main")
+        init.process.rlimits[RLIMIT_NOFILE] = nofile
+        for fd in range(3):
+            init.files.fd_install(fd, Console(sched, O_WRONLY if fd else O_RDONLY, stderr=fd == 2), cloexec=False)
+
+    def _choose_buffers(self) -> None:
+        """How much buffer a connection has is Linux's choice (tcp_mem, autotuning; tcp(7)), so it is one of the run's."""
+        size = BUFFER_SIZES[self.sched.choice.pick(len(BUFFER_SIZES), "buffers")]
+        if size is not None:
+            sysctl = self.sysctl
+            sysctl.tcp_rmem = (4096, size, size)
+            sysctl.tcp_wmem = (4096, size, size)
+            sysctl.unix_wmem = size
+
+    def run(self, main: Callable[..., object], *args: object) -> Any:
+        """Run ``main(sys, *args)`` as process 1 and return what it returns, or raise what it raised.
+
+        When it returns, everything else is killed, as when init exits.  Raises Deadlock, Livelock or another SimulationError if the run
+        could not go on, Killed if a signal ended process 1.
+        """
+        sched = self.sched
+        init = sched.tasks[1]
+        sched.current = init
+        sched.trace.pid = 1
+        outcome: list[BaseException] = []
+
+        def body(sys: SimSyscalls, *args: object) -> None:
+            try:
+                self.result = main(sys, *args)
+            except TaskExit:
+                raise
+            except BaseException as error:
+                outcome.append(error)
+
+        wake_up_new_task(sched, init, body, (self.sys, *args), print_crash)
+        sched.runqueue.clear()
+        assert init.greenlet is not None
+        try:
+            init.greenlet.switch()
+            while 1 in sched.tasks and sched.fatal is None:
+                # A task has ended: run the next one.
+                self._run_next()
+            if sched.fatal is not None:
+                if isinstance(sched.fatal, (Deadlock, Livelock)):
+                    sched.fatal.add_note(self.report())
+                    if self.on_stop is not None:
+                        self.on_stop(self)
+                raise sched.fatal
+        finally:
+            self._kill_all()
+        if outcome:
+            raise outcome[0]
+        code = init.process.exit_code
+        if code & 0x7F:
+            raise Killed(code & 0x7F)
+        if code:
+            raise SystemExit(code >> 8)
+        return self.result
+
+    def _run_next(self) -> None:
+        """The hub's part of schedule(): the task that ran is gone."""
+        sched = self.sched
+        while not sched.runqueue and sched.fatal is None:
+            try:
+                sched.idle()
+            except TaskExit:
+                return
+        if sched.fatal is None:
+            sched.context_switch(sched.pick_next_task())
+
+    def _kill_all(self) -> None:
+        """init has exited: end every task that is left, in order of pid."""
+        sched = self.sched
+        trace_on, sched.trace.on = sched.trace.on, False
+        sched.explore = False
+        for process in sorted(sched.processes.values(), key=lambda p: p.pid):
+            if process.threads:
+                do_group_exit(sched, process, 9)
+        sched.fatal = sched.fatal or TaskExit()
+        while sched.tasks:
+            task = sched.tasks[min(sched.tasks)]
+            sched.current = task
+            if task.greenlet is None or not task.greenlet:
+                do_exit(sched, task, 9)
+                continue
+            task.greenlet.throw(TaskExit)
+            if task.pid in sched.tasks:
+                # It caught even this and is parked for good.
+                do_exit(sched, task, 9)
+        sched.trace.on = trace_on
+
+    # --- a look inside ---
+    def report(self) -> str:
+        """Who sleeps where: a line for each task."""
+        lines = []
+        for pid in sorted(self.sched.tasks):
+            lines.append("  " + self.where(self.sched.tasks[pid]))
+        return "\n".join(lines) or "  no task is left"
+
+    def where(self, task: Task) -> str:
+        """One task in words: ``main (pid 1) sleeps in recv(3), file.py:12``."""
+        name = f"{task.process.comm} (pid {task.pid})"
+        call = self.call_of(task)
+        if call is None:
+            return f"{name} is runnable" if task.state == "R" else f"{name} has not begun"
+        function, fd, at = call
+        verb = "sleeps in" if task.state == "S" else "is in"
+        return f"{name} {verb} {function}({'' if fd is None else fd}), {at}"
+
+    def call_of(self, task: Task) -> tuple[str, int | None, str] | None:
+        """The system call that a parked task is in: its name, its fd if it has one, and the program's ``file:line``."""
+        frame: FrameType | None = task.greenlet.gr_frame if task.greenlet else None
+        found: tuple[str, int | None] | None = None
+        while frame is not None:
+            filename = frame.f_code.co_filename
+            inside = filename.startswith(KERNEL_DIR)
+            if inside:
+                name = frame.f_code.co_name
+                if isinstance(frame.f_locals.get("self"), SimSyscalls) and not name.startswith("_") and name != "call":
+                    fd = frame.f_locals.get("fd", frame.f_locals.get("epfd"))
+                    found = name, fd if isinstance(fd, int) else None
+            elif found is not None:
+                return found[0], found[1], f"{Path(filename).name}:{frame.f_lineno}"
+            frame = frame.f_back
+        return None
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state of the machine in plain values: tasks, fds, files, and what waits where.  Equal for equal states."""
+        sched = self.sched
+        files: dict[int, File] = {}
+        processes: dict[int, Any] = {}
+        for pid, process in sorted(sched.processes.items()):
+            open_fds = process.files.open_fds() if process.threads else {}
+            files.update({file.ino: file for file in open_fds.values()})
+            processes[pid] = {
+                "comm": process.comm,
+                "parent": process.parent.pid if process.parent else 0,
+                "zombie": process.zombie,
+                "fds": {fd: file.ino for fd, file in open_fds.items()},
+                "threads": {task.pid: task.state for task in process.threads},
+            }
+        return {
+            "t_ns": sched.clock.now,
+            "processes": processes,
+            "files": {ino: describe_file(file) for ino, file in sorted(files.items())},
+            "runqueue": [task.pid for task in sched.runqueue],
+        }
+
+
+def describe_file(file: File) -> dict[str, Any]:
+    """A file in plain values."""
+    out: dict[str, Any] = {"kind": file.kind, "flags": file.f_flags, "count": file.f_count}
+    if isinstance(file, EventPoll):
+        out["items"] = [(epi.fd, epi.file.ino, flags(epi.events, EPOLL_NAMES)) for epi in file.rbr.values()]
+        out["ready"] = [epi.fd for epi in file.rdllist]
+        out["sleepers"] = [entry.private.pid for entry in file.wq.entries]
+    elif isinstance(file, EventFd):
+        out["count_value"] = file.count
+    elif isinstance(file, Pipe):
+        out["queued"] = file.pipe.queued()
+        out["readers"], out["writers"] = file.pipe.readers, file.pipe.writers
+    elif isinstance(file, Socket):
+        out |= describe_sock(file.sk)
+    return out
+
+
+def describe_sock(sk: Sock) -> dict[str, Any]:
+    """A socket's end in plain values."""
+    out: dict[str, Any] = {
+        "kind": sk.name,
+        "state": sk.state_names[sk.state],
+        "err": sk.err,
+        "shutdown": sk.shutdown_mask,
+        "waiters": len(sk.wq.entries),
+    }
+    if isinstance(sk, TcpSock):
+        out |= {"local": (sk.laddr, sk.lport), "peer": (sk.raddr, sk.rport), "rmem": sk.rmem, "wmem": sk.wmem_queued}
+        out |= {"accept_queue": len(sk.acceptq), "snd_wnd": sk.snd_wnd, "rcv_wnd": sk.rcv_wnd}
+    elif isinstance(sk, UnixSock):
+        out |= {"rmem": sum(len(skb.data) - skb.offset for skb in sk.receive_queue), "wmem": sk.wmem_alloc, "accept_queue": len(sk.connq)}
+    return out
+
+
+def run(main: Callable[..., object], *args: object, choice: Choice | None = None, trace: Trace | None = None, **options: Any) -> Any:
+    """Boot a Kernel and run ``main(sys, *args)`` as process 1; returns what it returns and raises what it raised.
+
+    ``choice`` and ``trace`` and the other options are Kernel's.
+    """
+    return Kernel(choice, trace, **options).run(main, *args)

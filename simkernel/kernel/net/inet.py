@@ -1,0 +1,184 @@
+"""Ports and who has them (net/ipv4/inet_hashtables.c, inet_connection_sock.c, inet_timewait_sock.c)."""
+
+import errno
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from simkernel.errors import oserror
+from simkernel.kernel.sched import Sched
+from simkernel.uapi import INADDR_ANY, NSEC_PER_SEC
+
+if TYPE_CHECKING:
+    from simkernel.kernel.net.loopback import Loopback
+    from simkernel.kernel.net.socket import Sysctl
+
+TIME_WAIT_LEN = 60 * NSEC_PER_SEC
+TCP_LISTEN = 10
+
+
+def is_local(host: str) -> bool:
+    """Whether an address is this machine's: 127.0.0.0/8, all on lo."""
+    return host.startswith("127.")
+
+
+class PortOwner(Protocol):
+    """What the tables need to know of a socket."""
+
+    laddr: str
+    lport: int
+    raddr: str
+    rport: int
+    reuseaddr: int
+    reuseport: int
+    state: int
+
+
+class TimeWait:
+    """inet_timewait_sock: what is left of a connection that we closed first, until ``expires``."""
+
+    __slots__ = ("expires", "laddr", "reuseaddr", "reuseport", "state")
+
+    def __init__(self, laddr: str, reuseaddr: int, reuseport: int, expires: int) -> None:
+        self.laddr = laddr
+        self.reuseaddr = reuseaddr
+        self.reuseport = reuseport
+        self.expires = expires
+        self.state = 6
+
+
+S = TypeVar("S", bound=PortOwner)
+
+
+class InetTable(Generic[S]):
+    """inet_hashinfo: bound ports, connections by their four-tuple, and listeners."""
+
+    __slots__ = ("bound", "connected_ports", "device", "established", "explicit", "listeners", "next_even", "next_odd", "sched", "sysctl")
+
+    def __init__(self, sched: Sched, sysctl: "Sysctl") -> None:
+        self.sched = sched
+        self.sysctl = sysctl
+        self.device: Loopback = None  # type: ignore[assignment]  # set when the device is made
+        self.bound: dict[int, list[S | TimeWait]] = {}
+        self.explicit: set[int] = set()
+        self.connected_ports: dict[int, int] = {}
+        self.established: dict[tuple[str, int, str, int], S] = {}
+        self.listeners: dict[int, list[S]] = {}
+        low = sysctl.port_range[0]
+        self.next_even = low + low % 2
+        self.next_odd = low + 1 - low % 2
+
+    # --- bind ---
+    def owners(self, port: int) -> list[S | TimeWait]:
+        """Who has the port now; what TIME_WAIT has expired is forgotten here, not by a timer."""
+        owners = self.bound.get(port)
+        if owners is None:
+            return []
+        now = self.sched.clock.now
+        live = [o for o in owners if not (isinstance(o, TimeWait) and o.expires <= now)]
+        if len(live) != len(owners):
+            self._keep(port, live)
+        return live
+
+    def _keep(self, port: int, owners: list[S | TimeWait]) -> None:
+        if owners:
+            self.bound[port] = owners
+        else:
+            self.bound.pop(port, None)
+            self.explicit.discard(port)
+
+    def get_port(self, sk: S, port: int) -> int:
+        """inet_csk_get_port: bind ``sk``.  0 asks for a free one: odd ones are for bind, even ones for connect.  EADDRINUSE."""
+        if port == 0:
+            port = self._ephemeral(odd=True)
+        elif self.conflict(sk, port):
+            raise oserror(errno.EADDRINUSE)
+        self.bound.setdefault(port, []).append(sk)
+        self.explicit.add(port)
+        return port
+
+    def check_listen(self, sk: S) -> None:
+        """listen on a port that is bound already: EADDRINUSE if somebody else listens there."""
+        if self.conflict(sk, sk.lport):
+            raise oserror(errno.EADDRINUSE)
+
+    def conflict(self, sk: S, port: int) -> bool:
+        """inet_csk_bind_conflict: shared only if all have SO_REUSEADDR and none listens, or all have SO_REUSEPORT."""
+        for other in self.owners(port):
+            if other is sk:
+                continue
+            if INADDR_ANY not in (sk.laddr, other.laddr) and sk.laddr != other.laddr:
+                continue
+            if sk.reuseport and other.reuseport:
+                continue
+            if sk.reuseaddr and other.reuseaddr and other.state != TCP_LISTEN:
+                continue
+            return True
+        return False
+
+    def put_port(self, sk: S) -> None:
+        """inet_put_port: the socket gives its port back."""
+        port = sk.lport
+        owners = self.bound.get(port)
+        if port and owners is not None and sk in owners:
+            owners.remove(sk)
+            self._keep(port, owners)
+
+    def inherit_port(self, child: S) -> None:
+        """__inet_inherit_port: a connection keeps the port of its listener taken."""
+        self.bound.setdefault(child.lport, []).append(child)
+        self.established[child.laddr, child.lport, child.raddr, child.rport] = child
+
+    def _ephemeral(self, odd: bool) -> int:
+        low, high = self.sysctl.port_range
+        start = self.next_odd if odd else self.next_even
+        span = high - low + 1
+        for step in range(0, 2 * span, 2):
+            # First all ports of our parity, then those of the other.
+            port = low + (start - low + step + (1 if step >= span else 0)) % span
+            if not self.owners(port):
+                if odd:
+                    self.next_odd = port + 2
+                else:
+                    self.next_even = port + 2
+                return port
+        raise oserror(errno.EADDRINUSE if odd else errno.EADDRNOTAVAIL)
+
+    # --- connect ---
+    def hash_connect(self, sk: S, laddr: str, raddr: str, rport: int) -> None:
+        """inet_hash_connect: a local port for the connection.  EADDRNOTAVAIL if the four-tuple is taken."""
+        lport = sk.lport or self._ephemeral(odd=False)
+        key = (laddr, lport, raddr, rport)
+        if key in self.established:
+            raise oserror(errno.EADDRNOTAVAIL)
+        if not sk.lport:
+            sk.lport = lport
+            self.bound.setdefault(lport, []).append(sk)
+        self.established[key] = sk
+
+    def unhash(self, sk: S) -> None:
+        """The connection is over: its four-tuple is free."""
+        key = (sk.laddr, sk.lport, sk.raddr, sk.rport)
+        if self.established.get(key) is sk:
+            del self.established[key]
+
+    def forget_connect(self, sk: S) -> None:
+        """tcp_disconnect: a port that connect chose is given back, one that bind chose is kept."""
+        if sk.lport and sk.lport not in self.explicit:
+            self.put_port(sk)
+            sk.lport = 0
+            sk.laddr = INADDR_ANY
+
+    def time_wait(self, sk: S) -> None:
+        """tcp_time_wait: keep the port for TIME_WAIT_LEN."""
+        self.bound.setdefault(sk.lport, []).append(
+            TimeWait(sk.laddr, sk.reuseaddr, sk.reuseport, self.sched.clock.now + TIME_WAIT_LEN)
+        )
+
+    def lookup_listener(self, addr: str, port: int) -> S | None:
+        """__inet_lookup_listener: one bound to the very address before one bound to any."""
+        found = None
+        for sk in self.listeners.get(port, ()):
+            if sk.laddr == addr:
+                return sk
+            if sk.laddr == INADDR_ANY:
+                found = sk
+        return found

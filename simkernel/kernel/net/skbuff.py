@@ -1,0 +1,28 @@
+"""Socket buffers (include/linux/skbuff.h): what travels over a link."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simkernel.kernel.net.tcp import TcpSock
+
+# The flags of a TCP header (include/net/tcp.h, TCPHDR_*).
+FIN = 0x01
+SYN = 0x02
+RST = 0x04
+ACK = 0x10
+
+FLAG_NAMES = {SYN: "SYN", ACK: "ACK", FIN: "FIN", RST: "RST"}
+
+
+class SkBuff:
+    """A TCP segment.  ``sk`` sent it; ``dst`` receives it, or None when the receiver has to be looked up (a SYN)."""
+
+    __slots__ = ("data", "dst", "flags", "seq", "sk", "window")
+
+    def __init__(self, sk: "TcpSock", dst: "TcpSock | None", flags: int, data: bytes, seq: int = 0, window: int = 0) -> None:
+        self.sk = sk
+        self.dst = dst
+        self.flags = flags
+        self.data = data
+        self.seq = seq
+        self.window = window

@@ -1,0 +1,360 @@
+"""Sockets (net/socket.c, net/core/sock.c): the file, and what all protocols share.
+
+A Socket is the file of a program; a Sock is the protocol's end, which may outlive it (a FIN still to be sent) or wait for one (a
+connection not yet accepted).
+"""
+
+import errno
+from collections.abc import Callable
+
+from simkernel.api import Address
+from simkernel.errors import Unsupported, oserror
+from simkernel.kernel.file import File
+from simkernel.kernel.poll import PollTable
+from simkernel.kernel.sched import Sched
+from simkernel.kernel.wait import WaitQueue, wake_up, wake_up_all
+from simkernel.uapi import (
+
+    NSEC_PER_SEC,
+    O_RDWR,
+    POLLERR,
+    POLLIN,
+    POLLPRI,
+    POLLRDBAND,
+    POLLRDNORM,
+    SO_ACCEPTCONN,
+    SO_DOMAIN,
+    SO_ERROR,
+    SO_KEEPALIVE,
+    SO_LINGER,
+    SO_PROTOCOL,
+    SO_RCVBUF,
+    SO_RCVLOWAT,
+    SO_RCVTIMEO,
+    SO_REUSEADDR,
+    SO_REUSEPORT,
+    SO_SNDBUF,
+    SO_SNDTIMEO,
+    SO_TYPE,
+    SOL_SOCKET,
+)
+
+RCV_SHUTDOWN = 1
+SEND_SHUTDOWN = 2
+SHUTDOWN_MASK = 3
+
+# sock->state
+SS_UNCONNECTED = 1
+SS_CONNECTING = 2
+SS_CONNECTED = 3
+SS_DISCONNECTING = 4
+
+# Keys of the wake-ups (net/core/sock.c): sock_def_readable and sock_def_error_report.
+KEY_READABLE = POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND
+KEY_ERROR = POLLERR
+
+SOCK_MIN_RCVBUF = 2304
+SOCK_MIN_SNDBUF = 4608
+INT_MAX = 2**31 - 1
+
+
+class Sysctl:
+    """/proc/sys/net: buffer sizes in bytes (minimum, default, maximum) and limits, with Linux's defaults."""
+
+    __slots__ = ("port_range", "rmem_max", "somaxconn", "tcp_rmem", "tcp_syn_retries", "tcp_wmem", "unix_wmem", "wmem_max")
+
+    def __init__(self) -> None:
+        self.tcp_rmem = (4096, 131072, 33554432)
+        self.tcp_wmem = (4096, 16384, 4194304)
+        self.unix_wmem = 212992
+        self.rmem_max = 212992
+        self.wmem_max = 212992
+        self.somaxconn = 4096
+        self.port_range = (32768, 60999)
+        self.tcp_syn_retries = 6
+
+
+class Sock:
+    """struct sock: addresses, state, queues, errors and options of one end of a connection.
+
+    ``wq`` is where its readers, writers, polls and epoll items wait.  ``err`` is sk_err, an errno that is reported once.  Timeouts are in
+    nanoseconds or None, buffer sizes in bytes.
+    """
+
+    __slots__ = (
+        "acceptq",
+        "acceptq_wait",
+        "backlog_max",
+        "dead",
+        "err",
+        "family",
+        "ino",
+        "keepalive",
+        "linger",
+        "protocol",
+        "rcvbuf",
+        "rcvbuf_locked",
+        "rcvlowat",
+        "rcvtimeo",
+        "reuseaddr",
+        "reuseport",
+        "sched",
+        "shutdown_mask",
+        "sndbuf",
+        "sndbuf_locked",
+        "sndtimeo",
+        "socket",
+        "state",
+        "sysctl",
+        "type",
+        "wq",
+    )
+    name = "sock"
+    state_names: dict[int, str] = {}
+
+    def __init__(self, sched: Sched, sysctl: Sysctl, family: int, type: int, protocol: int) -> None:
+        self.sched = sched
+        self.sysctl = sysctl
+        self.ino = sched.new_ino()
+        self.family = family
+        self.type = type
+        self.protocol = protocol
+        self.state = 0
+        self.err = 0
+        self.shutdown_mask = 0
+        self.dead = False
+        self.socket: Socket | None = None
+        self.wq = WaitQueue(self, "sk_wq")
+        self.backlog_max = 0
+        self.reuseaddr = 0
+        self.reuseport = 0
+        self.keepalive = 0
+        self.linger: tuple[int, int] = (0, 0)
+        self.rcvlowat = 1
+        self.rcvtimeo: int | None = None
+        self.sndtimeo: int | None = None
+        self.rcvbuf = 0
+        self.sndbuf = 0
+        self.rcvbuf_locked = False
+        self.sndbuf_locked = False
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.ino}>"
+
+    # --- wake-ups ---
+    def sk_data_ready(self) -> None:
+        """sock_def_readable: something can be read (or accepted)."""
+        if self.wq.entries:
+            wake_up(self.wq, KEY_READABLE)
+
+    def sk_state_change(self) -> None:
+        """sock_def_wakeup: wake everybody, whatever they wait for."""
+        if self.wq.entries:
+            wake_up_all(self.wq)
+
+    def sk_error_report(self) -> None:
+        """sock_def_error_report."""
+        if self.wq.entries:
+            wake_up(self.wq, KEY_ERROR)
+
+    def sock_error(self) -> int:
+        """Take sk_err: it is reported once."""
+        err, self.err = self.err, 0
+        return err
+
+    def again(self, call: str) -> OSError:
+        """EAGAIN, counted as a call without progress."""
+        self.sched.stall(call)
+        return oserror(errno.EAGAIN)
+
+    # --- operations of a protocol ---
+    def bind(self, addr: Address) -> None:
+        raise oserror(errno.EOPNOTSUPP)
+
+    def listen(self, backlog: int) -> None:
+        raise oserror(errno.EOPNOTSUPP)
+
+    def connect(self, addr: Address, nonblock: bool) -> None:
+        raise oserror(errno.EOPNOTSUPP)
+
+    def accept(self, nonblock: bool) -> "Sock":
+        raise oserror(errno.EOPNOTSUPP)
+
+    def getname(self, peer: bool) -> Address:
+        raise oserror(errno.EOPNOTSUPP)
+
+    def accepted_name(self) -> Address:
+        """The peer's address as accept reports it, even if the peer has reset the connection since."""
+        return self.getname(True)
+
+    def sendmsg(self, data: bytes, flags: int, nonblock: bool) -> int:
+        raise oserror(errno.EOPNOTSUPP)
+
+    def recvmsg(self, n: int, flags: int, nonblock: bool) -> bytes:
+        raise oserror(errno.EOPNOTSUPP)
+
+    def poll(self, table: PollTable | None) -> int:
+        raise NotImplementedError
+
+    def shutdown(self, how: int) -> None:
+        raise oserror(errno.EOPNOTSUPP)
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def fionread(self) -> int:
+        raise oserror(errno.EOPNOTSUPP)
+
+    def describe(self) -> str:
+        """The connection in words, for explanations."""
+        return self.name
+
+    def listening(self) -> bool:
+        """SO_ACCEPTCONN."""
+        return False
+
+    def wakes_on_space(self) -> None:
+        """SO_SNDBUF was changed: a sender may go on."""
+
+    # --- options ---
+    def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
+        """sk_setsockopt.  An option that is not modelled raises Unsupported."""
+        if level != SOL_SOCKET:
+            self.setsockopt_proto(level, name, value)
+            return
+        if name in (SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO):
+            self._set_struct(name, value)
+            return
+        val = int_option(value)
+        if name == SO_REUSEADDR:
+            self.reuseaddr = int(bool(val))
+        elif name == SO_REUSEPORT:
+            self.reuseport = int(bool(val))
+        elif name == SO_KEEPALIVE:
+            self.keepalive = int(bool(val))
+        elif name == SO_SNDBUF:
+            # The kernel doubles it, for its own overhead (socket(7)).
+            self.sndbuf = max(min(val & 0xFFFFFFFF, self.sysctl.wmem_max) * 2, SOCK_MIN_SNDBUF)
+            self.sndbuf_locked = True
+            self.wakes_on_space()
+        elif name == SO_RCVBUF:
+            self.rcvbuf = max(min(val & 0xFFFFFFFF, self.sysctl.rmem_max) * 2, SOCK_MIN_RCVBUF)
+            self.rcvbuf_locked = True
+        elif name == SO_RCVLOWAT:
+            self.rcvlowat = (INT_MAX if val < 0 else val) or 1
+        elif name in (SO_TYPE, SO_ERROR, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN):
+            raise oserror(errno.ENOPROTOOPT)
+        else:
+            raise Unsupported(f"setsockopt(SOL_SOCKET, {name}) is not modelled")
+
+    def _set_struct(self, name: int, value: int | bytes) -> None:
+        size = 8 if name == SO_LINGER else 16
+        if isinstance(value, int) or len(value) < size:
+            raise oserror(errno.EINVAL)
+        half = size // 2
+        first = int.from_bytes(value[:half], "little", signed=True)
+        second = int.from_bytes(value[half:size], "little", signed=True)
+        if name == SO_LINGER:
+            self.linger = (int(bool(first)), second)
+            return
+        if not 0 <= second < 1_000_000:
+            raise oserror(errno.EDOM)
+        timeo: int | None = None
+        if first < 0:
+            timeo = 0
+        elif first or second:
+            timeo = first * NSEC_PER_SEC + second * 1000
+        if name == SO_RCVTIMEO:
+            self.rcvtimeo = timeo
+        else:
+            self.sndtimeo = timeo
+
+    def setsockopt_proto(self, level: int, name: int, value: int | bytes) -> None:
+        raise Unsupported(f"setsockopt(level {level}, option {name}) is not modelled")
+
+    def getsockopt(self, level: int, name: int, buflen: int) -> int | bytes:
+        """sk_getsockopt: an int, or the bytes of the value when ``buflen`` is not 0."""
+        if level != SOL_SOCKET:
+            return option_value(self.getsockopt_proto(level, name), buflen)
+        if name == SO_LINGER:
+            onoff, seconds = self.linger
+            raw = onoff.to_bytes(4, "little") + seconds.to_bytes(4, "little", signed=True)
+            return raw[:buflen] if buflen else onoff
+        if name in (SO_RCVTIMEO, SO_SNDTIMEO):
+            timeo = (self.rcvtimeo if name == SO_RCVTIMEO else self.sndtimeo) or 0
+            raw = (timeo // NSEC_PER_SEC).to_bytes(8, "little") + (timeo % NSEC_PER_SEC // 1000).to_bytes(8, "little")
+            return raw[:buflen] if buflen else int.from_bytes(raw[:4], "little", signed=True)
+        values: dict[int, Callable[[], int]] = {
+            SO_REUSEADDR: lambda: self.reuseaddr,
+            SO_REUSEPORT: lambda: self.reuseport,
+            SO_KEEPALIVE: lambda: self.keepalive,
+            SO_SNDBUF: lambda: self.sndbuf,
+            SO_RCVBUF: lambda: self.rcvbuf,
+            SO_RCVLOWAT: lambda: self.rcvlowat,
+            SO_TYPE: lambda: self.type,
+            SO_DOMAIN: lambda: self.family,
+            SO_PROTOCOL: lambda: self.protocol,
+            SO_ACCEPTCONN: lambda: int(self.listening()),
+            SO_ERROR: self.sock_error,
+        }
+        if name not in values:
+            raise Unsupported(f"getsockopt(SOL_SOCKET, {name}) is not modelled")
+        return option_value(values[name](), buflen)
+
+    def getsockopt_proto(self, level: int, name: int) -> int:
+        raise Unsupported(f"getsockopt(level {level}, option {name}) is not modelled")
+
+
+def int_option(value: int | bytes) -> int:
+    """The C int that setsockopt was given."""
+    if isinstance(value, int):
+        return value
+    if len(value) < 4:
+        raise oserror(errno.EINVAL)
+    return int.from_bytes(value[:4], "little", signed=True)
+
+
+def option_value(value: int, buflen: int) -> int | bytes:
+    """A C int as getsockopt gives it back."""
+    return value.to_bytes(4, "little", signed=True)[:buflen] if buflen else value
+
+
+class Socket(File):
+    """struct socket and its file.  ``state`` is how far connect has come (SS_*)."""
+
+    __slots__ = ("state",)
+    kind = "socket"
+    sk: Sock
+
+    def __init__(self, sched: Sched, sk: Sock, f_flags: int) -> None:
+        super().__init__(sched, f_flags | O_RDWR)
+        self.sk = sk
+        self.state = SS_UNCONNECTED
+        sk.socket = self
+
+    def __repr__(self) -> str:
+        return repr(self.sk)
+
+    def read(self, n: int) -> bytes:
+        return self.sk.recvmsg(n, 0, self.nonblock)
+
+    def write(self, data: bytes) -> int:
+        return self.sk.sendmsg(data, 0, self.nonblock)
+
+    def poll(self, table: PollTable | None) -> int:
+        return self.sk.poll(table)
+
+    def poll_op(self) -> Callable[[PollTable | None], int]:
+        return self.sk.poll
+
+    def fionread(self) -> int:
+        return self.sk.fionread()
+
+    def release(self) -> None:
+        """sock_release: the program's end is gone, the protocol's may have work left."""
+        sk = self.sk
+        sk.dead = True
+        sk.close()
+        sk.socket = None
+
+

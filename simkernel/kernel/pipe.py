@@ -1,0 +1,212 @@
+"""Pipes (fs/pipe.c).
+
+A pipe is a ring of page-sized buffers.  Small writes are merged into the last page if they fit, which is why it holds 65,536 single bytes
+but only 16 writes of 4,095; and it is writable again only when a whole page has been read.
+"""
+
+import errno
+from collections import deque
+
+from simkernel.errors import oserror
+from simkernel.kernel.file import File
+from simkernel.kernel.poll import PollTable
+from simkernel.kernel.sched import Sched
+from simkernel.kernel.wait import WaitQueue, wait_event, wake_up, wake_up_all
+from simkernel.uapi import (
+    O_DIRECT,
+    O_RDONLY,
+    O_WRONLY,
+    PAGE_SIZE,
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLOUT,
+    POLLRDNORM,
+    POLLWRNORM,
+)
+
+PIPE_DEF_BUFFERS = 16
+PIPE_MAX_SIZE = 1 << 31
+KEY_IN = POLLIN | POLLRDNORM
+KEY_OUT = POLLOUT | POLLWRNORM
+
+
+class PipeBuffer:
+    """pipe_buffer: one page; bytes ``offset`` to ``end`` are still to be read."""
+
+    __slots__ = ("end", "merge", "offset", "page")
+
+    def __init__(self, data: bytes, merge: bool) -> None:
+        self.page = bytearray(data)
+        self.offset = 0
+        self.end = len(data)
+        self.merge = merge
+
+
+class PipeInode:
+    """pipe_inode_info: what both ends share."""
+
+    __slots__ = ("bufs", "max_usage", "poll_usage", "rd_wait", "readers", "wr_wait", "writers")
+
+    def __init__(self) -> None:
+        self.bufs: deque[PipeBuffer] = deque()
+        self.max_usage = PIPE_DEF_BUFFERS
+        self.readers = 1
+        self.writers = 1
+        self.poll_usage = False
+        self.rd_wait = WaitQueue(self, "rd_wait")
+        self.wr_wait = WaitQueue(self, "wr_wait")
+
+    def queued(self) -> int:
+        """Unread bytes."""
+        return sum(buf.end - buf.offset for buf in self.bufs)
+
+
+class Pipe(File):
+    """One end of a pipe."""
+
+    __slots__ = ("pipe",)
+    kind = "pipe"
+
+    def __init__(self, sched: Sched, pipe: PipeInode, f_flags: int) -> None:
+        super().__init__(sched, f_flags)
+        self.pipe = pipe
+
+    def read(self, n: int) -> bytes:
+        """pipe_read."""
+        if not self.readable:
+            raise oserror(errno.EBADF)
+        if n == 0:
+            return b""
+        pipe = self.pipe
+        bufs = pipe.bufs
+        wake_writer = wake_next_reader = False
+        got = bytearray()
+        while True:
+            while bufs and len(got) < n:
+                buf = bufs[0]
+                chars = min(buf.end - buf.offset, n - len(got))
+                got += buf.page[buf.offset : buf.offset + chars]
+                buf.offset += chars
+                if buf.offset == buf.end:
+                    wake_writer |= len(bufs) >= pipe.max_usage
+                    bufs.popleft()
+            if got or not pipe.writers:
+                break
+            if self.nonblock:
+                self.sched.stall("read of an empty pipe")
+                raise oserror(errno.EAGAIN)
+            wait_event(self.sched, pipe.rd_wait, lambda: bool(bufs) or not pipe.writers, exclusive=True)
+            wake_next_reader = True
+        self.sched.stalled = 0
+        if wake_writer:
+            wake_up(pipe.wr_wait, KEY_OUT)
+        if wake_next_reader and bufs:
+            wake_up(pipe.rd_wait, KEY_IN)
+        return bytes(got)
+
+    def write(self, data: bytes) -> int:
+        """pipe_write.  A partial count if it can't go on after some bytes were taken."""
+        if not self.writable:
+            raise oserror(errno.EBADF)
+        total = len(data)
+        if total == 0:
+            return 0
+        pipe = self.pipe
+        bufs = pipe.bufs
+        if not pipe.readers:
+            raise oserror(errno.EPIPE)
+        was_empty = not bufs
+        done = 0
+        # Merge what is over whole pages into the last buffer: small writes share a page, and large ones stay page-aligned.
+        chars = total % PAGE_SIZE
+        if chars and bufs and bufs[-1].merge and bufs[-1].end + chars <= PAGE_SIZE:
+            bufs[-1].page += data[:chars]
+            bufs[-1].end += chars
+            done = chars
+        packet = bool(self.f_flags & O_DIRECT)
+        wake_next_writer = False
+        while done < total:
+            if not pipe.readers:
+                if not done:
+                    raise oserror(errno.EPIPE)
+                break
+            if len(bufs) < pipe.max_usage:
+                chunk = data[done : done + PAGE_SIZE]
+                bufs.append(PipeBuffer(chunk, not packet))
+                done += len(chunk)
+                continue
+            if self.nonblock:
+                if not done:
+                    self.sched.stall("write to a full pipe")
+                    raise oserror(errno.EAGAIN)
+                break
+            if was_empty:
+                wake_up(pipe.rd_wait, KEY_IN)
+            wait_event(self.sched, pipe.wr_wait, lambda: len(bufs) < pipe.max_usage or not pipe.readers, exclusive=True)
+            was_empty = not bufs
+            wake_next_writer = True
+        self.sched.stalled = 0
+        # Epoll wants a wake-up whether or not the pipe was empty: with one, every write is an edge.
+        if was_empty or pipe.poll_usage:
+            wake_up(pipe.rd_wait, KEY_IN)
+        if wake_next_writer and len(bufs) < pipe.max_usage:
+            wake_up(pipe.wr_wait, KEY_OUT)
+        return done
+
+    def poll(self, table: PollTable | None) -> int:
+        """pipe_poll."""
+        pipe = self.pipe
+        pipe.poll_usage = True
+        mask = 0
+        if self.readable:
+            if table is not None:
+                table.qproc(pipe.rd_wait)
+            if pipe.bufs:
+                mask = KEY_IN
+            if not pipe.writers:
+                mask |= POLLHUP
+        if self.writable:
+            if table is not None:
+                table.qproc(pipe.wr_wait)
+            if len(pipe.bufs) < pipe.max_usage:
+                mask |= KEY_OUT
+            if not pipe.readers:
+                mask |= POLLERR
+        return mask
+
+    def fionread(self) -> int:
+        return self.pipe.queued()
+
+    def release(self) -> None:
+        """pipe_release: the side that lost its last user wakes the other."""
+        pipe = self.pipe
+        if self.readable:
+            pipe.readers -= 1
+        if self.writable:
+            pipe.writers -= 1
+        if (not pipe.readers) != (not pipe.writers):
+            wake_up_all(pipe.rd_wait)
+            wake_up_all(pipe.wr_wait)
+
+    def set_size(self, size: int) -> int:
+        """F_SETPIPE_SZ: a power of two of pages.  EBUSY if what is queued would not fit."""
+        if size < 0:
+            raise oserror(errno.EINVAL)
+        pages = max((size + PAGE_SIZE - 1) // PAGE_SIZE, 1)
+        slots = 1 << (pages - 1).bit_length()
+        if slots * PAGE_SIZE > PIPE_MAX_SIZE:
+            raise oserror(errno.EINVAL)
+        if slots < len(self.pipe.bufs):
+            raise oserror(errno.EBUSY)
+        was_full = len(self.pipe.bufs) >= self.pipe.max_usage
+        self.pipe.max_usage = slots
+        if was_full and len(self.pipe.bufs) < slots:
+            wake_up(self.pipe.wr_wait, KEY_OUT)
+        return slots * PAGE_SIZE
+
+
+def do_pipe2(sched: Sched, flags: int) -> tuple[Pipe, Pipe]:
+    """Both ends of a new pipe."""
+    pipe = PipeInode()
+    return Pipe(sched, pipe, O_RDONLY | flags), Pipe(sched, pipe, O_WRONLY | flags)

@@ -1,0 +1,22 @@
+"""What f_op->poll is given (include/linux/poll.h): a table that knows how to register on a wait queue.
+
+A file's poll does two jobs: it reports the mask, and registers on the file's wait queues if there is a table.  Who registers (select or
+epoll) is the table's business alone.
+"""
+
+from simkernel.kernel.wait import WaitQueue
+
+
+class PollTable:
+    """poll_table: ``qproc`` is called for each wait queue that the file would wake."""
+
+    __slots__ = ()
+
+    def qproc(self, wq: WaitQueue) -> None:
+        raise NotImplementedError
+
+
+def poll_wait(wq: WaitQueue, table: PollTable | None) -> None:
+    """Called by a file's poll for each of its wait queues."""
+    if table is not None:
+        table.qproc(wq)

@@ -1,0 +1,301 @@
+"""Tasks and who runs next (kernel/sched/core.c, kernel/fork.c, kernel/exit.c).
+
+A task is a greenlet.  One runs at a time; a task that goes to sleep switches straight to the next runnable one.  Greenlets are parked
+and resumed here and nowhere else.  The hub is the greenlet that called Kernel.run: it only sees the ends of tasks.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from simkernel.errors import Deadlock, Livelock
+from simkernel.kernel.choice import Choice, Plain
+from simkernel.kernel.clock import Clock
+from simkernel.kernel.trace import Trace
+
+if TYPE_CHECKING:
+    from simkernel.kernel.fdtable import FilesStruct
+    from simkernel.kernel.wait import WaitQueue
+
+TASK_RUNNING = "R"
+TASK_INTERRUPTIBLE = "S"
+TASK_DEAD = "X"
+
+# A task that calls without progress gives way to the others after this many calls, as at the end of its time slice.
+TIMESLICE_CALLS = 64
+# A dead task's `finally` and `except BaseException` blocks may try this many calls before its greenlet is left where it is.
+DYING_CALLS = 100
+# Greenlets that refuse to die.  Kept, because dropping one would throw GreenletExit into it once more.
+_abandoned: list[greenlet] = []
+
+
+class TaskExit(GreenletExit):
+    """Unwinds a task that has been killed or has called exit.  A program must let it pass, as it can't catch SIGKILL."""
+
+
+class Process:
+    """What the threads of a process share: Linux's signal_struct, with the family links of its task_struct."""
+
+    __slots__ = ("children", "comm", "exit_code", "exiting", "files", "joinable", "parent", "pid", "rlimits", "threads", "wait_chldexit", "zombie")
+
+    def __init__(self, pid: int, comm: str, parent: "Process | None", files: "FilesStruct", wait_chldexit: "WaitQueue") -> None:
+        self.pid = pid
+        self.comm = comm
+        self.parent = parent
+        self.files = files
+        self.children: list[Process] = []
+        self.threads: list[Task] = []
+        self.joinable: dict[int, Task] = {}
+        self.exit_code = 0
+        self.exiting = False
+        self.zombie = False
+        self.wait_chldexit = wait_chldexit
+        self.rlimits: dict[int, tuple[int, int]] = dict(parent.rlimits) if parent is not None else {}
+
+
+class Task:
+    """A thread of a process: task_struct."""
+
+    __slots__ = (
+        "dying_calls",
+        "exited",
+        "files",
+        "greenlet",
+        "killed",
+        "pid",
+        "process",
+        "sched",
+        "state",
+        "timed_out",
+        "wake_seq",
+        "wchan",
+    )
+
+    def __init__(self, sched: "Sched", pid: int, process: Process, exited: "WaitQueue") -> None:
+        self.sched = sched
+        self.pid = pid
+        self.process = process
+        # The table of the process, here to be found at once; a dying task has one that refuses.
+        self.files = process.files
+        self.state = TASK_RUNNING
+        self.greenlet: greenlet | None = None
+        self.killed = False
+        self.dying_calls = 0
+        self.exited = exited
+        self.timed_out = False
+        self.wchan: WaitQueue | None = None
+        self.wake_seq = -1
+
+    def __repr__(self) -> str:
+        return f"<Task {self.pid} {self.state}>"
+
+
+class Sched:
+    """The run queue, the running task, and what the whole machine shares: clock, choice, trace."""
+
+    __slots__ = (
+        "choice",
+        "clock",
+        "current",
+        "dead_files",
+        "deadline",
+        "explore",
+        "fatal",
+        "hub",
+        "max_stalled",
+        "next_ino",
+        "next_pid",
+        "processes",
+        "runqueue",
+        "softirq",
+        "stalled",
+        "switches",
+        "tasks",
+        "trace",
+    )
+
+    def __init__(self, choice: Choice, trace: Trace, deadline: int | None, max_stalled: int) -> None:
+        self.choice = choice
+        self.explore = not isinstance(choice, Plain)
+        self.trace = trace
+        self.clock = Clock()
+        trace.clock = self.clock
+        self.runqueue: deque[Task] = deque()
+        self.current: Task = None  # type: ignore[assignment]  # set before the first task runs
+        self.hub = getcurrent()
+        self.softirq: Callable[[], bool] | None = None
+        self.deadline = deadline
+        self.max_stalled = max_stalled
+        self.stalled = 0
+        self.switches = 0
+        self.next_ino = 0
+        self.next_pid = 0
+        self.tasks: dict[int, Task] = {}
+        self.processes: dict[int, Process] = {}
+        self.dead_files: FilesStruct = None  # type: ignore[assignment]  # set at boot
+        self.fatal: BaseException | None = None
+
+    def new_ino(self) -> int:
+        """A number for a new kernel object: small, and the same in every run of one tape."""
+        self.next_ino += 1
+        return self.next_ino
+
+    def new_pid(self) -> int:
+        """The next process or thread id; they are never used again."""
+        self.next_pid += 1
+        return self.next_pid
+
+    # --- switching ---
+    def schedule(self) -> None:
+        """The running task sleeps or has given way: run the next one, and return when it is this task's turn again."""
+        prev = self.current
+        if prev.killed:
+            self.refuse()
+        nxt = self.pick_next_task()
+        if nxt is not prev:
+            self.context_switch(nxt)
+        elif self.trace.on:
+            self.trace.cause = prev.wake_seq
+        if prev.killed:
+            self.refuse()
+
+    def context_switch(self, nxt: Task) -> None:
+        """Park this greenlet and resume that of ``nxt``."""
+        trace = self.trace
+        if trace.on:
+            prev = self.current
+            trace.cause = nxt.wake_seq
+            trace.emit("sched_switch", "schedule", "prev_pid", prev.pid, "prev_state", prev.state, "next_pid", nxt.pid)
+            trace.pid = nxt.pid
+        self.current = nxt
+        self.switches += 1
+        assert nxt.greenlet is not None
+        nxt.greenlet.switch()
+
+    def pick_next_task(self) -> Task:
+        """Take the next task off the run queue; with nobody runnable, time moves on until somebody is."""
+        runqueue = self.runqueue
+        while not runqueue:
+            self.idle()
+        n = len(runqueue)
+        if n > 1 and self.explore:
+            i = self.choice.pick(n, "sched")
+            if i:
+                task = runqueue[i]
+                del runqueue[i]
+                return task
+        return runqueue.popleft()
+
+    def idle(self) -> None:
+        """do_idle: deliver what interrupts have left, else jump to the next timer; with neither, it is a deadlock."""
+        if self.softirq is not None and self.softirq():
+            return
+        clock = self.clock
+        expires = clock.next_expiry()
+        if expires is None:
+            self.stop(Deadlock("every task sleeps and no timer is left"))
+        if expires > clock.now:
+            if self.deadline is not None and expires > self.deadline:
+                self.stop(Deadlock(f"the virtual deadline of {self.deadline} ns has passed"))
+            clock.now = expires
+            self.stalled = 0
+        self.run_timers()
+
+    def run_timers(self) -> None:
+        """The timer interrupt: call everything that is due, in order."""
+        trace = self.trace
+        pid, ctx, cause = trace.pid, trace.ctx, trace.cause
+        trace.pid, trace.ctx, trace.cause = 0, "irq", -1
+        while (timer := self.clock.pop_expired()) is not None:
+            if trace.on:
+                trace.cause = -1
+                trace.cause = trace.emit("hrtimer_expire_entry", "run_timers", "expires", timer.expires)
+            timer.function()
+        trace.pid, trace.ctx, trace.cause = pid, ctx, cause
+
+    def yield_cpu(self, i: int = 0) -> None:
+        """The running task stays runnable but lets the task at place ``i`` of the run queue go first: preempt_schedule."""
+        prev = self.current
+        runqueue = self.runqueue
+        nxt = runqueue[i]
+        del runqueue[i]
+        runqueue.append(prev)
+        # Not a wake-up: what it did before is still the cause of what it does next.
+        if self.trace.on:
+            prev.wake_seq = self.trace.cause
+        self.context_switch(nxt)
+        if prev.killed:
+            self.refuse()
+
+    def stall(self, call: str) -> None:
+        """A call ended without progress and without sleeping.  Others get the processor in turn; too many are a livelock."""
+        self.stalled += 1
+        if self.stalled >= self.max_stalled:
+            self.stop(Livelock(f"{self.stalled} calls without progress while virtual time stands still, the last one {call}"))
+        if self.stalled % TIMESLICE_CALLS == 0:
+            if self.runqueue:
+                self.yield_cpu()
+            elif self.softirq is not None:
+                self.softirq()
+
+    def count_call(self, call: str) -> None:
+        """Every call counts towards a livelock until something moves, also those that stall() never sees."""
+        self.stalled += 1
+        if self.stalled >= self.max_stalled:
+            self.stall(call)
+
+    # --- states ---
+    def wake_up_process(self, task: Task) -> int:
+        """try_to_wake_up: 1 if the task slept and is runnable now, else 0."""
+        if task.state is not TASK_INTERRUPTIBLE:
+            return 0
+        task.state = TASK_RUNNING
+        self.runqueue.append(task)
+        trace = self.trace
+        if trace.on:
+            task.wake_seq = trace.emit("sched_waking", "try_to_wake_up", "pid", task.pid)
+        return 1
+
+    def schedule_timeout(self, timeout_ns: int | None) -> bool:
+        """Sleep until woken or until the timeout (None: no limit).  True if the timeout has passed.  Never early."""
+        if timeout_ns is None:
+            self.schedule()
+            return False
+        task = self.current
+        task.timed_out = False
+        if self.explore and timeout_ns > 0:
+            # Timers may be late, never early (nanosleep(2), timer slack in prctl(2)).
+            timeout_ns += self.choice.pick(4, "timer-slack") * 50_000
+
+        def process_timeout() -> None:
+            task.timed_out = True
+            if self.wake_up_process(task) == 0:
+                task.timed_out = False
+
+        timer = self.clock.add_timer(timeout_ns, process_timeout)
+        try:
+            self.schedule()
+        finally:
+            self.clock.del_timer(timer)
+        return task.timed_out
+
+    # --- ends ---
+    def stop(self, error: BaseException) -> NoReturn:
+        """End the run with ``error``, raised in the hub.  The running task stays parked where it is, to be looked at."""
+        self.fatal = error
+        self.hub.switch()
+        # Only teardown comes back here, to unwind this greenlet.
+        raise TaskExit
+
+    def refuse(self) -> NoReturn:
+        """A killed task makes no more calls.  One that catches even this, again and again, is parked for good."""
+        task = self.current
+        task.files = self.dead_files
+        task.dying_calls += 1
+        if task.dying_calls > DYING_CALLS:
+            assert task.greenlet is not None
+            _abandoned.append(task.greenlet)
+            self.hub.switch()
+        raise TaskExit

@@ -1,0 +1,92 @@
+"""The trace: one event for each state change, in the order in which they happened.
+
+An event is a tuple, so that tracing stays cheap:
+
+    (t_ns, pid, ctx, ev, fn, code, lasti, cause, fields)
+
+``t_ns`` virtual nanoseconds; ``pid`` the task (0: nobody); ``ctx`` "task", "irq" or "idle"; ``ev`` the name, Linux's tracepoint where
+there is one; ``fn`` the kernel function; ``code`` and ``lasti`` the program's place (resolved to file:line when someone reads it);
+``cause`` the seq of the event that made this one happen, or -1; ``fields`` a tuple of name, value, name, value...
+Its index in ``events`` is its seq.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from types import CodeType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from simkernel.kernel.clock import Clock
+
+Event: TypeAlias = "tuple[int, int, str, str, str, CodeType | None, int, int, tuple[Any, ...]]"
+
+
+class Trace:
+    """A trace kept in memory.  ``on`` is the one flag that the kernel tests; with it off nothing is recorded."""
+
+    __slots__ = ("cause", "clock", "ctx", "events", "limit", "on", "pid")
+
+    def __init__(self, on: bool = True, limit: int = 10_000_000) -> None:
+        self.on = on
+        self.events: list[Event] = []
+        self.limit = limit
+        self.pid = 0
+        self.ctx = "task"
+        self.cause = -1
+        self.clock: Clock | None = None
+
+    def emit(self, ev: str, fn: str, *fields: Any) -> int:
+        """Record an event of the running context, caused by ``self.cause``; returns its seq."""
+        events = self.events
+        clock = self.clock
+        events.append((clock.now if clock is not None else 0, self.pid, self.ctx, ev, fn, None, 0, self.cause, fields))
+        seq = len(events)
+        if seq >= self.limit:
+            self.on = False
+        return seq - 1
+
+    def emit_at(self, ev: str, fn: str, code: CodeType, lasti: int, *fields: Any) -> int:
+        """Record an event with the place in the program that made the call."""
+        events = self.events
+        clock = self.clock
+        events.append((clock.now if clock is not None else 0, self.pid, self.ctx, ev, fn, code, lasti, self.cause, fields))
+        return len(events) - 1
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The events as dicts with the documented keys: seq, t_ns, pid, ctx, ev, fn, at, cause, f."""
+        for seq, (t_ns, pid, ctx, ev, fn, code, lasti, cause, fields) in enumerate(self.events):
+            yield {
+                "seq": seq,
+                "t_ns": t_ns,
+                "pid": pid,
+                "ctx": ctx,
+                "ev": ev,
+                "fn": fn,
+                "at": place(code, lasti) if code is not None else None,
+                "cause": cause,
+                "f": dict(zip(fields[::2], fields[1::2], strict=True)),
+            }
+
+    def digest(self) -> str:
+        """A SHA-256 over all events but their places in files, equal for equal runs on any machine and any Python."""
+        h = hashlib.sha256()
+        for t_ns, pid, ctx, ev, fn, _code, _lasti, cause, fields in self.events:
+            h.update(repr((t_ns, pid, ctx, ev, fn, cause, fields)).encode())
+        return h.hexdigest()
+
+
+def line_of(code: CodeType, lasti: int) -> int:
+    """The source line of an instruction."""
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if start <= lasti < end and number is not None:
+            line = number
+    return line
+
+
+def place(code: CodeType, lasti: int) -> str:
+    """``file:line`` of an instruction."""
+    return f"{code.co_filename}:{line_of(code, lasti)}"

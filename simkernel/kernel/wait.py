@@ -1,0 +1,140 @@
+"""Wait queues (kernel/sched/wait.c): where tasks sleep, and the only place from which they are woken.
+
+An entry is (flags, private, func).  The func is the whole difference between a reader (default_wake_function), a select or poll
+(pollwake, select.py) and an epoll item (ep_poll_callback, eventpoll.py).
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched
+
+WQ_FLAG_EXCLUSIVE = 0x01
+
+WakeFunction: TypeAlias = "Callable[[WaitEntry, int], int]"
+
+
+class WaitEntry:
+    """wait_queue_entry: ``private`` belongs to ``func``, which gets the entry and the poll mask of the event (0: unknown)."""
+
+    __slots__ = ("flags", "func", "private", "wq")
+
+    def __init__(self, private: Any, func: WakeFunction, flags: int = 0) -> None:
+        self.flags = flags
+        self.private = private
+        self.func = func
+        self.wq: WaitQueue | None = None
+
+
+class WaitQueue:
+    """wait_queue_head.  ``owner`` and ``label`` say whose it is, for explanations."""
+
+    __slots__ = ("entries", "label", "owner")
+
+    def __init__(self, owner: Any, label: str) -> None:
+        self.entries: list[WaitEntry] = []
+        self.owner = owner
+        self.label = label
+
+    def __repr__(self) -> str:
+        return f"<WaitQueue {self.label} of {self.owner!r}: {len(self.entries)} entries>"
+
+
+def add_wait_queue(wq: WaitQueue, entry: WaitEntry) -> None:
+    """A non-exclusive waiter joins at the head."""
+    entry.wq = wq
+    wq.entries.insert(0, entry)
+
+
+def add_wait_queue_exclusive(wq: WaitQueue, entry: WaitEntry) -> None:
+    """An exclusive waiter joins at the tail: the first to come is the first to be woken."""
+    entry.flags |= WQ_FLAG_EXCLUSIVE
+    entry.wq = wq
+    wq.entries.append(entry)
+
+
+def remove_wait_queue(entry: WaitEntry) -> None:
+    """Take an entry off its queue, if it is on one."""
+    wq = entry.wq
+    if wq is not None:
+        wq.entries.remove(entry)
+        entry.wq = None
+
+
+def wake_up(wq: WaitQueue, key: int = 0, nr_exclusive: int = 1) -> None:
+    """__wake_up_common: call each entry's func in order, until ``nr_exclusive`` exclusive ones have woken somebody (0: no limit)."""
+    entries = wq.entries
+    if len(entries) == 1:
+        entry = entries[0]
+        entry.func(entry, key)
+        return
+    for entry in entries[:]:
+        if entry.wq is not wq:
+            continue
+        if entry.func(entry, key) and entry.flags & WQ_FLAG_EXCLUSIVE:
+            nr_exclusive -= 1
+            if nr_exclusive == 0:
+                break
+
+
+def wake_up_all(wq: WaitQueue, key: int = 0) -> None:
+    """Wake everybody, exclusive or not."""
+    wake_up(wq, key, 0)
+
+
+def default_wake_function(entry: WaitEntry, key: int) -> int:
+    """Make the task that sleeps on this entry runnable."""
+    task = entry.private
+    return int(task.sched.wake_up_process(task))
+
+
+def autoremove_wake_function(entry: WaitEntry, key: int) -> int:
+    """The same, and leave the queue: a second event finds the next waiter."""
+    task = entry.private
+    woken: int = task.sched.wake_up_process(task)
+    if woken:
+        remove_wait_queue(entry)
+    return woken
+
+
+def prepare_to_wait(sched: Sched, wq: WaitQueue, entry: WaitEntry, exclusive: bool) -> None:
+    """Join the queue, then count as asleep: only then may the condition be tested, or a wake-up between the two is lost."""
+    if entry.wq is None:
+        if exclusive:
+            add_wait_queue_exclusive(wq, entry)
+        else:
+            add_wait_queue(wq, entry)
+    task = sched.current
+    task.wchan = wq
+    task.state = TASK_INTERRUPTIBLE
+
+
+def finish_wait(sched: Sched, entry: WaitEntry) -> None:
+    """Awake again, and off the queue."""
+    task = sched.current
+    if task.state is TASK_INTERRUPTIBLE:
+        task.state = TASK_RUNNING
+    task.wchan = None
+    remove_wait_queue(entry)
+
+
+def wait_event(
+    sched: Sched, wq: WaitQueue, condition: Callable[[], bool], timeout_ns: int | None = None, exclusive: bool = False
+) -> bool:
+    """wait_event_interruptible_timeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first (None: no limit)."""
+    entry = WaitEntry(sched.current, autoremove_wake_function)
+    deadline = None if timeout_ns is None else sched.clock.now + timeout_ns
+    try:
+        while True:
+            prepare_to_wait(sched, wq, entry, exclusive)
+            if condition():
+                return True
+            if deadline is None:
+                sched.schedule()
+            else:
+                left = deadline - sched.clock.now
+                if left <= 0:
+                    return False
+                sched.schedule_timeout(left)
+    finally:
+        finish_wait(sched, entry)

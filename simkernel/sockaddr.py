@@ -1,0 +1,58 @@
+"""Socket addresses between Python's form and Linux's: shared by the fake kernel and by the binding to the real one."""
+
+from collections.abc import Sequence
+
+from simkernel.api import Address
+
+UNIX_PATH_MAX = 108
+
+
+def inet_addr(addr: object) -> tuple[str, int]:
+    """Check an AF_INET address.  ``""`` is 0.0.0.0.
+
+    TypeError unless it is (str, int); ValueError for a host that is not numeric; OverflowError for a port outside 0-65535.
+    """
+    if not isinstance(addr, tuple):
+        raise TypeError(f"an AF_INET address must be a tuple (host, port), not {type(addr).__name__}")
+    if len(addr) != 2:
+        raise TypeError(f"an AF_INET address must be a pair (host, port), not {len(addr)} values")
+    host, port = addr
+    if not isinstance(host, str):
+        raise TypeError(f"the host of an AF_INET address must be a str, not {type(host).__name__}")
+    if not isinstance(port, int):
+        raise TypeError(f"the port of an AF_INET address must be an int, not {type(port).__name__}")
+    if not 0 <= port <= 65535:
+        raise OverflowError(f"port must be 0-65535, not {port}")
+    if host == "127.0.0.1":
+        return host, port
+    if host == "":
+        return "0.0.0.0", port
+    parts: Sequence[str] = host.split(".")
+    if len(parts) != 4 or not all(p.isascii() and p.isdigit() and len(p) <= 3 and int(p) <= 255 for p in parts):
+        raise ValueError(f"host {host!r} is not a numeric IPv4 address; system calls take no names, use 127.0.0.1 for localhost")
+    return ".".join(str(int(p)) for p in parts), port
+
+
+def unix_path(addr: object) -> bytes:
+    """Check an AF_UNIX address and return sun_path: ``b""`` unnamed, a first zero byte for an abstract name.
+
+    TypeError unless str or bytes; ValueError for a path with a zero byte inside; OSError(EINVAL)'s length check is the caller's.
+    """
+    if isinstance(addr, str):
+        path = addr.encode("utf-8", "surrogateescape")
+    elif isinstance(addr, (bytes, bytearray)):
+        path = bytes(addr)
+    else:
+        raise TypeError(f"an AF_UNIX address must be str or bytes, not {type(addr).__name__}")
+    if path and path[0] and b"\0" in path:
+        raise ValueError("an AF_UNIX path must not contain a zero byte")
+    if len(path) > UNIX_PATH_MAX or (len(path) == UNIX_PATH_MAX and path[0]):
+        raise OverflowError(f"AF_UNIX path too long: {len(path)} bytes, at most {UNIX_PATH_MAX - 1}")
+    return path
+
+
+def unix_name(path: bytes) -> Address:
+    """sun_path as a program sees it: bytes for an abstract name, str for a path, ``""`` for unnamed."""
+    if path and not path[0]:
+        return path
+    return path.decode("utf-8", "surrogateescape")
