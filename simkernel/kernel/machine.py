@@ -60,7 +60,7 @@ class Kernel:
             raise UsageError(f"nofile must be (soft, hard) with 3 <= soft <= hard <= {NR_OPEN}, not {nofile}")
         if max_stalled < 100:
             raise UsageError(f"max_stalled must be at least 100, not {max_stalled}: epoll loops make a few calls between progress")
-        self.sched = Sched(choice or Plain(), trace or Trace(on=False), deadline_ns, max_stalled)
+        self.sched = Sched(choice or Plain(), trace if trace is not None else Trace(on=False), deadline_ns, max_stalled)
         sched = self.sched
         sched.dead_files = DeadFiles(sched)
         self.sysctl = Sysctl()

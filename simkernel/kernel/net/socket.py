@@ -336,7 +336,8 @@ class Socket(File):
         return repr(self.sk)
 
     def read(self, n: int) -> bytes:
-        return self.sk.recvmsg(n, 0, self.nonblock)
+        """sock_read_iter: a read of nothing succeeds at once, unlike a recv of nothing."""
+        return self.sk.recvmsg(n, 0, self.nonblock) if n else b""
 
     def write(self, data: bytes) -> int:
         return self.sk.sendmsg(data, 0, self.nonblock)

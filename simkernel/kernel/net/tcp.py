@@ -768,7 +768,6 @@ class TcpSock(Sock):
     def done_with_error(self, code: int) -> None:
         """tcp_done_with_error."""
         self.err = code
-        self.done = True
         self.purge_write_queue()
         self.tcp_done()
         if not self.dead:

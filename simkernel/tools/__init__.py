@@ -1,0 +1,1 @@
+"""Readers of a trace.  They know traces, not kernels."""

@@ -1,0 +1,154 @@
+"""A trace as text, like strace(1), with the wake-ups between the calls.
+
+      0.000 ms  [2] epoll_wait(5, 64, -1) ...                                    epoll_et.py:31
+                      NET_RX: tcp segment of 276 bytes; ep_poll_callback: fd 7 is ready; wakes [2]
+      0.000 ms  [2] ... epoll_wait resumed = [(7, EPOLLIN)]
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from simkernel.kernel.trace import Trace, line_of
+from simkernel.uapi import (
+    CLOCK_NAMES,
+    EPOLL_CTL_NAMES,
+    EPOLL_NAMES,
+    F_SETFL,
+    FAMILY_NAMES,
+    FCNTL_NAMES,
+    IOCTL_NAMES,
+    MSG_NAMES,
+    OPEN_NAMES,
+    POLL_NAMES,
+    SHUT_NAMES,
+    SIGNAL_NAMES,
+    SO_NAMES,
+    SOL_SOCKET,
+    flags,
+    sock_type,
+)
+
+SHOWN_BYTES = 16
+
+
+def data(value: bytes) -> str:
+    """A buffer: its first bytes, and its size when that is not all of it."""
+    if len(value) <= SHOWN_BYTES:
+        return repr(value)[1:]
+    return f"{repr(value[:SHOWN_BYTES])[1:]}..., {len(value)} bytes"
+
+
+def text(value: Any) -> str:
+    """Any argument or result."""
+    if isinstance(value, bytes):
+        return data(value)
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(text, value)) + ")"
+    return str(value) if not isinstance(value, str) else repr(value)
+
+
+def _rest(args: Sequence[Any], *named: str) -> str:
+    return ", ".join([*named, *map(text, args[len(named) :])])
+
+
+_FORMATS: dict[str, Callable[[Sequence[Any]], str]] = {
+    "socket": lambda a: _rest(a, FAMILY_NAMES.get(a[0], str(a[0])), sock_type(a[1])) if len(a) < 3 or a[2] else _args_socket(a),
+    "socketpair": lambda a: _args_socket(a),
+    "epoll_ctl": lambda a: f"{a[0]}, {EPOLL_CTL_NAMES.get(a[1], a[1])}, {a[2]}, {flags(a[3], EPOLL_NAMES)}"
+    + ("" if a[4] is None or a[4] == a[2] else f", {text(a[4])}"),
+    "send": lambda a: f"{a[0]}, {data(a[1])}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
+    "recv": lambda a: f"{a[0]}, {a[1]}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
+    "shutdown": lambda a: f"{a[0]}, {SHUT_NAMES.get(a[1], a[1])}",
+    "accept4": lambda a: f"{a[0]}" + (f", {sock_type(a[1])[2:].lstrip('|')}" if a[1] else ""),
+    "fcntl": lambda a: f"{a[0]}, {FCNTL_NAMES.get(a[1], a[1])}" + _fcntl_arg(a),
+    "ioctl": lambda a: _rest(a, str(a[0]), IOCTL_NAMES.get(a[1], hex(a[1]))),
+    "pipe2": lambda a: flags(a[0], OPEN_NAMES),
+    "kill": lambda a: f"{a[0]}, {SIGNAL_NAMES.get(a[1], a[1])}",
+    "clock_gettime_ns": lambda a: str(CLOCK_NAMES.get(a[0], a[0])),
+    "poll": lambda a: "[" + ", ".join(f"({fd}, {flags(ev & 0xFFFF, POLL_NAMES)})" for fd, ev in a[0]) + f"], {a[1]}",
+    "getsockopt": lambda a: _sockopt(a),
+    "setsockopt": lambda a: _sockopt(a),
+}
+
+
+def _args_socket(a: Sequence[Any]) -> str:
+    return f"{FAMILY_NAMES.get(a[0], a[0])}, {sock_type(a[1])}"
+
+
+def _fcntl_arg(a: Sequence[Any]) -> str:
+    if a[1] == F_SETFL:
+        return f", {flags(a[2], OPEN_NAMES)}"
+    return f", {a[2]}" if a[2] else ""
+
+
+def _sockopt(a: Sequence[Any]) -> str:
+    if a[1] == SOL_SOCKET:
+        return _rest(a, str(a[0]), "SOL_SOCKET", str(SO_NAMES.get(a[2], a[2])))
+    return _rest(a)
+
+
+def call_text(name: str, args: Sequence[Any]) -> str:
+    """A call with its arguments, constants by their names."""
+    try:
+        inside = _FORMATS[name](args) if name in _FORMATS else _rest(args)
+    except (TypeError, ValueError, IndexError):
+        # Arguments that make no sense are shown as they were given.
+        inside = _rest(args)
+    return f"{name}({inside})"
+
+
+def result_text(name: str, value: Any) -> str:
+    """What a call returned."""
+    if name in ("epoll_wait", "epoll_pwait2") and isinstance(value, tuple):
+        return "[" + ", ".join(f"({text(d)}, {flags(ev, EPOLL_NAMES)})" for d, ev in value) + "]"
+    if name == "poll" and isinstance(value, tuple):
+        return "[" + ", ".join(f"({fd}, {flags(ev, POLL_NAMES)})" for fd, ev in value) + "]"
+    if name == "recv" or name == "read":
+        return data(value)
+    if value is None:
+        return "0"
+    return text(value)
+
+
+def strace_lines(trace: Trace) -> list[str]:
+    """The whole trace, one line a call, an indented line a wake-up."""
+    lines: list[str] = []
+    names = {1: "main"}
+    # The call that each task is in, and the line that shows it as long as nothing else has happened since.
+    inside: dict[int, tuple[str, int]] = {}
+    for t_ns, pid, ctx, ev, fn, code, lasti, _cause, fields in trace.events:
+        f = dict(zip(fields[::2], fields[1::2], strict=True))
+        stamp = f"{t_ns / 1e6:10.3f} ms  [{pid}] "
+        if ev == "sys_enter":
+            at = f"{Path(code.co_filename).name}:{line_of(code, lasti)}" if code is not None else ""
+            call = call_text(fn, f["args"])
+            lines.append(f"{stamp}{call:<60}  {at}")
+            inside[pid] = call, len(lines)
+        elif ev == "sys_exit":
+            call, line = inside.pop(pid, (fn, -1))
+            outcome = f"-1 {f['error']}" if "error" in f else result_text(fn, f["ret"])
+            if line == len(lines):
+                # Nothing came between: one line for call and result.
+                at = lines[-1][len(stamp) + max(60, len(call)) :].strip()
+                lines[-1] = f"{stamp}{call + ' = ' + outcome:<60}  {at}"
+            else:
+                lines.append(f"{stamp}... {fn} resumed = {outcome}")
+        elif ev == "sched_waking":
+            lines.append(f"{'':>16}{_who(ctx)}wakes [{f['pid']}]")
+        elif ev in ("ep_poll_callback", "ep_ready"):
+            lines.append(f"{'':>16}{_who(ctx)}fd {f['fd']} goes on the ready list of epoll {f['ep']}")
+        elif ev == "netif_receive_skb":
+            lines.append(f"{'':>16}{_who(ctx)}segment {f['flags']}, {f['len']} bytes")
+        elif ev == "hrtimer_expire_entry":
+            lines.append(f"{'':>16}{_who(ctx)}timer expires")
+        elif ev == "sched_process_fork":
+            names[f["child_pid"]] = f["comm"]
+            lines.append(f"{'':>16}[{f['child_pid']}] {f['comm']} is born")
+        elif ev == "sched_process_exit":
+            lines.append(f"{stamp}exits with {f['code'] >> 8}" + (f", killed by signal {f['code'] & 127}" if f["code"] & 127 else ""))
+    return lines
+
+
+def _who(ctx: str) -> str:
+    return "irq: " if ctx == "irq" else ""
