@@ -26,6 +26,7 @@ from simkernel.uapi import (
     SOCK_NONBLOCK,
 )
 
+CONTRACT = "http"  # what `simkernel check` holds this server to
 HIGH = 65536  # neither read nor answer more for a client while it has more than this to get
 MAX_BODY = 1 << 20
 LINGER_NS = 2 * NSEC_PER_SEC

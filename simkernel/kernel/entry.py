@@ -6,12 +6,12 @@ A run without choices and without a trace uses SimSyscalls as it is, so neither 
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from errno import errorcode
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from simkernel.api import Address, Buffer, Main
 from simkernel.kernel.syscalls import SimSyscalls
 
-P = ParamSpec("P")
+Args = TypeVarTuple("Args")
 R = TypeVar("R")
 
 _PLAIN_TYPES = frozenset({int, bytes, str, bool, float, type(None)})
@@ -22,7 +22,7 @@ def shown(value: Any) -> Any:
     if type(value) in _PLAIN_TYPES:
         return value
     if isinstance(value, (tuple, list)):
-        return tuple(shown(item) for item in value)
+        return tuple([item if type(item) in _PLAIN_TYPES else shown(item) for item in value])
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     if callable(value):
@@ -35,27 +35,22 @@ class EnteredSyscalls(SimSyscalls):
 
     __slots__ = ()
 
-    def call(self, name: str, function: Callable[P, R], *args: P.args, **none: P.kwargs) -> R:
-        """One system call."""
+    def call(self, name: str, function: Callable[[SimSyscalls, *Args], R], *args: *Args) -> R:
+        """One system call: ``function(self, *args)``."""
         sched = self.sched
-        task = sched.current
-        if task.killed:
+        if sched.current.killed:
             sched.refuse()
         if sched.explore:
-            choice = sched.choice
-            if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
-                sched.softirq()
-            if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
-                sched.yield_cpu(i - 1)
+            self.preempt()
         sched.count_call(name)
         trace = sched.trace
         if not trace.on:
-            return function(*args, **none)
+            return function(self, *args)
         frame = sys._getframe(2)
         enter = trace.emit_at("sys_enter", name, frame.f_code, frame.f_lasti, "args", shown(args))
         trace.cause = enter
         try:
-            result = function(*args, **none)
+            result = function(self, *args)
         except OSError as error:
             trace.emit("sys_exit", name, "enter", enter, "error", errorcode.get(error.errno or 0, str(error.errno)))
             trace.cause = enter
@@ -63,130 +58,139 @@ class EnteredSyscalls(SimSyscalls):
         trace.emit("sys_exit", name, "enter", enter, "ret", shown(result))
         return result
 
+    def preempt(self) -> None:
+        """A choice may deliver what the network has kept back, and may let another task go first."""
+        sched = self.sched
+        choice = sched.choice
+        if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
+            sched.softirq()
+        if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
+            sched.yield_cpu(i - 1)
+
     def spawn(self, main: Main, /, *args: object) -> int:
-        return self.call("spawn", super().spawn, main, *args)
+        return self.call("spawn", SimSyscalls.spawn, main, *args)
 
     def thread(self, main: Main, /, *args: object) -> int:
-        return self.call("thread", super().thread, main, *args)
+        return self.call("thread", SimSyscalls.thread, main, *args)
     def socket(self, family: int, type: int, proto: int = 0, /) -> int:
-        return self.call("socket", super().socket, family, type, proto)
+        return self.call("socket", SimSyscalls.socket, family, type, proto)
 
     def socketpair(self, family: int, type: int, proto: int = 0, /) -> tuple[int, int]:
-        return self.call("socketpair", super().socketpair, family, type, proto)
+        return self.call("socketpair", SimSyscalls.socketpair, family, type, proto)
 
     def bind(self, fd: int, addr: Address, /) -> None:
-        self.call("bind", super().bind, fd, addr)
+        self.call("bind", SimSyscalls.bind, fd, addr)
 
     def listen(self, fd: int, backlog: int, /) -> None:
-        self.call("listen", super().listen, fd, backlog)
+        self.call("listen", SimSyscalls.listen, fd, backlog)
 
     def connect(self, fd: int, addr: Address, /) -> None:
-        self.call("connect", super().connect, fd, addr)
+        self.call("connect", SimSyscalls.connect, fd, addr)
 
     def accept4(self, fd: int, flags: int = 0, /) -> tuple[int, Address]:
-        return self.call("accept4", super().accept4, fd, flags)
+        return self.call("accept4", SimSyscalls.accept4, fd, flags)
 
     def getsockname(self, fd: int, /) -> Address:
-        return self.call("getsockname", super().getsockname, fd)
+        return self.call("getsockname", SimSyscalls.getsockname, fd)
 
     def getpeername(self, fd: int, /) -> Address:
-        return self.call("getpeername", super().getpeername, fd)
+        return self.call("getpeername", SimSyscalls.getpeername, fd)
 
     def shutdown(self, fd: int, how: int, /) -> None:
-        self.call("shutdown", super().shutdown, fd, how)
+        self.call("shutdown", SimSyscalls.shutdown, fd, how)
 
     def setsockopt(self, fd: int, level: int, name: int, value: int | bytes, /) -> None:
-        self.call("setsockopt", super().setsockopt, fd, level, name, value)
+        self.call("setsockopt", SimSyscalls.setsockopt, fd, level, name, value)
 
     def getsockopt(self, fd: int, level: int, name: int, buflen: int = 0, /) -> int | bytes:
-        return self.call("getsockopt", super().getsockopt, fd, level, name, buflen)
+        return self.call("getsockopt", SimSyscalls.getsockopt, fd, level, name, buflen)
 
     def send(self, fd: int, data: Buffer, flags: int = 0, /) -> int:
-        return self.call("send", super().send, fd, data, flags)
+        return self.call("send", SimSyscalls.send, fd, data, flags)
 
     def recv(self, fd: int, n: int, flags: int = 0, /) -> bytes:
-        return self.call("recv", super().recv, fd, n, flags)
+        return self.call("recv", SimSyscalls.recv, fd, n, flags)
 
     def read(self, fd: int, n: int, /) -> bytes:
-        return self.call("read", super().read, fd, n)
+        return self.call("read", SimSyscalls.read, fd, n)
 
     def write(self, fd: int, data: Buffer, /) -> int:
-        return self.call("write", super().write, fd, data)
+        return self.call("write", SimSyscalls.write, fd, data)
 
     def readv(self, fd: int, sizes: Sequence[int], /) -> list[bytes]:
-        return self.call("readv", super().readv, fd, sizes)
+        return self.call("readv", SimSyscalls.readv, fd, sizes)
 
     def writev(self, fd: int, buffers: Sequence[Buffer], /) -> int:
-        return self.call("writev", super().writev, fd, buffers)
+        return self.call("writev", SimSyscalls.writev, fd, buffers)
 
     def close(self, fd: int, /) -> None:
-        self.call("close", super().close, fd)
+        self.call("close", SimSyscalls.close, fd)
 
     def dup(self, fd: int, /) -> int:
-        return self.call("dup", super().dup, fd)
+        return self.call("dup", SimSyscalls.dup, fd)
 
     def dup2(self, old: int, new: int, /) -> int:
-        return self.call("dup2", super().dup2, old, new)
+        return self.call("dup2", SimSyscalls.dup2, old, new)
 
     def dup3(self, old: int, new: int, flags: int, /) -> int:
-        return self.call("dup3", super().dup3, old, new, flags)
+        return self.call("dup3", SimSyscalls.dup3, old, new, flags)
 
     def fcntl(self, fd: int, cmd: int, arg: int = 0, /) -> int:
-        return self.call("fcntl", super().fcntl, fd, cmd, arg)
+        return self.call("fcntl", SimSyscalls.fcntl, fd, cmd, arg)
 
     def ioctl(self, fd: int, request: int, arg: int = 0, /) -> int:
-        return self.call("ioctl", super().ioctl, fd, request, arg)
+        return self.call("ioctl", SimSyscalls.ioctl, fd, request, arg)
 
     def pipe2(self, flags: int = 0, /) -> tuple[int, int]:
-        return self.call("pipe2", super().pipe2, flags)
+        return self.call("pipe2", SimSyscalls.pipe2, flags)
 
     def eventfd(self, initval: int = 0, flags: int = 0, /) -> int:
-        return self.call("eventfd", super().eventfd, initval, flags)
+        return self.call("eventfd", SimSyscalls.eventfd, initval, flags)
 
     def epoll_create1(self, flags: int = 0, /) -> int:
-        return self.call("epoll_create1", super().epoll_create1, flags)
+        return self.call("epoll_create1", SimSyscalls.epoll_create1, flags)
 
     def epoll_ctl(self, epfd: int, op: int, fd: int, events: int = 0, data: Any = None, /) -> None:
-        self.call("epoll_ctl", super().epoll_ctl, epfd, op, fd, events, data)
+        self.call("epoll_ctl", SimSyscalls.epoll_ctl, epfd, op, fd, events, data)
 
     def epoll_wait(self, epfd: int, maxevents: int, timeout: int = -1, /) -> list[tuple[Any, int]]:
-        return self.call("epoll_wait", super().epoll_wait, epfd, maxevents, timeout)
+        return self.call("epoll_wait", SimSyscalls.epoll_wait, epfd, maxevents, timeout)
 
     def epoll_pwait2(self, epfd: int, maxevents: int, timeout_ns: int | None, sigmask: Iterable[int] | None = None, /) -> list[tuple[Any, int]]:
-        return self.call("epoll_pwait2", super().epoll_pwait2, epfd, maxevents, timeout_ns, sigmask)
+        return self.call("epoll_pwait2", SimSyscalls.epoll_pwait2, epfd, maxevents, timeout_ns, sigmask)
 
     def poll(self, fds: Sequence[tuple[int, int]], timeout: int = -1, /) -> list[tuple[int, int]]:
-        return self.call("poll", super().poll, fds, timeout)
+        return self.call("poll", SimSyscalls.poll, fds, timeout)
 
     def select(self, r: Iterable[int], w: Iterable[int], x: Iterable[int], timeout: float | None = None, /) -> tuple[list[int], list[int], list[int]]:
-        return self.call("select", super().select, r, w, x, timeout)
+        return self.call("select", SimSyscalls.select, r, w, x, timeout)
 
     def clock_gettime_ns(self, clockid: int, /) -> int:
-        return self.call("clock_gettime_ns", super().clock_gettime_ns, clockid)
+        return self.call("clock_gettime_ns", SimSyscalls.clock_gettime_ns, clockid)
 
     def nanosleep(self, ns: int, /) -> None:
-        self.call("nanosleep", super().nanosleep, ns)
+        self.call("nanosleep", SimSyscalls.nanosleep, ns)
 
     def join(self, tid: int, /) -> None:
-        self.call("join", super().join, tid)
+        self.call("join", SimSyscalls.join, tid)
 
     def waitpid(self, pid: int, options: int = 0, /) -> tuple[int, int]:
-        return self.call("waitpid", super().waitpid, pid, options)
+        return self.call("waitpid", SimSyscalls.waitpid, pid, options)
 
     def kill(self, pid: int, signum: int, /) -> None:
-        self.call("kill", super().kill, pid, signum)
+        self.call("kill", SimSyscalls.kill, pid, signum)
 
     def getpid(self) -> int:
-        return self.call("getpid", super().getpid)
+        return self.call("getpid", SimSyscalls.getpid)
 
     def getppid(self) -> int:
-        return self.call("getppid", super().getppid)
+        return self.call("getppid", SimSyscalls.getppid)
 
     def exit(self, status: int, /) -> None:
-        self.call("exit", super().exit, status)
+        self.call("exit", SimSyscalls.exit, status)
 
     def getrlimit(self, resource: int, /) -> tuple[int, int]:
-        return self.call("getrlimit", super().getrlimit, resource)
+        return self.call("getrlimit", SimSyscalls.getrlimit, resource)
 
     def setrlimit(self, resource: int, limits: tuple[int, int], /) -> None:
-        self.call("setrlimit", super().setrlimit, resource, limits)
+        self.call("setrlimit", SimSyscalls.setrlimit, resource, limits)

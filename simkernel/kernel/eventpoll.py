@@ -73,6 +73,10 @@ class EpItem:
     def __repr__(self) -> str:
         return f"<EpItem fd {self.fd} of {self.ep!r}>"
 
+    def release_file(self, file: File) -> None:
+        """eventpoll_release_file: the last reference to the watched file has gone."""
+        self.ep.remove(self)
+
 
 class EpPqueue(PollTable):
     """ep_pqueue: registers an item on the wait queues that its file's poll names (ep_ptable_queue_proc)."""
@@ -172,7 +176,7 @@ class EventPoll(File):
         """ep_insert: register on the file's wait queues, and take what is ready already."""
         epi = EpItem(self, file, fd, events, data)
         self.rbr[file, fd] = epi
-        file.add_hook(self)
+        file.add_hook(epi)
         if isinstance(file, EventPoll):
             file.refs.append(epi)
         if epi.poll(EpPqueue(epi)) & events:
@@ -198,20 +202,13 @@ class EventPoll(File):
             remove_wait_queue(entry)
         epi.pwqlist.clear()
         file = epi.file
-        file.remove_hook(self)
+        file.remove_hook(epi)
         if isinstance(file, EventPoll):
             file.refs.remove(epi)
         if epi.linked:
             self.rdllist.remove(epi)
             epi.linked = False
         del self.rbr[file, epi.fd]
-
-    def release_file(self, file: File) -> None:
-        """eventpoll_release_file: the last reference to a watched file has gone.  One call takes one item, one hook was added for each."""
-        for epi in self.rbr.values():
-            if epi.file is file:
-                self.remove(epi)
-                return
 
     def release(self) -> None:
         for epi in list(self.rbr.values()):

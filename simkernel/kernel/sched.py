@@ -96,6 +96,7 @@ class Sched:
     """The run queue, the running task, and what the whole machine shares: clock, choice, trace."""
 
     __slots__ = (
+        "calls",
         "choice",
         "clock",
         "current",
@@ -129,6 +130,7 @@ class Sched:
         self.deadline = deadline
         self.max_stalled = max_stalled
         self.stalled = 0
+        self.calls = 0
         self.switches = 0
         self.next_ino = 0
         self.next_pid = 0
@@ -242,6 +244,8 @@ class Sched:
 
     def count_call(self, call: str) -> None:
         """Every call counts towards a livelock until something moves, also those that stall() never sees."""
+        if self.current.process.pid != 1:
+            self.calls += 1
         self.stalled += 1
         if self.stalled >= self.max_stalled:
             self.stall(call)

@@ -113,9 +113,8 @@ class SimSyscalls:
         self.sysctl = sysctl
         self.crash = crash
         self.inet: InetTable[TcpSock] = InetTable(sched, sysctl)
-        inet = self.inet
-        self.lo = Loopback(sched, lambda skb: tcp_v4_rcv(inet, skb))
-        inet.device = self.lo
+        self.lo = Loopback(sched, tcp_v4_rcv)
+        self.inet.device = self.lo
         self.unix = UnixTable()
 
     # --- helpers ---

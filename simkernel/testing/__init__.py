@@ -1,1 +1,25 @@
-"""Testing"""
+"""For people who test servers: the check, contracts, tapes for Hypothesis, replay tokens.
+
+    from simkernel.testing import check, Echo
+    report = check(serve, contract=Echo(), examples=500)
+"""
+
+from simkernel.testing.check import Failure, Report, check, tapes
+from simkernel.testing.contracts import CONTRACTS, Contract, Echo, Http, Plan, Violation
+from simkernel.testing.scenario import listen, open_fds, scenario
+
+__all__ = [
+    "CONTRACTS",
+    "Contract",
+    "Echo",
+    "Failure",
+    "Http",
+    "Plan",
+    "Report",
+    "Violation",
+    "check",
+    "listen",
+    "open_fds",
+    "scenario",
+    "tapes",
+]

@@ -111,13 +111,13 @@ def result_text(name: str, value: Any) -> str:
     return text(value)
 
 
-def strace_lines(trace: Trace) -> list[str]:
-    """The whole trace, one line a call, an indented line a wake-up."""
+def strace_lines(trace: Trace, end: int | None = None) -> list[str]:
+    """The trace up to event ``end`` (default: all of it), one line a call, an indented line a wake-up."""
     lines: list[str] = []
     names = {1: "main"}
     # The call that each task is in, and the line that shows it as long as nothing else has happened since.
     inside: dict[int, tuple[str, int]] = {}
-    for t_ns, pid, ctx, ev, fn, code, lasti, _cause, fields in trace.events:
+    for t_ns, pid, ctx, ev, fn, code, lasti, _cause, fields in trace.events[:end]:
         f = dict(zip(fields[::2], fields[1::2], strict=True))
         stamp = f"{t_ns / 1e6:10.3f} ms  [{pid}] "
         if ev == "sys_enter":

@@ -41,6 +41,9 @@ MS = 1_000_000
 ALL = POLLIN | POLLPRI | POLLOUT | POLLRDNORM | POLLRDBAND | POLLWRNORM | POLLWRBAND | POLLMSG | POLLRDHUP
 """Every bit that can be asked for (ERR, HUP and NVAL come unasked)."""
 
+ERRNO_NAMES = {**errno.errorcode, errno.EAGAIN: "EAGAIN", errno.EDEADLK: "EDEADLK", errno.EOPNOTSUPP: "EOPNOTSUPP"}
+"""The man pages' names; which of two names for one number Python's table has differs from version to version."""
+
 IDLE = "OUT|WRNORM"
 DATA = "IN|OUT|RDNORM|WRNORM"
 FIN = "IN|OUT|RDNORM|WRNORM|RDHUP"
@@ -93,7 +96,7 @@ def err(call: Callable[..., Any], *args: Any) -> Any:
     try:
         return call(*args)
     except OSError as error:
-        return errno.errorcode[error.errno or 0]
+        return ERRNO_NAMES[error.errno or 0]
 
 
 def settle(sys: Syscalls, ms: int = 20) -> None:
@@ -131,15 +134,20 @@ def drain(sys: Syscalls, fd: int, chunk: int = 65536) -> int:
     return total
 
 
+def inet_name(sys: Syscalls, fd: int) -> tuple[str, int]:
+    """getsockname of an AF_INET socket: (host, port)."""
+    name = sys.getsockname(fd)
+    assert isinstance(name, tuple)
+    return name
+
+
 def bound(sys: Syscalls, reuse: bool = False, port: int = 0) -> tuple[int, tuple[str, int]]:
     """A TCP socket bound to 127.0.0.1, and its address.  Port 0 lets the kernel choose, so that runs never collide."""
     fd = sys.socket(AF_INET, SOCK_STREAM)
     if reuse:
         sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1)
     sys.bind(fd, ("127.0.0.1", port))
-    name = sys.getsockname(fd)
-    assert isinstance(name, tuple)
-    return fd, name
+    return fd, inet_name(sys, fd)
 
 
 def listener(sys: Syscalls, backlog: int = 16, reuse: bool = False) -> tuple[int, tuple[str, int]]:

@@ -22,7 +22,7 @@ from simkernel.uapi import (
     TCP_NODELAY,
 )
 
-from .helpers import World, bound, client, err, listener, mask, nonblocking, settle
+from .helpers import World, bound, client, err, inet_name, listener, mask, nonblocking, settle
 
 
 def rebind(sys: Syscalls, addr: tuple[str, int], reuse: bool) -> object:
@@ -43,7 +43,7 @@ def test_listen_without_bind_autobinds(world: World) -> None:
     def main(sys: Syscalls) -> None:
         fd = sys.socket(AF_INET, SOCK_STREAM)
         sys.listen(fd, 1)
-        host, port = sys.getsockname(fd)
+        host, port = inet_name(sys, fd)
         assert host == "0.0.0.0" and port != 0
         assert err(sys.bind, fd, ("127.0.0.1", 0)) == "EINVAL"
         client(sys, ("127.0.0.1", port))
@@ -53,7 +53,7 @@ def test_listen_without_bind_autobinds(world: World) -> None:
 
 
 def test_bind_twice(world: World) -> None:
-    """Raw list: the second bind is EINVAL."""
+    """Raw values: the second bind is EINVAL."""
 
     def main(sys: Syscalls) -> None:
         fd, addr = bound(sys)
@@ -79,8 +79,8 @@ def test_connect_chooses_even_ports(world: World) -> None:
 
     def main(sys: Syscalls) -> None:
         _, addr = listener(sys, backlog=20)
-        ports = [sys.getsockname(client(sys, addr))[1] for _ in range(20)]
-        assert all(isinstance(port, int) and port % 2 == 0 and 32768 <= port <= 60999 for port in ports)
+        ports = [inet_name(sys, client(sys, addr))[1] for _ in range(20)]
+        assert all(port % 2 == 0 and 32768 <= port <= 60999 for port in ports)
         assert len(set(ports)) == 20
 
     world.run(main)
@@ -163,7 +163,7 @@ def test_two_reuseaddr_binds(world: World) -> None:
 
 
 def test_bind_while_another_listens(world: World) -> None:
-    """Raw list: REUSEADDR does not help while another socket listens on the port."""
+    """Raw values: REUSEADDR does not help while another socket listens on the port."""
 
     def main(sys: Syscalls) -> None:
         _, addr = listener(sys, reuse=True)
@@ -173,7 +173,7 @@ def test_bind_while_another_listens(world: World) -> None:
 
 
 def test_two_reuseport_listeners(world: World) -> None:
-    """Raw list: SO_REUSEPORT on both lets both listen on one port."""
+    """Raw values: SO_REUSEPORT on both lets both listen on one port."""
 
     def main(sys: Syscalls) -> None:
         one = sys.socket(AF_INET, SOCK_STREAM)
@@ -188,19 +188,19 @@ def test_two_reuseport_listeners(world: World) -> None:
 
 
 def test_bind_to_loopback_when_any_is_bound(world: World) -> None:
-    """Raw list: 0.0.0.0:p holds 127.0.0.1:p too."""
+    """Raw values: 0.0.0.0:p holds 127.0.0.1:p too."""
 
     def main(sys: Syscalls) -> None:
         fd = sys.socket(AF_INET, SOCK_STREAM)
         sys.bind(fd, ("0.0.0.0", 0))
-        _, port = sys.getsockname(fd)
+        _, port = inet_name(sys, fd)
         assert rebind(sys, ("127.0.0.1", port), reuse=False) == "EADDRINUSE"
 
     world.run(main)
 
 
 def test_bind_to_a_foreign_address(world: World) -> None:
-    """Raw list: an address that this host doesn't have is EADDRNOTAVAIL."""
+    """Raw values: an address that this host doesn't have is EADDRNOTAVAIL."""
 
     def main(sys: Syscalls) -> None:
         fd = sys.socket(AF_INET, SOCK_STREAM)

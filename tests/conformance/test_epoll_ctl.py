@@ -178,7 +178,7 @@ def test_errors_of_epoll_wait(world: World) -> None:
 
 
 def test_errors_of_epoll_ctl(world: World) -> None:
-    """Raw list: a closed fd, or a closed epfd, is EBADF; what is no epoll, and an unknown operation, EINVAL."""
+    """Raw values: a closed fd, or a closed epfd, is EBADF; what is no epoll, and an unknown operation, EINVAL."""
 
     def main(sys: Syscalls) -> None:
         r, w = sys.pipe2()
@@ -347,7 +347,7 @@ def test_child_shares_the_interest_list(world: World) -> None:
 
 @pytest.mark.parametrize("kind", CHANNELS)
 def test_close_removes_the_entry(world: World, kind: str) -> None:
-    """Raw list: the last close takes the entry away; DEL is EBADF; a new file of the same number is not watched."""
+    """Raw values: the last close takes the entry away; DEL is EBADF; a new file of the same number is not watched."""
 
     def main(sys: Syscalls) -> None:
         r, w = channel(sys, kind)
@@ -426,7 +426,7 @@ def test_one_file_in_two_epolls(world: World) -> None:
 
 @pytest.mark.parametrize("trigger", [0, EPOLLET], ids=["level", "edge"])
 def test_epoll_reports_the_whole_mask(world: World, trigger: int) -> None:
-    """Raw list: asked for every bit, epoll reports what poll reports."""
+    """Raw values: asked for every bit, epoll reports what poll reports."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = tcp_pair(sys)

@@ -142,7 +142,7 @@ def test_event_whose_cause_has_gone(world: World, kind: str) -> None:
 
 
 def test_edge_of_one_bit_reports_the_other_still_true(world: World) -> None:
-    """Raw list: unix: an edge from the peer's read says IN as well while data is unread."""
+    """Raw values: unix: an edge from the peer's read says IN as well while data is unread."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = channel(sys, "unix")
@@ -177,7 +177,7 @@ def test_mod_rearms_if_ready(world: World, kind: str) -> None:
 
 
 def test_mod_to_other_bits(world: World) -> None:
-    """Raw list: MOD to OUT fires for OUT at once; MOD to 0 is silent, yet tells of an RST."""
+    """Raw values: MOD to OUT fires for OUT at once; MOD to 0 is silent, yet tells of an RST."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = tcp_pair(sys)
@@ -416,7 +416,7 @@ def test_listener_edges(world: World) -> None:
 
 
 def test_fin_edge(world: World) -> None:
-    """Raw list: a FIN is one edge, IN|OUT|RDHUP."""
+    """Raw values: a FIN is one edge, IN|OUT|RDHUP."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = tcp_pair(sys)
@@ -466,7 +466,7 @@ def test_unix_shut_wr_then_close_are_two_edges(world: World) -> None:
 
 
 def test_data_and_fin_before_the_wait_are_one_event(world: World) -> None:
-    """Raw list: data, then a FIN, then a wait: one event with both; the later close() adds none."""
+    """Raw values: data, then a FIN, then a wait: one event with both; the later close() adds none."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = tcp_pair(sys)
@@ -483,7 +483,7 @@ def test_data_and_fin_before_the_wait_are_one_event(world: World) -> None:
 
 
 def test_pipe_writers_close_is_an_edge(world: World) -> None:
-    """Raw list: the close of the write end is an edge, IN|HUP while data is unread."""
+    """Raw values: the close of the write end is an edge, IN|HUP while data is unread."""
 
     def main(sys: Syscalls) -> None:
         r, w = sys.pipe2()
@@ -529,7 +529,7 @@ def test_edges_beyond_maxevents_are_kept(world: World) -> None:
 
 
 def test_fresh_socket_then_connect(world: World) -> None:
-    """Raw list: a fresh TCP socket gives OUT|HUP when added, and OUT as an edge when it has connected."""
+    """Raw values: a fresh TCP socket gives OUT|HUP when added, and OUT as an edge when it has connected."""
 
     def main(sys: Syscalls) -> None:
         _, addr = listener(sys)
@@ -546,7 +546,7 @@ def test_fresh_socket_then_connect(world: World) -> None:
 
 @pytest.mark.parametrize("trigger", [0, EPOLLET], ids=["level", "edge"])
 def test_refused_connect(world: World, trigger: int) -> None:
-    """Raw list: asked for OUT, a refused connect is OUT|ERR|HUP."""
+    """Raw values: asked for OUT, a refused connect is OUT|ERR|HUP."""
 
     def main(sys: Syscalls) -> None:
         _, addr = bound(sys)

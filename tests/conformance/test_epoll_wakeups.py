@@ -232,7 +232,7 @@ def test_exclusive_listener(world: World) -> None:
 
 
 def test_add_of_a_ready_file_wakes_a_waiter(world: World) -> None:
-    """Raw list: an ADD of a file that is ready wakes a thread that waits."""
+    """Raw values: an ADD of a file that is ready wakes a thread that waits."""
 
     def main(sys: Syscalls) -> list[int]:
         r, w = sys.pipe2()

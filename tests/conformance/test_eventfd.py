@@ -74,7 +74,7 @@ def test_read_resets(world: World) -> None:
 
 
 def test_semaphore(world: World) -> None:
-    """Raw list: with EFD_SEMAPHORE each read takes 1."""
+    """Raw values: with EFD_SEMAPHORE each read takes 1."""
 
     def main(sys: Syscalls) -> None:
         fd = sys.eventfd(3, EFD_NONBLOCK | EFD_SEMAPHORE)

@@ -27,7 +27,7 @@ from .helpers import World, channel, err, mask, settle
 
 
 def test_lowest_free_number(world: World) -> None:
-    """Raw list: a new fd is the lowest number that is free; the first after stdin, stdout and stderr is 3."""
+    """Raw values: a new fd is the lowest number that is free; the first after stdin, stdout and stderr is 3."""
 
     def main(sys: Syscalls) -> None:
         fds = [sys.eventfd() for _ in range(4)]
@@ -42,7 +42,7 @@ def test_lowest_free_number(world: World) -> None:
 
 
 def test_close_twice(world: World) -> None:
-    """Raw list: EBADF; so are all calls on a closed or negative fd."""
+    """Raw values: EBADF; so are all calls on a closed or negative fd."""
 
     def main(sys: Syscalls) -> None:
         fd = sys.eventfd()
@@ -60,7 +60,7 @@ def test_close_twice(world: World) -> None:
 
 
 def test_dup2_onto_itself(world: World) -> None:
-    """Raw list: dup2(fd, fd) is a check only; dup3(fd, fd) is EINVAL."""
+    """Raw values: dup2(fd, fd) is a check only; dup3(fd, fd) is EINVAL."""
 
     def main(sys: Syscalls) -> None:
         fd = sys.eventfd()
@@ -164,7 +164,7 @@ def test_setting_nonblocking_does_not_wake(world: World) -> None:
 
 
 def test_socket_flags(world: World) -> None:
-    """Raw list: SOCK_NONBLOCK and SOCK_CLOEXEC in the type; a socket is O_RDWR."""
+    """Raw values: SOCK_NONBLOCK and SOCK_CLOEXEC in the type; a socket is O_RDWR."""
 
     def main(sys: Syscalls) -> None:
         for family in (AF_INET, AF_UNIX):

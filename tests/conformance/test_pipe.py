@@ -31,7 +31,7 @@ def pipe(sys: Syscalls, size: int = 0) -> tuple[int, int]:
 
 
 def test_empty_pipe(world: World) -> None:
-    """Raw list: reader 0, writer OUT; a non-blocking read is EAGAIN."""
+    """Raw values: reader 0, writer OUT; a non-blocking read is EAGAIN."""
 
     def main(sys: Syscalls) -> None:
         r, w = pipe(sys)
@@ -42,7 +42,7 @@ def test_empty_pipe(world: World) -> None:
 
 
 def test_pipe_with_data(world: World) -> None:
-    """Raw list: reader IN, writer OUT; FIONREAD counts, on either end."""
+    """Raw values: reader IN, writer OUT; FIONREAD counts, on either end."""
 
     def main(sys: Syscalls) -> None:
         r, w = pipe(sys)
@@ -97,7 +97,7 @@ def test_full_pipe_after_the_readers_close(world: World) -> None:
 
 
 def test_dups_keep_a_pipe_open(world: World) -> None:
-    """Raw list: no HUP until the last write end is closed."""
+    """Raw values: no HUP until the last write end is closed."""
 
     def main(sys: Syscalls) -> None:
         r, w = pipe(sys)
@@ -270,7 +270,7 @@ def test_blocked_read_wakes_with_data_or_eof(world: World) -> None:
 
 
 def test_wrong_end(world: World) -> None:
-    """Raw list: a read of the write end, and a write to the read end, are EBADF."""
+    """Raw values: a read of the write end, and a write to the read end, are EBADF."""
 
     def main(sys: Syscalls) -> None:
         r, w = pipe(sys)
@@ -280,7 +280,7 @@ def test_wrong_end(world: World) -> None:
 
 
 def test_write_of_nothing(world: World) -> None:
-    """Raw list: returns 0, even when the pipe is full or has no reader."""
+    """Raw values: returns 0, even when the pipe is full or has no reader."""
 
     def main(sys: Syscalls) -> None:
         r, w = pipe(sys)

@@ -66,7 +66,7 @@ def test_poll_of_duplicate_fds(world: World) -> None:
 
 
 def test_poll_answers_in_the_order_of_its_argument(world: World) -> None:
-    """Raw list: neither the order of fds nor that of becoming ready."""
+    """Raw values: neither the order of fds nor that of becoming ready."""
 
     def main(sys: Syscalls) -> None:
         ends = [sys.pipe2() for _ in range(4)]
@@ -333,7 +333,7 @@ def test_zero_timeout_does_not_sleep(world: World) -> None:
 
 
 def test_poll_of_a_wrong_end(world: World) -> None:
-    """Raw list: the write end of a pipe never says IN, nor the read end OUT."""
+    """Raw values: the write end of a pipe never says IN, nor the read end OUT."""
 
     def main(sys: Syscalls) -> None:
         r, w = sys.pipe2()

@@ -2,11 +2,12 @@
 
 import errno
 import os
+from collections.abc import Callable
 
 import pytest
 
 from simkernel.api import Syscalls
-from simkernel.uapi import SIGKILL, SIGTERM, WNOHANG
+from simkernel.uapi import AF_UNIX, SIGKILL, SIGTERM, SOCK_STREAM, WNOHANG
 
 from .helpers import World, err, mask, settle, start
 
@@ -15,6 +16,17 @@ def sleeper(sys: Syscalls) -> None:
     """Sleep until a signal ends it."""
     while True:
         sys.nanosleep(60 * 10**9)
+
+
+def spawn_and_await_end(sys: Syscalls, main: Callable[[Syscalls], object]) -> int:
+    """Spawn a child and return its pid when it is a zombie.  End of file on a pipe tells, however long its end takes."""
+    r, w = sys.pipe2()
+    pid = sys.spawn(main)
+    sys.close(w)
+    assert sys.read(r, 1) == b""
+    sys.close(r)
+    settle(sys)
+    return pid
 
 
 def test_child_reports_through_a_pipe(world: World) -> None:
@@ -88,8 +100,7 @@ def test_zombie_until_waited_for(world: World) -> None:
     """An ended child keeps its pid: kill succeeds and does nothing until waitpid has taken it; then ESRCH and ECHILD."""
 
     def main(sys: Syscalls) -> None:
-        pid = sys.spawn(lambda sys: sys.exit(7))
-        settle(sys)
+        pid = spawn_and_await_end(sys, lambda sys: sys.exit(7))
         assert err(sys.kill, pid, SIGTERM) is None
         assert err(sys.kill, pid, SIGKILL) is None
         assert sys.waitpid(pid) == (pid, 7 << 8)
@@ -116,17 +127,19 @@ def test_kill_nobody(world: World) -> None:
 
 
 def test_wnohang(world: World) -> None:
-    """WNOHANG returns (0, 0) while the child runs."""
+    """WNOHANG returns (0, 0) while the child runs, and takes one that has ended."""
 
     def main(sys: Syscalls) -> None:
         go_r, go_w = sys.pipe2()
         pid = sys.spawn(lambda sys: sys.read(go_r, 1))
         assert sys.waitpid(pid, WNOHANG) == (0, 0)
         assert sys.waitpid(-1, WNOHANG) == (0, 0)
+        ended = spawn_and_await_end(sys, lambda sys: sys.exit(3))
+        assert sys.waitpid(pid, WNOHANG) == (0, 0)
+        assert sys.waitpid(-1, WNOHANG) == (ended, 3 << 8)
+        assert err(sys.waitpid, ended, WNOHANG) == "ECHILD"
         sys.write(go_w, b"!")
-        settle(sys)
-        assert sys.waitpid(pid, WNOHANG) == (pid, 0)
-        assert err(sys.waitpid, pid, WNOHANG) == "ECHILD"
+        assert sys.waitpid(pid) == (pid, 0)
 
     world.run(main)
 
@@ -481,7 +494,7 @@ def test_connection_between_processes(world: World) -> None:
     """A killed process's connection with unread data is reset; the kernel closes for it."""
 
     def main(sys: Syscalls) -> None:
-        ours, theirs = sys.socketpair(1, 1)
+        ours, theirs = sys.socketpair(AF_UNIX, SOCK_STREAM)
         pid = sys.spawn(sleeper)
         sys.close(theirs)
         sys.send(ours, b"unread")

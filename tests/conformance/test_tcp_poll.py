@@ -34,6 +34,7 @@ from .helpers import (
     client,
     err,
     fill,
+    inet_name,
     listener,
     mask,
     nonblocking,
@@ -99,7 +100,7 @@ def test_connected_idle_says_out(world: World) -> None:
 
 
 def test_connection_outlives_its_listener(world: World) -> None:
-    """Raw list: an accepted connection is untouched by the close of its listener."""
+    """Raw values: an accepted connection is untouched by the close of its listener."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = tcp_pair(sys)
@@ -111,7 +112,7 @@ def test_connection_outlives_its_listener(world: World) -> None:
 
 
 def test_data_says_in(world: World) -> None:
-    """Raw list: a connection with data says IN|OUT."""
+    """Raw values: a connection with data says IN|OUT."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = tcp_pair(sys)
@@ -220,9 +221,7 @@ def test_shutdown_of_a_listener(world: World, how: int) -> None:
         sys.listen(fd, 1)
         assert mask(sys, fd) == "0"
         # The port may be another one now: the kernel had chosen it, and took it back.
-        addr = sys.getsockname(fd)
-        assert isinstance(addr, tuple)
-        client(sys, addr)
+        client(sys, inet_name(sys, fd))
         assert sys.accept4(fd)[0] > 0
 
     world.run(main)
@@ -493,7 +492,7 @@ def test_loopback_delivers_at_once(world: World) -> None:
 
 
 def test_full_socket_is_not_writable(world: World) -> None:
-    """Raw list: a socket whose buffers are full has mask 0; the peer, idle in the other direction, says IN|OUT."""
+    """Raw values: a socket whose buffers are full has mask 0; the peer, idle in the other direction, says IN|OUT."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = tcp_pair(sys, 4096)
@@ -508,7 +507,7 @@ def test_full_socket_is_not_writable(world: World) -> None:
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_peek_leaves_the_data(world: World, kind: str) -> None:
-    """Raw list: MSG_PEEK shows what recv then takes; MSG_DONTWAIT on an empty socket is EAGAIN."""
+    """Raw values: MSG_PEEK shows what recv then takes; MSG_DONTWAIT on an empty socket is EAGAIN."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = channel(sys, kind)
@@ -525,7 +524,7 @@ def test_peek_leaves_the_data(world: World, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", CHANNELS)
 def test_a_stream_has_no_message_boundaries(world: World, kind: str) -> None:
-    """Raw list: two writes come as one read, and one write as many."""
+    """Raw values: two writes come as one read, and one write as many."""
 
     def main(sys: Syscalls) -> None:
         r, w = channel(sys, kind)
@@ -542,7 +541,7 @@ def test_a_stream_has_no_message_boundaries(world: World, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_waitall_waits_for_everything(world: World, kind: str) -> None:
-    """Raw list: MSG_WAITALL sleeps until all of it has come, or the stream ends."""
+    """Raw values: MSG_WAITALL sleeps until all of it has come, or the stream ends."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = channel(sys, kind)
@@ -577,7 +576,7 @@ def test_read_of_nothing(world: World, kind: str) -> None:
 
 
 def test_recv_of_nothing(world: World) -> None:
-    """Raw list, and the kernel differs: recv(fd, 0) of an idle TCP socket waits for data (EAGAIN here), and takes nothing of it.
+    """Raw values, and the kernel differs: recv(fd, 0) of an idle TCP socket waits for data (EAGAIN here), and takes nothing of it.
 
     Only Python's socket.recv(0) returns b'' at once: it doesn't make the call.
     """

@@ -121,7 +121,7 @@ def test_data_received_before_the_rst(world: World) -> None:
 
 
 def test_response_then_close_with_an_unread_request(world: World) -> None:
-    """Raw list: a server that answers and closes without having read all: the client has the answer, then ECONNRESET."""
+    """Raw values: a server that answers and closes without having read all: the client has the answer, then ECONNRESET."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = tcp_pair(sys)

@@ -10,6 +10,7 @@ from simkernel.uapi import (
     AF_UNIX,
     F_GETFD,
     F_GETFL,
+    F_SETFL,
     FD_CLOEXEC,
     FIONREAD,
     O_NONBLOCK,
@@ -75,7 +76,7 @@ def test_fresh_socket(world: World) -> None:
 
 
 def test_pair(world: World) -> None:
-    """Raw list: a pair is idle, OUT on both sides; data makes IN|OUT; FIONREAD counts."""
+    """Raw values: a pair is idle, OUT on both sides; data makes IN|OUT; FIONREAD counts."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = pair(sys)
@@ -94,13 +95,13 @@ def test_pair_flags(world: World) -> None:
         for fd in sys.socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC):
             assert sys.fcntl(fd, F_GETFL) & O_NONBLOCK
             assert sys.fcntl(fd, F_GETFD) == FD_CLOEXEC
-        assert err(sys.socketpair, AF_INET, SOCK_STREAM) == "ENOTSUP"
+        assert err(sys.socketpair, AF_INET, SOCK_STREAM) == "EOPNOTSUPP"
 
     world.run(main)
 
 
 def test_peer_shut_wr(world: World) -> None:
-    """Raw list: IN|OUT|RDHUP, recv b''; this side may still send."""
+    """Raw values: IN|OUT|RDHUP, recv b''; this side may still send."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = pair(sys)
@@ -128,7 +129,7 @@ def test_peer_shut_rd(world: World) -> None:
 
 
 def test_peer_shut_rdwr(world: World) -> None:
-    """Raw list: everything but ERR; send EPIPE, recv b''."""
+    """Raw values: everything but ERR; send EPIPE, recv b''."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = pair(sys)
@@ -168,7 +169,7 @@ def test_peer_closed_with_unread_data(world: World) -> None:
 
 
 def test_peer_sent_then_closed(world: World) -> None:
-    """Raw list: the data is read first, then b''."""
+    """Raw values: the data is read first, then b''."""
 
     def main(sys: Syscalls) -> None:
         ours, theirs = pair(sys)
@@ -182,7 +183,7 @@ def test_peer_sent_then_closed(world: World) -> None:
 
 @pytest.mark.parametrize(("chunk", "total"), [(65536, 233152), (4096, 180224), (1, 278), (1_000_000, 219264)])
 def test_send_buffer_counts_whole_buffers(world: World, chunk: int, total: int) -> None:
-    """Raw list: how much 212,992 bytes of SO_SNDBUF hold depends on the size of the sends: each has its overhead.
+    """Raw values: how much 212,992 bytes of SO_SNDBUF hold depends on the size of the sends: each has its overhead.
 
     The exact sums are this kernel's: a send is cut so that its linear part and its pages fit, and what is queued counts with
     the size of the buffers it occupies.
@@ -300,7 +301,7 @@ def test_abstract_name_goes_with_its_socket(world: World) -> None:
 
 
 def test_bind_and_listen_errors(world: World) -> None:
-    """Raw list: connect to a bound socket that doesn't listen is ECONNREFUSED; listen unbound and bind twice are EINVAL."""
+    """Raw values: connect to a bound socket that doesn't listen is ECONNREFUSED; listen unbound and bind twice are EINVAL."""
 
     def main(sys: Syscalls) -> None:
         fd, name = unix(sys), abstract(sys)
@@ -314,7 +315,7 @@ def test_bind_and_listen_errors(world: World) -> None:
 
 
 def test_names(world: World, tmp_path: os.PathLike[str]) -> None:
-    """Raw list: a client that didn't bind is unnamed; the accepted socket has the listener's name."""
+    """Raw values: a client that didn't bind is unnamed; the accepted socket has the listener's name."""
     path = os.fspath(tmp_path) + "/s"
 
     def main(sys: Syscalls) -> None:
@@ -336,7 +337,7 @@ def test_names(world: World, tmp_path: os.PathLike[str]) -> None:
 
 
 def test_early_data(world: World) -> None:
-    """Raw list: what is sent before the accept is read after it."""
+    """Raw values: what is sent before the accept is read after it."""
 
     def main(sys: Syscalls) -> None:
         listening, name = unix_listener(sys)
@@ -351,7 +352,7 @@ def test_early_data(world: World) -> None:
 
 
 def test_listener_closed_with_a_pending_connection(world: World) -> None:
-    """Raw list: the client has everything and ERR; SO_ERROR is ECONNRESET, and recv then b''."""
+    """Raw values: the client has everything and ERR; SO_ERROR is ECONNRESET, and recv then b''."""
 
     def main(sys: Syscalls) -> None:
         listening, name = unix_listener(sys)
@@ -396,7 +397,7 @@ def test_nonblocking_accept(world: World) -> None:
 
     def main(sys: Syscalls) -> None:
         listening, name = unix_listener(sys)
-        sys.fcntl(listening, 4, O_NONBLOCK)
+        sys.fcntl(listening, F_SETFL, O_NONBLOCK)
         assert err(sys.accept4, listening) == "EAGAIN"
         for letter in (b"a", b"b"):
             fd = unix(sys)

@@ -4,9 +4,8 @@ from collections import deque
 from collections.abc import Callable
 
 from simkernel.kernel.irq import Softirq
-from simkernel.kernel.net.skbuff import FLAG_NAMES, SkBuff
+from simkernel.kernel.net.skbuff import FLAG_TEXTS, SkBuff
 from simkernel.kernel.sched import Sched
-from simkernel.uapi import flags
 
 
 class Loopback:
@@ -25,7 +24,7 @@ class Loopback:
         self.backlog.append(skb)
         trace = self.sched.trace
         if trace.on:
-            trace.emit("net_dev_xmit", "loopback_xmit", "flags", flags(skb.flags, FLAG_NAMES), "len", len(skb.data))
+            trace.emit("net_dev_xmit", "loopback_xmit", "flags", FLAG_TEXTS[skb.flags], "len", len(skb.data))
         net_rx = self.net_rx
         if not net_rx.running:
             net_rx.raise_softirq()
@@ -37,6 +36,6 @@ class Loopback:
             skb = backlog.popleft()
             trace = self.sched.trace
             if trace.on:
-                trace.emit("netif_receive_skb", "net_rx_action", "flags", flags(skb.flags, FLAG_NAMES), "len", len(skb.data))
+                trace.emit("netif_receive_skb", "net_rx_action", "flags", FLAG_TEXTS[skb.flags], "len", len(skb.data))
             self.deliver(skb)
         return bool(backlog)

@@ -1,6 +1,8 @@
 """Socket buffers (include/linux/skbuff.h): what travels over a link."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from simkernel.uapi import flags
 
 if TYPE_CHECKING:
     from simkernel.kernel.net.tcp import TcpSock
@@ -12,6 +14,8 @@ RST = 0x04
 ACK = 0x10
 
 FLAG_NAMES = {SYN: "SYN", ACK: "ACK", FIN: "FIN", RST: "RST"}
+# The text of each combination, for the trace.
+FLAG_TEXTS: Final = [flags(bits, FLAG_NAMES) for bits in range(2 * ACK)]
 
 
 class SkBuff:

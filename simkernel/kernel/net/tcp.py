@@ -97,7 +97,7 @@ class TcpSock(Sock):
     """struct tcp_sock.
 
     ``snd_wnd`` is how many bytes the peer still takes, ``rcv_wnd`` what we told it; ``wmem_queued`` the bytes sent or to be sent that
-    the peer has not received.  ``write_seq`` and ``copied_seq`` count the bytes of the stream that the program wrote and read.
+    the peer has not received, ``unsent`` those still in the write queue.  ``write_seq`` and ``copied_seq`` count the bytes of the stream that the program wrote and read.
     """
 
     __slots__ = (
@@ -121,6 +121,7 @@ class TcpSock(Sock):
         "snd_wnd",
         "table",
         "timer",
+        "unsent",
         "window_clamp",
         "wmem_queued",
         "write_queue",
@@ -148,6 +149,7 @@ class TcpSock(Sock):
         self.rmem = 0
         self.write_queue: deque[bytes] = deque()
         self.wmem_queued = 0
+        self.unsent = 0
         self.write_seq = 0
         self.copied_seq = 0
         self.fin_queued = False
@@ -326,14 +328,13 @@ class TcpSock(Sock):
         """tcp_sendmsg.  Returns how much was taken; with a full buffer EAGAIN, or sleeps until a third of it is free."""
         n = len(data)
         if (
-            n <= self.snd_wnd
+            0 < n <= self.snd_wnd
+            and n <= MSS_LOOPBACK
+            and (not flags or flags == MSG_NOSIGNAL)
             and (self.state == TCP_ESTABLISHED or self.state == TCP_CLOSE_WAIT)
-            and not flags
             and not self.write_queue
             and not self.shutdown_mask & SEND_SHUTDOWN
             and not self.err
-            and n <= MSS_LOOPBACK
-            and n
             and not self.sched.explore
             and self.wmem_queued < self.sndbuf
         ):
@@ -390,6 +391,7 @@ class TcpSock(Sock):
             copied += len(chunk)
             self.write_queue.append(chunk)
             self.wmem_queued += len(chunk)
+            self.unsent += len(chunk)
             self.write_seq += len(chunk)
             self.sched.stalled = 0
             self.tcp_write_xmit()
@@ -428,8 +430,9 @@ class TcpSock(Sock):
             else:
                 queue.popleft()
             self.snd_wnd -= n
-            # Its place in the stream: what was written, less what still waits behind it.
-            seq = self.write_seq - sum(map(len, queue)) - n
+            # Its place in the stream: what was written, less what still waits.
+            seq = self.write_seq - self.unsent
+            self.unsent -= n
             device.loopback_xmit(SkBuff(self, self.peer, ACK, chunk, seq))
         if self.fin_queued and not queue:
             self.fin_queued = False
@@ -488,7 +491,7 @@ class TcpSock(Sock):
             if peek:
                 got.clear()
                 self.peek_into(got, n)
-            else:
+            elif queue:
                 self.copy_into(got, n)
             copied = len(got)
             if copied >= n or copied >= target:
@@ -592,15 +595,19 @@ class TcpSock(Sock):
             if new > wnd:
                 wnd = new
             self.rcv_wnd = wnd
-            snd = skb.sk
-            snd.snd_wnd = wnd
-            snd.wmem_queued -= n
-            if snd.nospace:
-                snd.tcp_check_space()
             if rmem >= self.rcvlowat:
                 wq = self.wq
                 if wq.entries:
                     wake_up(wq, KEY_READABLE)
+            snd = skb.sk
+            queued = snd.wmem_queued - n
+            snd.wmem_queued = queued
+            if queued:
+                snd.tcp_ack(wnd)
+            else:
+                snd.snd_wnd = wnd
+            if snd.nospace:
+                snd.tcp_check_space()
             return
         if self.owned:
             self.backlog.append(skb)
@@ -633,10 +640,18 @@ class TcpSock(Sock):
         elif flags & FIN:
             self.tcp_fin(skb)
         elif skb.window:
-            # A window update: go on sending.
-            self.snd_wnd = skb.window
-            self.tcp_write_xmit()
+            # A window update.
+            self.tcp_ack(skb.sk.rcv_wnd)
             self.tcp_check_space()
+
+    def tcp_ack(self, window: int) -> None:
+        """tcp_ack: the peer's window counts from what it has received, so what is in flight is part of it; then go on sending."""
+        if self.wmem_queued < self.unsent:
+            # Acknowledges what was in flight when the write queue was purged.
+            self.wmem_queued = self.unsent
+        self.snd_wnd = window - (self.wmem_queued - self.unsent)
+        if self.write_queue or self.fin_queued:
+            self.tcp_write_xmit()
 
     def tcp_data_queue(self, skb: SkBuff) -> None:
         """Data in a state other than ESTABLISHED: half-closed by us, or nobody here to read it."""
@@ -776,7 +791,7 @@ class TcpSock(Sock):
     def purge_write_queue(self) -> None:
         """tcp_write_queue_purge: what was not sent is lost."""
         self.write_queue.clear()
-        self.wmem_queued = 0
+        self.wmem_queued = self.unsent = 0
         self.fin_queued = False
 
     # --- ends ---
@@ -967,11 +982,12 @@ class TcpSock(Sock):
         return f"tcp {self.laddr}:{self.lport} <- :{self.rport}"
 
 
-def tcp_v4_rcv(table: InetTable[TcpSock], skb: SkBuff) -> None:
+def tcp_v4_rcv(skb: SkBuff) -> None:
     """Find the socket of a segment and give it to it; a SYN that finds none is refused."""
     dst = skb.dst
     if dst is None:
         sk = skb.sk
+        table = sk.table
         if (sk.laddr, sk.lport) == (sk.raddr, sk.rport):
             dst = sk
         else:

@@ -1,15 +1,14 @@
-"""The servers on the real kernel.  Every body is written on api.Syscalls alone: with another `world` it runs on the fake one."""
+"""The servers on both kernels: every body is written on api.Syscalls alone, and runs on the fake one and on the real one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import h11
 import pytest
 
-import simkernel.linux
 from servers import (
     blocking_echo,
     client,
@@ -23,6 +22,7 @@ from servers import (
 )
 from servers.broken import article_epoll, article_select, et_read_once
 from simkernel.api import Syscalls
+from simkernel.testing.plugin import World
 from simkernel.uapi import (
     AF_INET,
     CLOCK_MONOTONIC,
@@ -49,20 +49,6 @@ Serve = Callable[[Syscalls, int, int], None]
 
 ECHO = [blocking_echo, select_echo, poll_echo, epoll_lt_echo, epoll_et_echo, prefork_echo, threads_echo]
 ALL = [*ECHO, http_h11]
-
-
-class World(Protocol):
-    def run(self, main: Callable[..., object], /, *args: object) -> Any: ...
-
-
-class Linux:
-    def run(self, main: Callable[..., object], /, *args: object) -> Any:
-        return simkernel.linux.run(main, *args, timeout=30)
-
-
-@pytest.fixture
-def world() -> World:
-    return Linux()
 
 
 def short(module: ModuleType) -> str:

@@ -1,0 +1,227 @@
+"""The simkernel command."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import simkernel
+from simkernel import linux
+from simkernel.errors import Killed, SimulationError, Timeout, UsageError
+from simkernel.kernel.choice import Seeded
+from simkernel.kernel.machine import Kernel
+from simkernel.kernel.trace import Trace
+from simkernel.testing.check import Failure, Report, check, run_sim
+from simkernel.testing.contracts import CONTRACTS, Contract
+from simkernel.testing.load import load
+from simkernel.testing.replay import parse
+from simkernel.tools.strace import strace_lines
+
+PACKAGE = str(Path(simkernel.__file__).parent)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(simkernel.__version__, prog_name="simkernel")
+def cli() -> None:
+    """A deterministic fake Linux kernel: check servers on it and on the real one."""
+
+
+def contract_of(name: str | None, module: object) -> Contract:
+    """The contract by its name; without one, the module's own CONTRACT, else echo."""
+    name = name or getattr(module, "CONTRACT", None) or "echo"
+    if name not in CONTRACTS:
+        raise UsageError(f"there is no contract {name!r}: choose one of {', '.join(sorted(CONTRACTS))}")
+    return CONTRACTS[name]()
+
+
+@cli.command("check")
+@click.argument("servers", metavar="FILE.py[:serve]...", nargs=-1, required=True)
+@click.option("--contract", metavar="NAME", help="echo or http; default: the file's CONTRACT, else echo.")
+@click.option("--examples", type=click.IntRange(1), default=200, show_default=True, help="Schedules to try on the fake kernel.")
+@click.option("--linux-examples", type=click.IntRange(1), default=None, help="Examples on the real kernel. [default: 20 at most]")
+@click.option("--on", type=click.Choice(["sim", "linux", "both"]), default="both", show_default=True, help="Which kernel.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Choose other examples.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def check_command(
+    servers: tuple[str, ...], contract: str | None, examples: int, linux_examples: int | None, on: str, seed: int, as_json: bool
+) -> int:
+    """Check that serve(sys, listener, stop) keeps its contract, over many schedules.
+
+    Exit status 0 when it does, 1 when it does not, 2 for a command that makes no sense.
+    """
+    loaded = [load(server, "serve", 3) for server in servers]
+    contracts = [contract_of(contract, module) for module, _serve, _target in loaded]
+    reports = []
+    for (_module, serve, target), promise in zip(loaded, contracts, strict=True):
+        with progress_bar(target, quiet=as_json) as progress:
+            report = check(
+                serve, promise, examples, on=on, seed=seed, target=target, progress=progress, linux_examples=linux_examples
+            )
+        reports.append(report)
+        if not as_json:
+            print_report(report, examples)
+    if as_json:
+        plain = [report.as_dict() for report in reports]
+        click.echo(json.dumps(plain[0] if len(plain) == 1 else plain, indent=2))
+    return 0 if all(report.ok for report in reports) else 1
+
+
+@contextmanager
+def progress_bar(target: str, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr while examples run; it goes when they are done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(kernel: str, done: int, total: int) -> None:
+            if kernel not in tasks:
+                tasks[kernel] = bar.add_task(f"{target} on {kernel}", total=total)
+            bar.update(tasks[kernel], completed=done)
+
+        yield progress
+
+
+def print_report(report: Report, examples: int) -> None:
+    """A line for each kernel, and the failure's explanation."""
+    failed = report.failure.on if report.failure is not None else None
+    for kernel, ran in report.examples.items():
+        if kernel != failed:
+            click.echo(f"{report.target}    {kernel}   ok   {ran} examples in {report.seconds[kernel]:.1f} s")
+    if report.failure is not None:
+        print_failure(report.target, report.failure, examples)
+
+
+def print_failure(target: str, failure: Failure, examples: int) -> None:
+    """The failure's first line, as wide as it comes, then its explanation."""
+    line = f"{target}    {failure.on}   {failure.kind}   example {failure.example} of {examples}"
+    if failure.calls:
+        line += f", shrunk to {failure.calls} calls"
+    if failure.token:
+        line += f"      replay: {failure.token}"
+    click.echo(line)
+    for text in failure.explanation:
+        click.echo("  " + text)
+    if failure.on == "linux":
+        for plan in failure.plans:
+            click.echo(f"  {plan}")
+
+
+@cli.command("replay")
+@click.argument("token")
+@click.option("--file", "file", metavar="FILE.py[:serve]", help="The server, when it is no longer where the token says.")
+def replay_command(token: str, file: str | None) -> int:
+    """Print the story of a failure: each system call with its result and each wake-up between them.
+
+    Exit status 1 when the failure shows again, 0 when it does not.
+    """
+    parsed = parse(token)
+    target = file or parsed.target
+    if not target:
+        raise UsageError("this token belongs to a test's own server: name its file with --file FILE.py:FUNCTION")
+    _module, serve, target = load(target, "serve", 3)
+    promise = contract_of(parsed.contract, None)
+    failure = run_sim(serve, promise, parsed.tape, Trace())
+    if failure is None:
+        click.echo(f"{target}    sim   ok   the failure does not show: the server has changed since, or simkernel has")
+        return 0
+    for plan in failure.plans:
+        click.echo(str(plan))
+    for line in failure.story():
+        click.echo(line)
+    click.echo(f"{target}    sim   {failure.kind}   {failure.calls} calls")
+    for text in failure.explanation:
+        click.echo("  " + text)
+    return 1
+
+
+@cli.command("run")
+@click.argument("program", metavar="FILE.py[:main]")
+@click.option("--on", type=click.Choice(["sim", "linux"]), default="sim", show_default=True, help="Which kernel.")
+@click.option("--seed", type=int, default=None, help="Explore: another schedule for each seed. [default: the plain one]")
+@click.option("--strace", is_flag=True, help="Print the system calls and wake-ups to stderr (fake kernel only).")
+@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds before a run on Linux is stopped.")
+def run_command(program: str, on: str, seed: int | None, strace: bool, timeout: float) -> int:
+    """Run main(sys) as process 1 of a kernel, and print what it returns.
+
+    Exit status 0, main's own with sys.exit, or 1 when it failed.
+    """
+    if on == "linux" and (strace or seed is not None):
+        option = "--strace" if strace else "--seed"
+        raise UsageError(f"{option} works on the fake kernel only" + ("; on Linux, use strace -f" if strace else ""))
+    _module, main, target = load(program, "main", 1)
+    trace = Trace() if strace else None
+    result: object = None
+    status = 0
+    try:
+        if on == "linux":
+            result = linux.run(main, timeout=timeout)
+        else:
+            result = Kernel(Seeded(seed) if seed is not None else None, trace).run(main)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except (SimulationError, Timeout, Killed) as error:
+        click.echo(f"{target}: {type(error).__name__}: {error}", err=True)
+        for note in getattr(error, "__notes__", []):
+            click.echo(note, err=True)
+        status = 1
+    except Exception as error:
+        click.echo("".join(traceback.format_exception(type(error), error, own_frames(error), chain=False)).rstrip(), err=True)
+        status = 1
+    if trace is not None:
+        for line in strace_lines(trace):
+            click.echo(line, err=True)
+    if result is not None:
+        click.echo(repr(result))
+    return status
+
+
+def own_frames(error: BaseException) -> Any:
+    """The traceback of a program's exception without the frames that lead through simkernel to it."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None and tb.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        tb = tb.tb_next
+    return tb
+
+
+@cli.command("bench")
+@click.option("--only", type=click.Choice(["a", "b", "c"]), multiple=True, help="Only this part; may be given again.")
+@click.option("--quick", is_flag=True, help="Fewer rounds, rougher figures.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def bench_command(only: tuple[str, ...], quick: bool, as_json: bool) -> int:
+    """Measure the fake kernel beside the real one, in one run, on the same code."""
+    from simkernel.bench import bench
+
+    return bench(json=as_json, only=only, quick=quick)
+
+
+def main() -> None:
+    """The command's entry point: one clear line and exit status 2 for whatever a user got wrong."""
+    try:
+        code = cli.main(prog_name="simkernel", standalone_mode=False)
+    except click.UsageError as error:
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+        click.echo(f"simkernel: {error.format_message()}{hint}", err=True)
+        code = 2
+    except UsageError as error:
+        click.echo(f"simkernel: {error}", err=True)
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("simkernel: interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output has gone.
+        sys.stderr.close()
+        code = 0
+    sys.exit(code or 0)
+
+
+if __name__ == "__main__":
+    main()

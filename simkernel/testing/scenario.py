@@ -1,0 +1,128 @@
+"""One example: a server, its clients, and what became of them.  The same function runs on both kernels."""
+
+import json
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from simkernel.api import Address, Syscalls
+from simkernel.errors import SimulationError
+from simkernel.kernel.syscalls import SimSyscalls
+from simkernel.testing.contracts import Contract, Plan, Violation
+from simkernel.uapi import (
+    AF_INET,
+    O_NONBLOCK,
+    POLLIN,
+    SO_REUSEADDR,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    WNOHANG,
+)
+
+Serve: TypeAlias = Callable[[Syscalls, int, int], object]
+Finding: TypeAlias = dict[str, Any]
+
+BACKLOG = 128
+
+
+def listen(sys: Syscalls, addr: Address = ("127.0.0.1", 0), backlog: int = BACKLOG) -> int:
+    """A listening TCP socket on ``addr``; port 0 takes a free one (getsockname tells which)."""
+    fd = sys.socket(AF_INET, SOCK_STREAM)
+    sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1)
+    sys.bind(fd, addr)
+    sys.listen(fd, backlog)
+    return fd
+
+
+def open_fds(sys: Syscalls) -> dict[int, str]:
+    """The open fds of the calling process, each with what it is, on either kernel."""
+    if isinstance(sys, SimSyscalls):
+        files = sys.sched.current.process.files.open_fds()
+        return {fd: file.sk.describe() if file.sk is not None else file.kind for fd, file in files.items()}
+    found: dict[int, str] = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            # The fd of this very listing.
+            continue
+    return found
+
+
+def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Plan], addr: Address = ("127.0.0.1", 0)) -> list[Finding]:
+    """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well."""
+    listener = listen(sys, addr)
+    addr = sys.getsockname(listener)
+    stop = sys.eventfd(0)
+    r, w = sys.pipe2(O_NONBLOCK)
+    server = sys.spawn(server_main, serve, listener, stop, w)
+    clients = [sys.spawn(client_main, contract, addr, plan, w) for plan in plans]
+    for pid in clients:
+        sys.waitpid(pid)
+    sys.write(stop, (1).to_bytes(8, "little"))
+    _pid, status = sys.waitpid(server)
+    sys.close(w)
+    text = b""
+    while True:
+        try:
+            chunk = sys.read(r, 65536)
+        except BlockingIOError:
+            # Somebody whom the server has left behind still holds the other end.
+            break
+        if not chunk:
+            break
+        text += chunk
+    findings: list[Finding] = [json.loads(line) for line in text.splitlines()]
+    if status and not any(f["who"] == "server" for f in findings):
+        findings.append({"kind": "crash", "who": "server", "message": f"the server's process ended with wait status {status:#x}"})
+    return findings
+
+
+def report(sys: Syscalls, w: int, kind: str, who: str, message: str) -> None:
+    """Tell the parent.  A line of at most PIPE_BUF bytes is written whole, whoever else writes."""
+    line = json.dumps({"kind": kind, "who": who, "message": message[:1000]})
+    sys.write(w, line.encode() + b"\n")
+
+
+def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -> None:
+    """The server's process: serve, then look what it left behind."""
+    before = open_fds(sys)
+    try:
+        serve(sys, listener, stop)
+    except SimulationError:
+        raise
+    except Exception as error:
+        report(sys, w, "crash", "server", crash_text(error))
+        sys.exit(1)
+    if not sys.poll([(stop, POLLIN)], 0):
+        report(sys, w, "crash", "server", "serve returned before it was told to stop")
+    after = open_fds(sys)
+    left = [f"fd {fd} ({what})" for fd, what in after.items() if fd not in before]
+    gone = [f"fd {fd}" for fd in before if fd not in after]
+    if left:
+        report(sys, w, "leak", "server", f"serve returned and left open: {', '.join(left)}")
+    if gone:
+        report(sys, w, "leak", "server", f"serve closed what is not its own: {', '.join(gone)}")
+    try:
+        pid, _status = sys.waitpid(-1, WNOHANG)
+    except ChildProcessError:
+        return
+    report(sys, w, "leak", "server", f"serve returned and left a child, {'running' if pid == 0 else f'pid {pid} never waited for'}")
+
+
+def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w: int) -> None:
+    """A client's process."""
+    try:
+        contract.play(sys, addr, plan)
+    except Violation as error:
+        report(sys, w, error.kind, f"client {plan.number}", str(error))
+
+
+def crash_text(error: BaseException) -> str:
+    """An exception in one line: what, and where in the server it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = str(Path(__file__).parent.parent)
+    places = [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames if not frame.filename.startswith(inside)]
+    return f"{type(error).__name__}: {error}" + (f", at {places[-1]}" if places else "")
