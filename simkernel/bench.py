@@ -295,11 +295,11 @@ def plan_a(serve: Serve, samples: Samples, rounds: int, quick: bool) -> list[Ste
 
 
 def plan_b(serve: Serve, samples: Samples, rounds: int, quick: bool) -> list[Step]:
-    tests = 20 if quick else 100
+    tests = 20 if quick else 50
     return [
         lambda: samples["sim"].append(repeated(simkernel.run, serve, tests)),
         lambda: samples["linux, one thread"].append(on_linux(one_thread, tests)),
-        lambda: samples["linux, processes"].append(repeated(linux.run, serve, tests // 10)),
+        lambda: samples["linux, processes"].append(repeated(linux.run, serve, tests // 20)),
     ] * rounds
 
 
@@ -336,7 +336,7 @@ def server() -> Serve:
     """``serve`` of the reference server, which lives beside the package in the repository."""
     path = Path(simkernel.__file__).parent.parent / "servers" / SERVER
     if not path.is_file():
-        raise UsageError(f"{path} is not there: simkernel bench measures the servers of the repository; run it from a clone (pip install -e .)")
+        raise UsageError(f"{path} is not there: simkernel bench measures the repository's servers; run it in a clone (pip install -e .)")
     spec = importlib.util.spec_from_file_location("simkernel_bench_server", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -435,7 +435,7 @@ def bench(json: bool = False, only: Sequence[str] = (), quick: bool = False) -> 
     if "a" in parts:
         plans["a"] = plan_a(serve, samples["a"], 3 if quick else 9, quick)
     if "b" in parts:
-        plans["b"] = plan_b(serve, samples["b"], 3 if quick else 9, quick)
+        plans["b"] = plan_b(serve, samples["b"], 5 if quick else 15, quick)
     if "c" in parts:
         plans["c"] = plan_c(samples["c"], notes, 1 if quick else 3, quick)
     started = time.perf_counter()

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import simkernel
 from simkernel import linux
+from simkernel.bench import bench
 from simkernel.errors import Killed, SimulationError, Timeout, UsageError
 from simkernel.kernel.choice import Seeded
 from simkernel.kernel.machine import Kernel
@@ -197,8 +198,6 @@ def own_frames(error: BaseException) -> Any:
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench_command(only: tuple[str, ...], quick: bool, as_json: bool) -> int:
     """Measure the fake kernel beside the real one, in one run, on the same code."""
-    from simkernel.bench import bench
-
     return bench(json=as_json, only=only, quick=quick)
 
 

@@ -19,10 +19,17 @@ _PLAIN_TYPES = frozenset({int, bytes, str, bool, float, type(None)})
 
 def shown(value: Any) -> Any:
     """An argument or result as the trace keeps it: plain values as they are, anything else as text that is the same in every run."""
-    if type(value) in _PLAIN_TYPES:
+    kind = type(value)
+    if kind in _PLAIN_TYPES:
         return value
+    if kind is tuple:
+        for item in value:
+            if type(item) not in _PLAIN_TYPES:
+                break
+        else:
+            return value
     if isinstance(value, (tuple, list)):
-        return tuple([item if type(item) in _PLAIN_TYPES else shown(item) for item in value])
+        return tuple([shown(item) for item in value])
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     if callable(value):

@@ -118,7 +118,7 @@ def ep_poll_callback(entry: WaitEntry, key: int) -> int:
                 ewake = 1
         wake_up(ep.wq)
     if ep.poll_wait.entries:
-        wake_up(ep.poll_wait, POLLIN | POLLRDNORM)
+        wake_up(ep.poll_wait, POLLIN)
     return ewake if events & EPOLLEXCLUSIVE else 1
 
 
@@ -194,7 +194,8 @@ class EventPoll(File):
         if self.wq.entries:
             wake_up(self.wq)
         if self.poll_wait.entries:
-            wake_up(self.poll_wait, POLLIN | POLLRDNORM)
+            # ep_poll_safewake: IN alone, without RDNORM.
+            wake_up(self.poll_wait, POLLIN)
 
     def remove(self, epi: EpItem) -> None:
         """ep_remove."""
@@ -209,6 +210,10 @@ class EventPoll(File):
             self.rdllist.remove(epi)
             epi.linked = False
         del self.rbr[file, epi.fd]
+
+    def fionread(self) -> int:
+        """ep_eventpoll_ioctl knows the parameters of busy polling alone."""
+        raise oserror(errno.EINVAL)
 
     def release(self) -> None:
         for epi in list(self.rbr.values()):

@@ -59,6 +59,10 @@ class FilesStruct:
         else:
             self.cloexec.discard(fd)
 
+    def max_fds(self) -> int:
+        """fdtable.max_fds: how many slots the table has, a power of two.  select looks at no fd beyond."""
+        return max(64, 1 << (len(self.fd) - 1).bit_length()) if self.fd else 64
+
     def close_fd(self, fd: int) -> None:
         """close(2): free the number at once, then drop the reference."""
         file = self.fget(fd)
@@ -72,6 +76,8 @@ class FilesStruct:
         """fork's copy: the same files behind the same numbers."""
         new = FilesStruct()
         new.fd = self.fd[:]
+        while new.fd and new.fd[-1] is None:
+            new.fd.pop()
         new.next_fd = self.next_fd
         new.cloexec = set(self.cloexec)
         for file in new.fd:

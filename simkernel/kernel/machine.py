@@ -246,7 +246,7 @@ def describe_sock(sk: Sock) -> dict[str, Any]:
         "waiters": len(sk.wq.entries),
     }
     if isinstance(sk, TcpSock):
-        out |= {"local": (sk.laddr, sk.lport), "peer": (sk.raddr, sk.rport), "rmem": sk.rmem, "wmem": sk.wmem_queued}
+        out |= {"local": (sk.laddr, sk.sport), "peer": (sk.raddr, sk.rport), "rmem": sk.rmem, "wmem": sk.wmem_queued}
         out |= {"accept_queue": len(sk.acceptq), "snd_wnd": sk.snd_wnd, "rcv_wnd": sk.rcv_wnd}
     elif isinstance(sk, UnixSock):
         out |= {"rmem": sum(len(skb.data) - skb.offset for skb in sk.receive_queue), "wmem": sk.wmem_alloc, "accept_queue": len(sk.connq)}

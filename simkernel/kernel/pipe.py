@@ -32,15 +32,15 @@ KEY_OUT = POLLOUT | POLLWRNORM
 
 
 class PipeBuffer:
-    """pipe_buffer: one page; bytes ``offset`` to ``end`` are still to be read."""
+    """pipe_buffer: one page; bytes ``offset`` to ``end`` are still to be read.  A packet (O_DIRECT) is read alone, its rest is lost."""
 
-    __slots__ = ("end", "merge", "offset", "page")
+    __slots__ = ("end", "offset", "packet", "page")
 
-    def __init__(self, data: bytes, merge: bool) -> None:
+    def __init__(self, data: bytes, packet: bool) -> None:
         self.page = bytearray(data)
         self.offset = 0
         self.end = len(data)
-        self.merge = merge
+        self.packet = packet
 
 
 class PipeInode:
@@ -88,6 +88,9 @@ class Pipe(File):
                 chars = min(buf.end - buf.offset, n - len(got))
                 got += buf.page[buf.offset : buf.offset + chars]
                 buf.offset += chars
+                if buf.packet:
+                    n = len(got)
+                    buf.offset = buf.end
                 if buf.offset == buf.end:
                     wake_writer |= len(bufs) >= pipe.max_usage
                     bufs.popleft()
@@ -115,12 +118,12 @@ class Pipe(File):
         pipe = self.pipe
         bufs = pipe.bufs
         if not pipe.readers:
-            raise oserror(errno.EPIPE)
+            raise self._not_written(errno.EPIPE)
         was_empty = not bufs
         done = 0
         # Merge what is over whole pages into the last buffer: small writes share a page, and large ones stay page-aligned.
         chars = total % PAGE_SIZE
-        if chars and bufs and bufs[-1].merge and bufs[-1].end + chars <= PAGE_SIZE:
+        if chars and bufs and not bufs[-1].packet and bufs[-1].end + chars <= PAGE_SIZE:
             bufs[-1].page += data[:chars]
             bufs[-1].end += chars
             done = chars
@@ -129,17 +132,17 @@ class Pipe(File):
         while done < total:
             if not pipe.readers:
                 if not done:
-                    raise oserror(errno.EPIPE)
+                    raise self._not_written(errno.EPIPE)
                 break
             if len(bufs) < pipe.max_usage:
                 chunk = data[done : done + PAGE_SIZE]
-                bufs.append(PipeBuffer(chunk, not packet))
+                bufs.append(PipeBuffer(chunk, packet))
                 done += len(chunk)
                 continue
             if self.nonblock:
                 if not done:
                     self.sched.stall("write to a full pipe")
-                    raise oserror(errno.EAGAIN)
+                    raise self._not_written(errno.EAGAIN)
                 break
             if was_empty:
                 wake_up(pipe.rd_wait, KEY_IN)
@@ -153,6 +156,12 @@ class Pipe(File):
         if wake_next_writer and len(bufs) < pipe.max_usage:
             wake_up(pipe.wr_wait, KEY_OUT)
         return done
+
+    def _not_written(self, code: int) -> OSError:
+        """The end of pipe_write without a byte: who polls the other end is woken all the same."""
+        if self.pipe.poll_usage:
+            wake_up(self.pipe.rd_wait, KEY_IN)
+        return oserror(code)
 
     def poll(self, table: PollTable | None) -> int:
         """pipe_poll."""
@@ -199,14 +208,13 @@ class Pipe(File):
             raise oserror(errno.EINVAL)
         if slots < len(self.pipe.bufs):
             raise oserror(errno.EBUSY)
-        was_full = len(self.pipe.bufs) >= self.pipe.max_usage
         self.pipe.max_usage = slots
-        if was_full and len(self.pipe.bufs) < slots:
-            wake_up(self.pipe.wr_wait, KEY_OUT)
+        # pipe_resize_ring: there may be more room, so the writers are woken, whether or not there is.
+        wake_up(self.pipe.wr_wait)
         return slots * PAGE_SIZE
 
 
 def do_pipe2(sched: Sched, flags: int) -> tuple[Pipe, Pipe]:
     """Both ends of a new pipe."""
     pipe = PipeInode()
-    return Pipe(sched, pipe, O_RDONLY | flags), Pipe(sched, pipe, O_WRONLY | flags)
+    return Pipe(sched, pipe, O_RDONLY | flags & ~O_DIRECT), Pipe(sched, pipe, O_WRONLY | flags)

@@ -103,7 +103,9 @@ def do_select(
     for group, bit in ((r, 1), (w, 2), (x, 4)):
         for fd in group:
             wanted[fd] = wanted.get(fd, 0) | bit
-    order = sorted(wanted)
+    # core_sys_select copies no bits beyond the fd table, in or out: an fd up there stays set, whatever it is.
+    max_fds = files.max_fds()
+    order = sorted(fd for fd in wanted if fd < max_fds)
     for fd in order:
         if fd >= len(files.fd) or files.fd[fd] is None:
             raise oserror(errno.EBADF)
@@ -125,6 +127,7 @@ def do_select(
         return found
 
     ready = dict(_poll_loop(sched, pwq, scan, timeout_ns, "select"))
+    ready.update((fd, bits) for fd, bits in wanted.items() if fd >= max_fds)
     return (
         [fd for fd in r if ready.get(fd, 0) & 1],
         [fd for fd in w if ready.get(fd, 0) & 2],

@@ -395,6 +395,8 @@ class SimSyscalls:
         if cmd == F_GETFL:
             return file.f_flags
         if cmd == F_SETFL:
+            if arg & O_DIRECT and not isinstance(file, Pipe):
+                raise oserror(errno.EINVAL)
             file.f_flags = (file.f_flags & ~SETFL_MASK) | (arg & SETFL_MASK)
             file.set_nonblock(bool(arg & O_NONBLOCK))
             return 0

@@ -6,6 +6,7 @@
 
 from simkernel.testing.check import Failure, Report, check, tapes
 from simkernel.testing.contracts import CONTRACTS, Contract, Echo, Http, Plan, Violation
+from simkernel.testing.replay import tape
 from simkernel.testing.scenario import listen, open_fds, scenario
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "listen",
     "open_fds",
     "scenario",
+    "tape",
     "tapes",
 ]

@@ -5,6 +5,7 @@ Works on a Kernel that has just stopped, with every task where it sleeps, and on
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
 
 from simkernel.kernel.eventpoll import EP_PRIVATE_BITS, EpItem, EventPoll
 from simkernel.kernel.file import File
@@ -74,11 +75,8 @@ class Calls:
         return found
 
 
-def place_of(code: object, lasti: int) -> str:
+def place_of(code: CodeType, lasti: int) -> str:
     """``file.py:line`` without folders."""
-    from types import CodeType
-
-    assert isinstance(code, CodeType)
     return f"{Path(code.co_filename).name}:{line_of(code, lasti)}"
 
 

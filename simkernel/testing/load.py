@@ -30,16 +30,16 @@ def load(target: str, default: str, parameters: int) -> tuple[ModuleType, Callab
         if folder not in sys.path:
             sys.path.insert(0, folder)
     module_name = f"simkernel_target_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    spec = importlib.util.spec_from_file_location(module_name, path.resolve())
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise UsageError(f"{error.filename}:{error.lineno}: {error.msg}") from None
+        raise UsageError(f"{Path(error.filename or path_text).name}:{error.lineno}: {error.msg}") from None
     except Exception as error:
-        line = next((f.lineno for f in reversed(inspect.trace()) if f.filename == str(path)), None)
+        line = next((f.lineno for f in reversed(inspect.trace()) if Path(f.filename) == path.resolve()), None)
         where = f"{path_text}:{line}" if line is not None else path_text
         raise UsageError(f"{where} can't be imported: {type(error).__name__}: {error}") from None
     function = getattr(module, name, None)

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from simkernel import linux
-from simkernel.kernel.choice import Choice
+from simkernel.kernel.choice import Choice, Recording
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
+from simkernel.testing.replay import Token
+from simkernel.tools.strace import strace_lines
 
 # How much of a trace a failed test shows.
 STORY_LINES = 40
@@ -33,16 +35,22 @@ class World:
 
 
 class SimWorld(World):
-    """The fake kernel.  ``run`` takes Kernel's options; ``trace`` is that of the last run."""
+    """The fake kernel.  ``run`` takes Kernel's options; ``trace`` and ``tape`` are those of the last run."""
 
     name = "sim"
 
     def __init__(self) -> None:
         self.trace: Trace | None = None
+        self.recording: Recording | None = None
 
     def run(self, main: Callable[..., object], *args: object, choice: Choice | None = None, **options: Any) -> Any:
         self.trace = Trace()
-        return Kernel(choice, self.trace, **options).run(main, *args)
+        self.recording = Recording(choice) if choice is not None and not choice.plain else None
+        return Kernel(self.recording, self.trace, **options).run(main, *args)
+
+    def tape(self) -> bytes:
+        """The choices of the last run; none for the plain one."""
+        return self.recording.tape() if self.recording is not None else b""
 
 
 class LinuxWorld(World):
@@ -83,16 +91,18 @@ def pytest_runtest_makereport(
     report = yield
     if report.when == "call" and report.failed:
         used = item.stash.get(_WORLD, None)
-        trace = used.trace if isinstance(used, SimWorld) else None
+        tape = b""
+        trace: Trace | None = None
+        if isinstance(used, SimWorld):
+            trace, tape = used.trace, used.tape()
         booted = item.stash.get(_KERNEL, None)
         if booted is not None:
             trace = booted.sched.trace
         if trace is not None and len(trace):
-            from simkernel.tools.strace import strace_lines
-
             lines = strace_lines(trace)
             shown = lines[-STORY_LINES:]
             if len(lines) > len(shown):
                 shown.insert(0, f"... {len(lines) - len(shown)} lines before")
+            shown.append(f"the same run again: choice=simkernel.testing.tape({str(Token('', '', tape))!r})")
             report.sections.append(("simkernel: the end of the trace", "\n".join(shown)))
     return report

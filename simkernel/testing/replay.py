@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 from simkernel.errors import UsageError
+from simkernel.kernel.choice import Tape
 
 PREFIX = "sk1-"
 
@@ -29,6 +30,11 @@ class Token:
             packed = b"p" + body
         raw = zlib.crc32(packed).to_bytes(4, "big") + packed
         return PREFIX + base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def tape(token: str) -> Tape:
+    """The choices of a token: ``simkernel.run(main, choice=tape("sk1-..."))`` is that run again.  UsageError for a bad token."""
+    return Tape(parse(token).tape)
 
 
 def parse(text: str) -> Token:

@@ -15,6 +15,7 @@ from simkernel.uapi import (
     AF_INET,
     O_NONBLOCK,
     POLLIN,
+    SHUT_RDWR,
     SO_REUSEADDR,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -59,10 +60,18 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     r, w = sys.pipe2(O_NONBLOCK)
     server = sys.spawn(server_main, serve, listener, stop, w)
     clients = [sys.spawn(client_main, contract, addr, plan, w) for plan in plans]
-    for pid in clients:
-        sys.waitpid(pid)
-    sys.write(stop, (1).to_bytes(8, "little"))
-    _pid, status = sys.waitpid(server)
+    status = None
+    waiting = set(clients)
+    while waiting:
+        pid, code = sys.waitpid(-1)
+        waiting.discard(pid)
+        if pid == server:
+            # It died before its time: whoever waits to be accepted would wait for ever.
+            status = code
+            sys.shutdown(listener, SHUT_RDWR)
+    if status is None:
+        sys.write(stop, (1).to_bytes(8, "little"))
+        _pid, status = sys.waitpid(server)
     sys.close(w)
     text = b""
     while True:

@@ -38,6 +38,9 @@ from simkernel.uapi import (
 MS = 1_000_000
 """Nanoseconds in a millisecond."""
 
+ONE = (1).to_bytes(8, "little")
+"""What adds one to an eventfd."""
+
 ALL = POLLIN | POLLPRI | POLLOUT | POLLRDNORM | POLLRDBAND | POLLWRNORM | POLLWRBAND | POLLMSG | POLLRDHUP
 """Every bit that can be asked for (ERR, HUP and NVAL come unasked)."""
 
@@ -106,7 +109,16 @@ def settle(sys: Syscalls, ms: int = 20) -> None:
 
 def start(sys: Syscalls, main: Main, *args: object) -> int:
     """Start a thread and let it fall asleep, so that threads started one after another also sleep in this order."""
-    tid = sys.thread(main, *args)
+    started = sys.eventfd()
+
+    def body(sys: Syscalls, *args: object) -> None:
+        sys.write(started, ONE)
+        main(sys, *args)
+
+    tid = sys.thread(body, *args)
+    # On a busy machine a thread may be long in coming; from here on it has one call to make.
+    sys.read(started, 8)
+    sys.close(started)
     settle(sys)
     return tid
 

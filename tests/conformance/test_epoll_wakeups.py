@@ -13,12 +13,10 @@ from simkernel.uapi import (
     EPOLLEXCLUSIVE,
     EPOLLIN,
     EPOLLONESHOT,
-    F_SETFL,
-    O_WRONLY,
     POLLIN,
 )
 
-from .helpers import World, client, fill, listener, nonblocking, settle, start, watch
+from .helpers import ONE, World, client, listener, settle, start, watch
 
 
 def waiters(sys: Syscalls, epfds: list[int], cause: Callable[[], object]) -> list[int]:
@@ -26,7 +24,7 @@ def waiters(sys: Syscalls, epfds: list[int], cause: Callable[[], object]) -> lis
     got: list[int] = []
 
     def wait(sys: Syscalls, i: int) -> None:
-        if sys.epoll_wait(epfds[i], 1, 250):
+        if sys.epoll_wait(epfds[i], 1, 300):
             got.append(i)
 
     tids = [start(sys, wait, i) for i in range(len(epfds))]
@@ -50,61 +48,58 @@ def test_several_waiters_on_one_epoll(world: World, events: int, count: int) -> 
     assert world.run(main) == count
 
 
+def in_turn(sys: Syscalls, call: Callable[[Syscalls], object], cause: Callable[[], object]) -> list[tuple[int, object]]:
+    """Let three threads make a call that sleeps, one after another; make the cause three times; return who woke, and with what."""
+    got: list[tuple[int, object]] = []
+    woken = sys.eventfd()
+
+    def body(sys: Syscalls, i: int) -> None:
+        got.append((i, call(sys)))
+        sys.write(woken, ONE)
+
+    tids = [start(sys, body, i) for i in range(3)]
+    for _ in tids:
+        cause()
+        sys.read(woken, 8)
+    for tid in tids:
+        sys.join(tid)
+    return got
+
+
 @pytest.mark.parametrize("events", [EPOLLIN | EPOLLET, EPOLLIN | EPOLLONESHOT], ids=["edge", "oneshot"])
 def test_epoll_waiters_wake_lifo(world: World, events: int) -> None:
     """Fact 92: the waiter that came last wakes first."""
 
-    def main(sys: Syscalls) -> list[int]:
+    def main(sys: Syscalls) -> list[tuple[int, object]]:
         ends = [sys.pipe2() for _ in range(3)]
         epfd = sys.epoll_create1()
-        for r, _ in ends:
-            sys.epoll_ctl(epfd, EPOLL_CTL_ADD, r, events)
+        for i, (r, _) in enumerate(ends):
+            sys.epoll_ctl(epfd, EPOLL_CTL_ADD, r, events, i)
+        writes = iter(ends)
+        return in_turn(sys, lambda sys: sys.epoll_wait(epfd, 1), lambda: sys.write(next(writes)[1], b"x"))
 
-        def cause() -> None:
-            for _, w in ends:
-                sys.write(w, b"x")
-                settle(sys, 10)
-
-        return waiters(sys, [epfd] * 3, cause)
-
-    assert world.run(main) == [2, 1, 0]
+    assert world.run(main) == [(2, [(0, EPOLLIN)]), (1, [(1, EPOLLIN)]), (0, [(2, EPOLLIN)])]
 
 
 def test_blocked_accepts_wake_fifo(world: World) -> None:
     """Fact 93: the accept that came first gets the first connection."""
 
-    def main(sys: Syscalls) -> list[int]:
+    def main(sys: Syscalls) -> None:
         listening, addr = listener(sys)
-        got: list[int] = []
+        names: list[object] = []
+        got = in_turn(sys, lambda sys: sys.accept4(listening)[1], lambda: names.append(sys.getsockname(client(sys, addr))))
+        assert got == list(enumerate(names))
 
-        def accept(sys: Syscalls, i: int) -> None:
-            sys.accept4(listening)
-            got.append(i)
-
-        tids = [start(sys, accept, i) for i in range(3)]
-        for _ in range(3):
-            client(sys, addr)
-            settle(sys, 10)
-        for tid in tids:
-            sys.join(tid)
-        return got
-
-    assert world.run(main) == [0, 1, 2]
+    world.run(main)
 
 
 def test_blocked_pipe_reads_wake_fifo(world: World) -> None:
     """Fact 93: the read that came first gets the first data."""
 
-    def main(sys: Syscalls) -> list[tuple[int, bytes]]:
+    def main(sys: Syscalls) -> list[tuple[int, object]]:
         r, w = sys.pipe2()
-        got: list[tuple[int, bytes]] = []
-        tids = [start(sys, lambda sys, i: got.append((i, sys.read(r, 9))), i) for i in range(3)]
-        for data in (b"a", b"b", b"c"):
-            sys.write(w, data)
-            settle(sys, 10)
-        for tid in tids:
-            sys.join(tid)
-        return got
+        data = iter([b"a", b"b", b"c"])
+        return in_turn(sys, lambda sys: sys.read(r, 9), lambda: sys.write(w, next(data)))
 
     assert world.run(main) == [(0, b"a"), (1, b"b"), (2, b"c")]
 
@@ -112,26 +107,12 @@ def test_blocked_pipe_reads_wake_fifo(world: World) -> None:
 def test_blocked_pipe_writes_wake_fifo(world: World) -> None:
     """Fact 93, of writes to a full pipe: the write that came first goes first."""
 
-    def main(sys: Syscalls) -> list[int]:
+    def main(sys: Syscalls) -> list[tuple[int, object]]:
         r, w = sys.pipe2()
-        nonblocking(sys, w)
-        fill(sys, w)
-        sys.fcntl(w, F_SETFL, O_WRONLY)
-        got: list[int] = []
+        sys.write(w, bytes(65536))
+        return in_turn(sys, lambda sys: sys.write(w, bytes(4096)), lambda: sys.read(r, 4096))
 
-        def write(sys: Syscalls, i: int) -> None:
-            sys.write(w, bytes(4096))
-            got.append(i)
-
-        tids = [start(sys, write, i) for i in range(3)]
-        for _ in range(3):
-            sys.read(r, 4096)
-            settle(sys, 10)
-        for tid in tids:
-            sys.join(tid)
-        return got
-
-    assert world.run(main) == [0, 1, 2]
+    assert world.run(main) == [(0, 4096), (1, 4096), (2, 4096)]
 
 
 @pytest.mark.parametrize("call", ["poll", "select"])
@@ -168,21 +149,44 @@ def test_every_epoll_on_a_file_wakes(world: World, trigger: int) -> None:
     assert world.run(main) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]], ids=["first waits first", "first waits last"])
 @pytest.mark.parametrize("trigger", [0, EPOLLET], ids=["level", "edge"])
-def test_exclusive_wakes_the_first_registered(world: World, trigger: int) -> None:
+def test_exclusive_wakes_the_first_registered(world: World, trigger: int, order: list[int]) -> None:
     """Fact 95: with EXCLUSIVE one wakes, always the one registered first, however the waiters came."""
 
-    def main(sys: Syscalls) -> list[list[int]]:
+    def main(sys: Syscalls) -> list[int]:
         r, w = sys.pipe2()
         epfds = [watch(sys, r, EPOLLIN | EPOLLEXCLUSIVE | trigger) for _ in range(3)]
-        results = []
-        for order in ([0, 1, 2], [2, 1, 0]):
-            got = waiters(sys, [epfds[i] for i in order], lambda: sys.write(w, b"x"))
-            results.append([order[i] for i in got])
-            sys.read(r, 9)
-        return results
+        return [order[i] for i in waiters(sys, [epfds[i] for i in order], lambda: sys.write(w, b"x"))]
 
-    assert world.run(main) == [[0], [0]]
+    assert world.run(main) == [0]
+
+
+def test_exclusive_wakes_the_first_every_time(world: World) -> None:
+    """Fact 95: they don't take turns: of event after event each wakes the first, which waits again in between."""
+
+    def main(sys: Syscalls) -> list[int]:
+        r, w = sys.pipe2()
+        epfds = [watch(sys, r, EPOLLIN | EPOLLEXCLUSIVE) for _ in range(2)]
+        got: list[int] = []
+        read = sys.eventfd()
+
+        def wait(sys: Syscalls, i: int) -> None:
+            while sys.epoll_wait(epfds[i], 1, 200):
+                got.append(i)
+                sys.read(r, 9)
+                sys.write(read, ONE)
+
+        tids = [start(sys, wait, i) for i in range(2)]
+        for _ in range(4):
+            sys.write(w, b"x")
+            sys.read(read, 8)
+            settle(sys)
+        for tid in tids:
+            sys.join(tid)
+        return got
+
+    assert world.run(main) == [0, 0, 0, 0]
 
 
 def test_exclusive_passes_over_idle_epolls(world: World) -> None:

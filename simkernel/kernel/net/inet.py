@@ -51,15 +51,13 @@ S = TypeVar("S", bound=PortOwner)
 class InetTable(Generic[S]):
     """inet_hashinfo: bound ports, connections by their four-tuple, and listeners."""
 
-    __slots__ = ("bound", "connected_ports", "device", "established", "explicit", "listeners", "next_even", "next_odd", "sched", "sysctl")
+    __slots__ = ("bound", "device", "established", "listeners", "next_even", "next_odd", "sched", "sysctl")
 
     def __init__(self, sched: Sched, sysctl: "Sysctl") -> None:
         self.sched = sched
         self.sysctl = sysctl
         self.device: Loopback = None  # type: ignore[assignment]  # set when the device is made
         self.bound: dict[int, list[S | TimeWait]] = {}
-        self.explicit: set[int] = set()
-        self.connected_ports: dict[int, int] = {}
         self.established: dict[tuple[str, int, str, int], S] = {}
         self.listeners: dict[int, list[S]] = {}
         low = sysctl.port_range[0]
@@ -83,7 +81,6 @@ class InetTable(Generic[S]):
             self.bound[port] = owners
         else:
             self.bound.pop(port, None)
-            self.explicit.discard(port)
 
     def get_port(self, sk: S, port: int) -> int:
         """inet_csk_get_port: bind ``sk``.  0 asks for a free one: odd ones are for bind, even ones for connect.  EADDRINUSE."""
@@ -92,7 +89,6 @@ class InetTable(Generic[S]):
         elif self.conflict(sk, port):
             raise oserror(errno.EADDRINUSE)
         self.bound.setdefault(port, []).append(sk)
-        self.explicit.add(port)
         return port
 
     def check_listen(self, sk: S) -> None:
@@ -121,6 +117,7 @@ class InetTable(Generic[S]):
         if port and owners is not None and sk in owners:
             owners.remove(sk)
             self._keep(port, owners)
+        sk.lport = 0
 
     def inherit_port(self, child: S) -> None:
         """__inet_inherit_port: a connection keeps the port of its listener taken."""
@@ -155,17 +152,15 @@ class InetTable(Generic[S]):
         self.established[key] = sk
 
     def unhash(self, sk: S) -> None:
-        """The connection is over: its four-tuple is free."""
+        """inet_unhash: the four-tuple of a connection that is over is free, and a listener hears no more."""
+        listeners = self.listeners.get(sk.lport)
+        if listeners is not None and sk in listeners:
+            listeners.remove(sk)
+            if not listeners:
+                del self.listeners[sk.lport]
         key = (sk.laddr, sk.lport, sk.raddr, sk.rport)
         if self.established.get(key) is sk:
             del self.established[key]
-
-    def forget_connect(self, sk: S) -> None:
-        """tcp_disconnect: a port that connect chose is given back, one that bind chose is kept."""
-        if sk.lport and sk.lport not in self.explicit:
-            self.put_port(sk)
-            sk.lport = 0
-            sk.laddr = INADDR_ANY
 
     def time_wait(self, sk: S) -> None:
         """tcp_time_wait: keep the port for TIME_WAIT_LEN."""

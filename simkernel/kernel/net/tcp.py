@@ -96,12 +96,17 @@ SYN_TIMEOUT = NSEC_PER_SEC
 class TcpSock(Sock):
     """struct tcp_sock.
 
+    ``lport`` is inet_num, the port it holds; ``sport`` inet_sport, which getsockname tells even when the port has been given back.
+    The locks say what bind was told, and a reset keeps.
+
     ``snd_wnd`` is how many bytes the peer still takes, ``rcv_wnd`` what we told it; ``wmem_queued`` the bytes sent or to be sent that
     the peer has not received, ``unsent`` those still in the write queue.  ``write_seq`` and ``copied_seq`` count the bytes of the stream that the program wrote and read.
     """
 
     __slots__ = (
         "backlog",
+        "bindaddr_lock",
+        "bindport_lock",
         "copied_seq",
         "done",
         "fin_queued",
@@ -119,6 +124,7 @@ class TcpSock(Sock):
         "rmem",
         "rport",
         "snd_wnd",
+        "sport",
         "table",
         "timer",
         "unsent",
@@ -136,6 +142,9 @@ class TcpSock(Sock):
         self.state = TCP_CLOSE
         self.laddr = INADDR_ANY
         self.lport = 0
+        self.sport = 0
+        self.bindaddr_lock = False
+        self.bindport_lock = False
         self.raddr = INADDR_ANY
         self.rport = 0
         self.peer: TcpSock | None = None
@@ -166,7 +175,7 @@ class TcpSock(Sock):
     def getname(self, peer: bool) -> Address:
         """inet_getname."""
         if not peer:
-            return self.laddr, self.lport
+            return self.laddr, self.sport
         if not self.rport or self.state in (TCP_CLOSE, TCP_SYN_SENT):
             raise oserror(errno.ENOTCONN)
         return self.raddr, self.rport
@@ -189,6 +198,9 @@ class TcpSock(Sock):
         except OSError:
             self.laddr = INADDR_ANY
             raise
+        self.sport = self.lport
+        self.bindaddr_lock = host != INADDR_ANY
+        self.bindport_lock = port != 0
 
     # --- listening ---
     def listening(self) -> bool:
@@ -201,7 +213,6 @@ class TcpSock(Sock):
         self.backlog_max = self.sysctl.somaxconn if not 0 <= backlog <= self.sysctl.somaxconn else backlog
         if self.state == TCP_LISTEN:
             return
-        self.shutdown_mask = 0
         self.set_state(TCP_LISTEN)
         try:
             if self.lport:
@@ -209,16 +220,13 @@ class TcpSock(Sock):
             else:
                 self.lport = self.table.get_port(self, 0)
         except OSError:
-            self.set_state(TCP_CLOSE)
+            self.inet_sk_set_state(TCP_CLOSE)
             raise
+        self.sport = self.lport
         self.table.listeners.setdefault(self.lport, []).append(self)
 
     def listen_stop(self) -> None:
         """inet_csk_listen_stop: whoever waits to be accepted is reset."""
-        listeners = self.table.listeners[self.lport]
-        listeners.remove(self)
-        if not listeners:
-            del self.table.listeners[self.lport]
         while self.acceptq:
             child = self.acceptq.popleft()
             child.dead = True
@@ -287,9 +295,9 @@ class TcpSock(Sock):
             raise oserror(errno.ENETUNREACH)
         laddr = INADDR_LOOPBACK if self.laddr == INADDR_ANY else self.laddr
         self.table.hash_connect(self, laddr, host, port)
-        self.laddr = laddr
+        self.laddr, self.sport = laddr, self.lport
         self.raddr, self.rport = host, port
-        self.shutdown_mask = 0
+        self.err = 0
         self.done = False
         self.set_state(TCP_SYN_SENT)
         self.retries = 0
@@ -451,7 +459,11 @@ class TcpSock(Sock):
                 wake_up(self.wq, KEY_WRITABLE)
 
     def wakes_on_space(self) -> None:
-        self.tcp_check_space()
+        """sk_stream_write_space."""
+        if self.writable():
+            self.nospace = False
+            if self.wq.entries:
+                wake_up(self.wq, KEY_WRITABLE)
 
     # --- bytes in ---
     def recvmsg(self, n: int, flags: int, nonblock: bool) -> bytes:
@@ -704,12 +716,15 @@ class TcpSock(Sock):
         client = skb.sk
         child = TcpSock(self.sched, self.sysctl, self.table)
         child.laddr, child.lport = client.raddr, client.rport
+        child.sport = child.lport
+        child.bindaddr_lock = self.bindaddr_lock
         child.raddr, child.rport = client.laddr, client.lport
         child.reuseaddr, child.reuseport = self.reuseaddr, self.reuseport
         child.keepalive, child.nodelay, child.linger = self.keepalive, self.nodelay, self.linger
         child.rcvlowat, child.rcvtimeo, child.sndtimeo = self.rcvlowat, self.rcvtimeo, self.sndtimeo
         child.rcvbuf, child.rcvbuf_locked = self.rcvbuf, self.rcvbuf_locked
         child.sndbuf, child.sndbuf_locked = self.sndbuf, self.sndbuf_locked
+        child.shutdown_mask = self.shutdown_mask
         child.window_clamp = child.rcv_wnd = max(child.rcvbuf >> 1, 1)
         child.peer = client
         child.set_state(TCP_SYN_RECV)
@@ -729,6 +744,7 @@ class TcpSock(Sock):
                 self.peer = self
                 self.established(self.rcv_wnd)
                 self.sk_state_change()
+                self.tcp_shutdown(self.shutdown_mask)
             return
         self.peer = skb.sk
         self.window_clamp = self.rcv_wnd = max(self.rcvbuf >> 1, 1)
@@ -752,6 +768,8 @@ class TcpSock(Sock):
         self.established(skb.window or self.snd_wnd)
         self.table.inherit_port(self)
         listener.acceptq.append(self)
+        # The listener's program had shut it down before it listened.
+        self.tcp_shutdown(self.shutdown_mask)
         if skb.data or skb.flags & FIN:
             self.tcp_rcv(skb)
         listener.sk_data_ready()
@@ -796,7 +814,15 @@ class TcpSock(Sock):
 
     # --- ends ---
     def set_state(self, state: int) -> None:
-        """tcp_set_state."""
+        """tcp_set_state: a closed socket is found by nobody, and gives its port back unless bind asked for that one."""
+        if state == TCP_CLOSE:
+            self.table.unhash(self)
+            if not self.bindport_lock:
+                self.table.put_port(self)
+        self.inet_sk_set_state(state)
+
+    def inet_sk_set_state(self, state: int) -> None:
+        """The state alone."""
         trace = self.sched.trace
         if trace.on:
             trace.emit(
@@ -805,7 +831,7 @@ class TcpSock(Sock):
                 "sk",
                 self.ino,
                 "sport",
-                self.lport,
+                self.sport,
                 "dport",
                 self.rport,
                 "oldstate",
@@ -821,7 +847,6 @@ class TcpSock(Sock):
             self.sched.clock.del_timer(self.timer)
             self.timer = None
         self.set_state(TCP_CLOSE)
-        self.table.unhash(self)
         self.shutdown_mask = SHUTDOWN_MASK
         if self.dead:
             self.table.put_port(self)
@@ -865,11 +890,15 @@ class TcpSock(Sock):
                 sock.state = SS_UNCONNECTED
         else:
             self.shutdown_mask |= mode
-            if mode & SEND_SHUTDOWN and state in (TCP_ESTABLISHED, TCP_CLOSE_WAIT) and self.close_state():
-                self.send_fin()
+            self.tcp_shutdown(mode)
         self.sk_state_change()
         if state == TCP_CLOSE:
             raise oserror(errno.ENOTCONN)
+
+    def tcp_shutdown(self, mode: int) -> None:
+        """tcp_shutdown: send a FIN if there is a connection to be ended."""
+        if mode & SEND_SHUTDOWN and self.state in (TCP_ESTABLISHED, TCP_CLOSE_WAIT) and self.close_state():
+            self.send_fin()
 
     def close(self) -> None:
         """__tcp_close: with unread bytes, or SO_LINGER of 0 seconds, a reset; else a FIN behind what is still to be sent."""
@@ -890,13 +919,11 @@ class TcpSock(Sock):
             elif self.close_state():
                 self.send_fin()
         if self.state == TCP_CLOSE:
-            self.table.unhash(self)
             self.table.put_port(self)
 
     def abort(self) -> None:
         """Reset the peer, and forget what was to be sent."""
         self.purge_write_queue()
-        self.table.unhash(self)
         if self.peer is not None:
             self.send_reset(self.peer)
 
@@ -916,13 +943,13 @@ class TcpSock(Sock):
         elif state == TCP_SYN_SENT:
             self.err = errno.ECONNRESET
         self.purge_write_queue()
-        self.table.unhash(self)
         self.receive_queue.clear()
         self.rmem = self.queue_offset = 0
         self.peer = None
         self.rport = 0
         self.raddr = INADDR_ANY
-        self.table.forget_connect(self)
+        if not self.bindaddr_lock:
+            self.laddr = INADDR_ANY
         self.shutdown_mask = 0
         self.done = False
         self.nospace = False
@@ -976,10 +1003,10 @@ class TcpSock(Sock):
 
     def describe(self) -> str:
         if self.state == TCP_LISTEN:
-            return f"tcp {self.laddr}:{self.lport} listening"
+            return f"tcp {self.laddr}:{self.sport} listening"
         if not self.rport:
-            return f"tcp {self.laddr}:{self.lport} unconnected"
-        return f"tcp {self.laddr}:{self.lport} <- :{self.rport}"
+            return f"tcp {self.laddr}:{self.sport} unconnected"
+        return f"tcp {self.laddr}:{self.sport} <- :{self.rport}"
 
 
 def tcp_v4_rcv(skb: SkBuff) -> None:

@@ -190,8 +190,6 @@ class UnixSock(Sock):
             raise oserror(errno.EINVAL)
         connq = self.connq
         if not connq:
-            if self.shutdown_mask & RCV_SHUTDOWN:
-                raise oserror(errno.EINVAL)
             if nonblock:
                 raise self.again("accept")
             if not wait_event(
@@ -296,12 +294,15 @@ class UnixSock(Sock):
                 if len(got) >= n:
                     break
                 continue
-            if len(got) >= target:
+            if len(got) >= target or peeked:
+                # Peeking waits for the first buffer alone.
                 break
             if self.err:
+                # Taken even if there are bytes to return, so that nobody will see it.
+                code = self.sock_error()
                 if got:
                     break
-                raise oserror(self.sock_error())
+                raise oserror(code)
             if self.shutdown_mask & RCV_SHUTDOWN:
                 break
             if nonblock:
@@ -331,6 +332,11 @@ class UnixSock(Sock):
     def writable(self) -> bool:
         """unix_writable."""
         return self.state != TCP_LISTEN and (self.wmem_alloc + 1) << 2 <= self.sndbuf
+
+    def wakes_on_space(self) -> None:
+        """unix_write_space."""
+        if self.wq.entries and self.writable():
+            wake_up(self.wq, KEY_WRITABLE)
 
     def fionread(self) -> int:
         if self.state == TCP_LISTEN:
