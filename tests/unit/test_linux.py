@@ -15,7 +15,7 @@ import trio
 from simkernel import linux
 from simkernel.api import Syscalls
 from simkernel.errors import Killed, Timeout, Unsupported, UsageError
-from simkernel.linux import LinuxSyscalls
+from simkernel.linux import LinuxSyscalls, supervise, syscalls
 from simkernel.uapi import (
     AF_INET,
     AF_INET6,
@@ -70,7 +70,7 @@ def processes() -> set[int]:
 
 
 def below(pid: int) -> set[int]:
-    return set(linux._tree(pid))
+    return set(supervise._tree(pid))
 
 
 def open_fds() -> set[str]:
@@ -261,7 +261,7 @@ def test_what_was_read_stays_as_it_is(sys: LinuxSyscalls) -> None:
         sys.write(w, part)
         got.append(sys.read(r, len(part)))
     assert got == parts
-    assert b"\0" == bytes(1)
+    assert bytes(1) == b"\0"
 
 
 def test_eventfd(sys: LinuxSyscalls) -> None:
@@ -396,9 +396,9 @@ def test_epoll_data_does_not_grow_without_limit(sys: LinuxSyscalls) -> None:
     sys.epoll_ctl(ep, EPOLL_CTL_ADD, r, EPOLLIN)
     for i in range(10_000):
         sys.epoll_ctl(ep, EPOLL_CTL_MOD, r, EPOLLIN, ("data", i))
-    assert len(linux._objects) < 5000
-    assert any(thing is keeper for thing in linux._objects.values())
-    assert len(linux._tokens) == len(linux._objects)
+    assert len(syscalls._objects) < 5000
+    assert any(thing is keeper for thing in syscalls._objects.values())
+    assert len(syscalls._tokens) == len(syscalls._objects)
     sys.write(w, b"x")
     assert sys.epoll_wait(ep, 8) == [(("data", 9999), EPOLLIN)]
 
