@@ -54,15 +54,15 @@ class EnteredSyscalls(SimSyscalls):
         if not trace.on:
             return function(self, *args)
         frame = sys._getframe(2)
-        enter = trace.emit_at("sys_enter", name, frame.f_code, frame.f_lasti, "args", shown(args))
+        enter = trace.emit_at("sys_enter", name, frame.f_code, frame.f_lasti, ("args", shown(args)))
         trace.cause = enter
         try:
             result = function(self, *args)
         except OSError as error:
-            trace.emit("sys_exit", name, "enter", enter, "error", errorcode.get(error.errno or 0, str(error.errno)))
+            trace.emit("sys_exit", name, ("enter", enter, "error", errorcode.get(error.errno or 0, str(error.errno))))
             trace.cause = enter
             raise
-        trace.emit("sys_exit", name, "enter", enter, "ret", shown(result))
+        trace.emit("sys_exit", name, ("enter", enter, "ret", result if type(result) in _PLAIN_TYPES else shown(result)))
         return result
 
     def preempt(self) -> None:
@@ -163,13 +163,17 @@ class EnteredSyscalls(SimSyscalls):
     def epoll_wait(self, epfd: int, maxevents: int, timeout: int = -1, /) -> list[tuple[Any, int]]:
         return self.call("epoll_wait", SimSyscalls.epoll_wait, epfd, maxevents, timeout)
 
-    def epoll_pwait2(self, epfd: int, maxevents: int, timeout_ns: int | None, sigmask: Iterable[int] | None = None, /) -> list[tuple[Any, int]]:
+    def epoll_pwait2(
+        self, epfd: int, maxevents: int, timeout_ns: int | None, sigmask: Iterable[int] | None = None, /
+    ) -> list[tuple[Any, int]]:
         return self.call("epoll_pwait2", SimSyscalls.epoll_pwait2, epfd, maxevents, timeout_ns, sigmask)
 
     def poll(self, fds: Sequence[tuple[int, int]], timeout: int = -1, /) -> list[tuple[int, int]]:
         return self.call("poll", SimSyscalls.poll, fds, timeout)
 
-    def select(self, r: Iterable[int], w: Iterable[int], x: Iterable[int], timeout: float | None = None, /) -> tuple[list[int], list[int], list[int]]:
+    def select(
+        self, r: Iterable[int], w: Iterable[int], x: Iterable[int], timeout: float | None = None, /
+    ) -> tuple[list[int], list[int], list[int]]:
         return self.call("select", SimSyscalls.select, r, w, x, timeout)
 
     def clock_gettime_ns(self, clockid: int, /) -> int:

@@ -109,7 +109,7 @@ def ep_poll_callback(entry: WaitEntry, key: int) -> int:
         ep.rdllist.append(epi)
     trace = ep.sched.trace
     if trace.on:
-        epi.last_edge = trace.emit("ep_poll_callback", "ep_poll_callback", "ep", ep.ino, "fd", epi.fd, "key", key)
+        epi.last_edge = trace.emit("ep_poll_callback", "ep_poll_callback", ("ep", ep.ino, "fd", epi.fd, "key", key))
     ewake = 0
     if ep.wq.entries:
         if events & EPOLLEXCLUSIVE:
@@ -127,6 +127,7 @@ class EventPoll(File):
 
     __slots__ = ("poll_wait", "rbr", "rdllist", "refs", "wq")
     kind = "epoll"
+    can_read = False
 
     def __init__(self, sched: Sched, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)
@@ -190,7 +191,7 @@ class EventPoll(File):
         self.rdllist.append(epi)
         trace = self.sched.trace
         if trace.on:
-            epi.last_edge = trace.emit("ep_ready", "ep_insert", "ep", self.ino, "fd", epi.fd)
+            epi.last_edge = trace.emit("ep_ready", "ep_insert", ("ep", self.ino, "fd", epi.fd))
         if self.wq.entries:
             wake_up(self.wq)
         if self.poll_wait.entries:
@@ -281,7 +282,7 @@ class EventPoll(File):
                 epi.linked = True
                 rdllist.append(epi)
             if trace.on:
-                epi.used_up = trace.emit("ep_send_event", "ep_send_events", "ep", self.ino, "fd", epi.fd, "events", revents)
+                epi.used_up = trace.emit("ep_send_event", "ep_send_events", ("ep", self.ino, "fd", epi.fd, "events", revents))
         if txlist:
             txlist.extend(rdllist)
             self.rdllist = txlist

@@ -15,7 +15,7 @@ def do_exit(sched: Sched, task: Task, code: int) -> None:
     if task.pid == process.pid and not process.exiting:
         do_group_exit(sched, process, code)
     if trace.on:
-        trace.emit("sched_process_exit", "do_exit", "pid", task.pid, "code", process.exit_code)
+        trace.emit("sched_process_exit", "do_exit", ("pid", task.pid, "code", process.exit_code))
     task.state = TASK_DEAD
     process.threads.remove(task)
     del sched.tasks[task.pid]
@@ -59,7 +59,11 @@ def do_wait(sched: Sched, pid: int, options: int) -> tuple[int, int]:
     process = sched.current.process
 
     def mine() -> list[Process]:
-        return [child for child in process.children if pid in (-1, child.pid)]
+        return process.children if pid == -1 else [child for child in process.children if child.pid == pid]
+
+    def reapable() -> bool:
+        children = mine()
+        return not children or any(child.zombie for child in children)
 
     while True:
         children = mine()
@@ -74,7 +78,7 @@ def do_wait(sched: Sched, pid: int, options: int) -> tuple[int, int]:
         if options & WNOHANG:
             sched.stall("waitpid")
             return 0, 0
-        wait_event(sched, process.wait_chldexit, lambda: not mine() or any(child.zombie for child in mine()))
+        wait_event(sched, process.wait_chldexit, reapable)
 
 
 def join_thread(sched: Sched, tid: int) -> None:

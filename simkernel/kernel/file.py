@@ -33,6 +33,8 @@ class File:
     __slots__ = ("f_count", "f_flags", "hooks", "ino", "nonblock", "sched", "sk")
     kind = "file"
     can_poll = True
+    # FMODE_CAN_READ and FMODE_CAN_WRITE: whether there are operations for it.
+    can_read = True
 
     def __init__(self, sched: Sched, f_flags: int) -> None:
         self.sched = sched

@@ -68,7 +68,7 @@ def wake_up_new_task(sched: Sched, task: Task, main: Callable[..., object], args
     sched.runqueue.append(task)
     trace = sched.trace
     if trace.on:
-        task.wake_seq = trace.emit("sched_process_fork", "copy_process", "child_pid", task.pid, "comm", task.process.comm)
+        task.wake_seq = trace.emit("sched_process_fork", "copy_process", ("child_pid", task.pid, "comm", task.process.comm))
 
 
 def exit_status(error: SystemExit) -> int:

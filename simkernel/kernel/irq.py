@@ -26,11 +26,20 @@ class Softirq:
         """There is work.  It is done now, unless this is called from the work itself, or a choice puts it off."""
         if self.running:
             return
-        self.pending = True
         sched = self.sched
-        if sched.explore and sched.choice.pick(2, "softirq-later"):
+        if sched.explore or sched.trace.on:
+            self.pending = True
+            if not (sched.explore and sched.choice.pick(2, "softirq-later")):
+                self.do_softirq()
             return
-        self.do_softirq()
+        # The plain case: nobody watches and nothing is chosen.
+        action = self.action
+        self.running = True
+        try:
+            while action():
+                pass
+        finally:
+            self.running = False
 
     def do_softirq(self) -> bool:
         """Do what is pending, in interrupt context; False if there was nothing.  A choice may stop it after any piece."""
@@ -44,23 +53,19 @@ class Softirq:
             if trace.on:
                 pid, ctx, cause = trace.pid, trace.ctx, trace.cause
                 trace.ctx = "irq"
-                trace.cause = trace.emit("softirq_entry", "do_softirq", "vec", self.name)
+                trace.cause = trace.emit("softirq_entry", "do_softirq", ("vec", self.name))
                 while action():
                     if sched.explore and sched.choice.pick(2, "softirq-stop"):
                         break
                 else:
                     self.pending = False
                 trace.pid, trace.ctx, trace.cause = pid, ctx, cause
-            elif sched.explore:
+            else:
                 while action():
-                    if sched.choice.pick(2, "softirq-stop"):
+                    if sched.explore and sched.choice.pick(2, "softirq-stop"):
                         break
                 else:
                     self.pending = False
-            else:
-                while action():
-                    pass
-                self.pending = False
         finally:
             self.running = False
         return True

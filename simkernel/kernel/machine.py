@@ -132,6 +132,10 @@ class Kernel:
     def _run_next(self) -> None:
         """The hub's part of schedule(): the task that ran is gone."""
         sched = self.sched
+        if sched.undying is not None:
+            task, sched.undying = sched.undying, None
+            do_exit(sched, task, 9)
+            return
         while not sched.runqueue and sched.fatal is None:
             try:
                 sched.idle()

@@ -13,6 +13,7 @@ class PollTable:
     __slots__ = ()
 
     def qproc(self, wq: WaitQueue) -> None:
+        """Register on ``wq``."""
         raise NotImplementedError
 
 

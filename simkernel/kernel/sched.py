@@ -115,6 +115,7 @@ class Sched:
         "switches",
         "tasks",
         "trace",
+        "undying",
     )
 
     def __init__(self, choice: Choice, trace: Trace, deadline: int | None, max_stalled: int) -> None:
@@ -138,6 +139,8 @@ class Sched:
         self.processes: dict[int, Process] = {}
         self.dead_files: FilesStruct = None  # type: ignore[assignment]  # set at boot
         self.fatal: BaseException | None = None
+        # A killed task that would not unwind: the hub ends it in its place.
+        self.undying: Task | None = None
 
     def new_ino(self) -> int:
         """A number for a new kernel object: small, and the same in every run of one tape."""
@@ -169,7 +172,7 @@ class Sched:
         if trace.on:
             prev = self.current
             trace.cause = nxt.wake_seq
-            trace.emit("sched_switch", "schedule", "prev_pid", prev.pid, "prev_state", prev.state, "next_pid", nxt.pid)
+            trace.emit("sched_switch", "schedule", ("prev_pid", prev.pid, "prev_state", prev.state, "next_pid", nxt.pid))
             trace.pid = nxt.pid
         self.current = nxt
         self.switches += 1
@@ -181,9 +184,8 @@ class Sched:
         runqueue = self.runqueue
         while not runqueue:
             self.idle()
-        n = len(runqueue)
-        if n > 1 and self.explore:
-            i = self.choice.pick(n, "sched")
+        if self.explore and len(runqueue) > 1:
+            i = self.choice.pick(len(runqueue), "sched")
             if i:
                 task = runqueue[i]
                 del runqueue[i]
@@ -213,7 +215,7 @@ class Sched:
         while (timer := self.clock.pop_expired()) is not None:
             if trace.on:
                 trace.cause = -1
-                trace.cause = trace.emit("hrtimer_expire_entry", "run_timers", "expires", timer.expires)
+                trace.cause = trace.emit("hrtimer_expire_entry", "run_timers", ("expires", timer.expires))
             timer.function()
         trace.pid, trace.ctx, trace.cause = pid, ctx, cause
 
@@ -259,7 +261,7 @@ class Sched:
         self.runqueue.append(task)
         trace = self.trace
         if trace.on:
-            task.wake_seq = trace.emit("sched_waking", "try_to_wake_up", "pid", task.pid)
+            task.wake_seq = trace.emit("sched_waking", "try_to_wake_up", ("pid", task.pid))
         return 1
 
     def schedule_timeout(self, timeout_ns: int | None) -> bool:
@@ -301,5 +303,6 @@ class Sched:
         if task.dying_calls > DYING_CALLS:
             assert task.greenlet is not None
             _abandoned.append(task.greenlet)
+            self.undying = task
             self.hub.switch()
         raise TaskExit

@@ -12,13 +12,13 @@ NSIG = 64
 
 def do_kill(sched: Sched, pid: int, signum: int) -> None:
     """kill(2).  Signal 0 only asks whether the process exists; a zombie does, and takes no harm."""
-    if not 0 <= signum <= NSIG:
-        raise oserror(errno.EINVAL)
     if pid <= 0:
         raise Unsupported(f"kill({pid}): process groups are not modelled")
     process = sched.processes.get(pid)
     if process is None:
         raise oserror(errno.ESRCH)
+    if not 0 <= signum <= NSIG:
+        raise oserror(errno.EINVAL)
     if signum == 0:
         return
     if signum not in (SIGKILL, SIGTERM):

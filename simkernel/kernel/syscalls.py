@@ -26,6 +26,7 @@ from simkernel.kernel.pipe import Pipe, do_pipe2
 from simkernel.kernel.sched import Sched, Task
 from simkernel.kernel.select import do_poll, do_select
 from simkernel.kernel.signal import do_kill
+from simkernel.sockaddr import inet_addr, unix_path
 from simkernel.uapi import (
     AF_INET,
     AF_UNIX,
@@ -72,6 +73,7 @@ SETFL_MASK = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME
 AF_MAX = 46
 SOCK_MAX = 11
 SOCK_TYPE_MASK = 0xF
+IPPROTO_MAX = 263
 
 
 def c_int(value: object, what: str) -> int:
@@ -99,8 +101,16 @@ def as_bytes(data: object) -> bytes:
     if isinstance(data, (bytes, bytearray)):
         return bytes(data)
     if isinstance(data, memoryview):
+        if not data.c_contiguous:
+            raise BufferError("the memoryview must be contiguous")
         return data.tobytes()
     raise TypeError(f"data must be bytes, bytearray or memoryview, not {type(data).__name__}")
+
+
+def move_addr_to_kernel(fd: object, addr: object) -> tuple[str, int] | bytes:
+    """An address argument, its family told by its Python type: (host, port) of AF_INET, or sun_path of AF_UNIX."""
+    c_int(fd, "fd")
+    return inet_addr(addr) if isinstance(addr, tuple) else unix_path(addr)
 
 
 class SimSyscalls:
@@ -183,7 +193,7 @@ class SimSyscalls:
             raise oserror(errno.EINVAL)
         if family == AF_INET and kind == SOCK_STREAM:
             if proto not in (0, IPPROTO_TCP):
-                raise oserror(errno.EPROTONOSUPPORT) if 0 <= proto < 256 else oserror(errno.EINVAL)
+                raise oserror(errno.EPROTONOSUPPORT) if 0 <= proto < IPPROTO_MAX else oserror(errno.EINVAL)
             return TcpSock(self.sched, self.sysctl, self.inet)
         if family == AF_UNIX and kind == SOCK_STREAM:
             if proto not in (0, AF_UNIX):
@@ -200,12 +210,15 @@ class SimSyscalls:
         if family != AF_UNIX:
             self._sk_alloc(family, type & SOCK_TYPE_MASK, proto).close()
             raise oserror(errno.EOPNOTSUPP)
+        if type & SOCK_TYPE_MASK >= SOCK_MAX:
+            raise oserror(errno.EINVAL)
         if proto not in (0, AF_UNIX):
             raise oserror(errno.EPROTONOSUPPORT)
         a, b = unix_socketpair(self.sched, self.sysctl, self.unix, type & SOCK_TYPE_MASK, type & SOCK_NONBLOCK)
         return self._install2(a, b, bool(type & SOCK_CLOEXEC))
 
     def bind(self, fd: int, addr: Address, /) -> None:
+        addr = move_addr_to_kernel(fd, addr)
         self._sock(fd).bind(addr)
 
     def listen(self, fd: int, backlog: int, /) -> None:
@@ -213,6 +226,7 @@ class SimSyscalls:
         self._sock(fd).listen(backlog)
 
     def connect(self, fd: int, addr: Address, /) -> None:
+        addr = move_addr_to_kernel(fd, addr)
         files = self.sched.current.files
         file = files.fget(fd)
         if file.sk is None:
@@ -262,7 +276,7 @@ class SimSyscalls:
     def getsockopt(self, fd: int, level: int, name: int, buflen: int = 0, /) -> int | bytes:
         c_int(level, "level")
         c_int(name, "name")
-        size(buflen, "buflen")
+        size(c_int(buflen, "buflen"), "buflen")
         sk = self._sock(fd)
         if level == SOL_SOCKET and name == SO_ERROR:
             # Reading it takes it: asking again makes no progress.
@@ -272,7 +286,7 @@ class SimSyscalls:
     def send(self, fd: int, data: Buffer, flags: int = 0, /) -> int:
         if type(data) is not bytes:
             data = as_bytes(data)
-        if flags:
+        if flags >> 31:
             c_int(flags, "flags")
         files = self.sched.current.files
         try:
@@ -290,9 +304,9 @@ class SimSyscalls:
         return sent
 
     def recv(self, fd: int, n: int, flags: int = 0, /) -> bytes:
-        if n < 0:
+        if n >> 63:
             size(n)
-        if flags:
+        if flags >> 31:
             c_int(flags, "flags")
         files = self.sched.current.files
         try:
@@ -330,7 +344,15 @@ class SimSyscalls:
         file = files.fget(fd)
         if len(wanted) > IOV_MAX:
             raise oserror(errno.EINVAL)
-        data: bytes = self._held(files, file, file.read, sum(wanted))
+        total = sum(wanted)
+        if not total:
+            # vfs_readv asks the file only if there is something to read.
+            if not file.readable:
+                raise oserror(errno.EBADF)
+            if not file.can_read:
+                raise oserror(errno.EINVAL)
+            return []
+        data: bytes = self._held(files, file, file.read, total)
         out: list[bytes] = []
         for n in wanted:
             if not data:
@@ -345,7 +367,15 @@ class SimSyscalls:
         file = files.fget(fd)
         if len(raw) > IOV_MAX:
             raise oserror(errno.EINVAL)
-        n: int = self._held(files, file, file.write, b"".join(raw))
+        joined = b"".join(raw)
+        if not joined:
+            # The same of vfs_writev.
+            if not file.writable:
+                raise oserror(errno.EBADF)
+            if not file.can_read:
+                raise oserror(errno.EINVAL)
+            return 0
+        n: int = self._held(files, file, file.write, joined)
         return n
 
     def close(self, fd: int, /) -> None:
@@ -459,7 +489,10 @@ class SimSyscalls:
         return self._install(self.sched.current.files, EventPoll(self.sched, 0), bool(flags & O_CLOEXEC))
 
     def epoll_ctl(self, epfd: int, op: int, fd: int, events: int = 0, data: Any = None, /) -> None:
-        c_int(op, "op")
+        if (epfd | op | fd) >> 31:
+            c_int(epfd, "epfd")
+            c_int(op, "op")
+            c_int(fd, "fd")
         if not isinstance(events, int):
             raise TypeError(f"events must be an int, not {type(events).__name__}")
         if not 0 <= events < 2**32:

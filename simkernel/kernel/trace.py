@@ -33,24 +33,23 @@ class Trace:
         self.pid = 0
         self.ctx = "task"
         self.cause = -1
-        self.clock: Clock | None = None
+        self.clock: Clock = None  # type: ignore[assignment]  # set at boot
 
-    def emit(self, ev: str, fn: str, *fields: Any) -> int:
-        """Record an event of the running context, caused by ``self.cause``; returns its seq."""
+    def emit(self, ev: str, fn: str, fields: tuple[Any, ...]) -> int:
+        """Record an event of the running context, caused by ``self.cause``; returns its seq.  ``fields``: name, value, name, value..."""
         events = self.events
-        clock = self.clock
-        events.append((clock.now if clock is not None else 0, self.pid, self.ctx, ev, fn, None, 0, self.cause, fields))
         seq = len(events)
-        if seq >= self.limit:
+        events.append((self.clock.now, self.pid, self.ctx, ev, fn, None, 0, self.cause, fields))
+        if seq >= self.limit - 1:
             self.on = False
-        return seq - 1
+        return seq
 
-    def emit_at(self, ev: str, fn: str, code: CodeType, lasti: int, *fields: Any) -> int:
+    def emit_at(self, ev: str, fn: str, code: CodeType, lasti: int, fields: tuple[Any, ...]) -> int:
         """Record an event with the place in the program that made the call."""
         events = self.events
-        clock = self.clock
-        events.append((clock.now if clock is not None else 0, self.pid, self.ctx, ev, fn, code, lasti, self.cause, fields))
-        return len(events) - 1
+        seq = len(events)
+        events.append((self.clock.now, self.pid, self.ctx, ev, fn, code, lasti, self.cause, fields))
+        return seq
 
     def __len__(self) -> int:
         return len(self.events)

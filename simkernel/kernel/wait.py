@@ -136,5 +136,8 @@ def wait_event(
                 if left <= 0:
                     return False
                 sched.schedule_timeout(left)
+            # Linux joins the queue again before it looks; here nobody can come in between.
+            if condition():
+                return True
     finally:
         finish_wait(sched, entry)

@@ -118,6 +118,8 @@ def _check_ints(*values: int) -> None:
     Callers ask only when ``(a | b) >> 31`` is not 0: that is one test for the usual small numbers, and TypeError for a float.
     """
     for value in values:
+        if not isinstance(value, int):
+            raise TypeError(f"an int is required, not {type(value).__name__}")
         if not -0x80000000 <= value <= 0x7FFFFFFF:
             raise OverflowError(f"{value} does not fit a C int")
 
@@ -280,6 +282,7 @@ def forget_threads() -> None:
 
 
 def flush_stdio() -> None:
+    """Write out what print has buffered; a broken stream is left alone."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -288,6 +291,7 @@ def flush_stdio() -> None:
 
 
 def fork_process() -> int:
+    """fork(2): 0 in the child."""
     flush_stdio()  # or both processes would print what is still buffered
     if threading.active_count() == 1:
         return os.fork()
@@ -305,6 +309,9 @@ def exit_code(e: SystemExit) -> int:
         return e.code & 0xFF
     print(e.code, file=sys.stderr)
     return 1
+
+
+_OPTION_MAX: Final = 65536
 
 
 class LinuxSyscalls:
@@ -415,8 +422,8 @@ class LinuxSyscalls:
             _check_ints(fd, level, name, buflen)
             if buflen < 0:
                 _check_size(buflen)
-        buf = ctypes.create_string_buffer(buflen or 4)
-        length = _uint(buflen or 4)
+        buf = ctypes.create_string_buffer(min(buflen, _OPTION_MAX) or 4)  # no option is longer
+        length = _uint(len(buf))
         if _getsockopt(fd, level, name, buf, _addressof(length)) < 0:
             _fail()
         if buflen:
@@ -554,6 +561,8 @@ class LinuxSyscalls:
         """ioctl(2): FIONREAD and FIONBIO.  Others, whose argument may be anything, raise Unsupported."""
         if (fd | arg) >> 31:
             _check_ints(fd, arg)
+        if not isinstance(request, int):
+            raise TypeError(f"request must be an int, not {type(request).__name__}")
         if request not in (FIONREAD, FIONBIO):
             raise Unsupported(f"ioctl request {request:#x}")
         value = _int(arg)

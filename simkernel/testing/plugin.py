@@ -88,6 +88,7 @@ _KERNEL = pytest.StashKey[Kernel]()
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the end of the trace, and how to see that run again, to the report of a failed test."""
     report = yield
     if report.when == "call" and report.failed:
         used = item.stash.get(_WORLD, None)

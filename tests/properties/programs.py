@@ -7,7 +7,8 @@ After every call all fds are polled, so a result is what the call returned and t
     python -m tests.properties.programs --programs 20000 --seed 1       a campaign; prints the shortest program that differs
 
 Kept out of the programs, since the model says it is simplified there (the docstring of kernel/net/tcp.py): how many bytes TCP's
-buffers hold, so nothing ever fills one up.
+buffers hold, so nothing ever fills one up; and Nagle's algorithm, so every TCP socket has TCP_NODELAY.  Linux may acknowledge a FIN
+only after 40 ms (the model does at once), and an edge comes with that: a program that differs is tried again with pauses for it.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from collections.abc import Generator as CallGenerator
 from typing import Any
 
 import simkernel
@@ -83,7 +85,9 @@ from simkernel.uapi import (
 Call = tuple[Any, ...]
 Program = list[Call]
 Result = Any
+Script = CallGenerator[Call, Result, None]
 
+DELAYED_ACK_NS = 45_000_000
 FDS = range(3, 40)
 ALL = 0x27FF & ~POLLNVAL & ~0x18  # whatever poll can be asked for
 EPOLL_BITS = (EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLPRI, EPOLLRDNORM, EPOLLWRNORM, EPOLLWRBAND, EPOLLET, EPOLLONESHOT)
@@ -95,8 +99,9 @@ PATTERN = b"".join((i * 2654435761 % 2**32).to_bytes(4, "little") for i in range
 class Machine:
     """One program's view of a kernel: addresses that stand for others, and names in the order in which they came up."""
 
-    def __init__(self, sys: Syscalls) -> None:
+    def __init__(self, sys: Syscalls, settle: bool = False) -> None:
         self.sys = sys
+        self.settle = settle
         self.seen: dict[Any, int] = {}
         self.written = 0
 
@@ -117,6 +122,8 @@ class Machine:
             result = self.do(name, args)
         except OSError as error:
             result = errno.errorcode[error.errno or 0]
+        if self.settle and name in ("shutdown", "close", "dup2", "dup3"):
+            self.sys.nanosleep(DELAYED_ACK_NS)
         return result, self.masks() if polls else None
 
     def masks(self) -> list[tuple[int, int]]:
@@ -133,6 +140,8 @@ class Machine:
         elif name == "add":
             name, args = "write", [args[0], args[1].to_bytes(8, "little")]
         result = getattr(self.sys, name)(*args)
+        if name == "socket" and args[0] == AF_INET:
+            self.sys.setsockopt(result, IPPROTO_TCP, TCP_NODELAY, 1)
         if name == "readv":
             return [(len(part), zlib.crc32(part)) for part in result]
         if name == "accept4":
@@ -153,7 +162,7 @@ class Machine:
         if isinstance(what, tuple) and what[0] == "of":
             return self.sys.getsockname(what[1])
         if isinstance(what, tuple) and what[0] == "name":
-            return b"\0programs-%d-%d" % (self.sys.getpid(), what[1])
+            return b"\0programs-%07d-%d" % (self.sys.getpid(), what[1])
         return what
 
     def named(self, addr: Any) -> Any:
@@ -178,8 +187,16 @@ class Generator:
 
         def main(sys: Syscalls) -> None:
             machine = Machine(sys)
+            script: Script | None = None
             while len(program) < length:
-                call = self.call()
+                try:
+                    call = script.send(result[0]) if script is not None else self.call()
+                except StopIteration:
+                    script = None
+                    continue
+                if not isinstance(call, tuple):
+                    script = call
+                    call = next(script)
                 result = machine.step(call, polls)
                 program.append(call)
                 results.append(result)
@@ -224,13 +241,13 @@ class Generator:
             return r.choice([*self.open, -1, 999, r.randrange(3, 20)])
         return r.choice(fds)
 
-    def call(self) -> Call:
+    def call(self) -> "Call | Script":
         r = self.random
         if len(self.open) < 3 or (len(self.open) < 14 and r.random() < 0.12):
             return self.new()
         return r.choice(self.verbs())()
 
-    def new(self) -> Call:
+    def new(self) -> "Call | Script":
         r = self.random
         kind = r.choice(self.kinds)
         cloexec = r.choice([0, 0, O_CLOEXEC])
@@ -240,9 +257,32 @@ class Generator:
             return "eventfd", r.choice([0, 0, 1, 3, 2**32 - 1]), EFD_NONBLOCK | r.choice([0, EFD_SEMAPHORE])
         if kind == "epoll":
             return "epoll_create1", cloexec
+        if r.random() < (0.6 if kind == "tcp" else 0.15):
+            return self.pair(AF_INET if kind == "tcp" else AF_UNIX)
         if kind == "unix" and r.random() < 0.6:
             return "socketpair", AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | cloexec
         return "socket", AF_UNIX if kind == "unix" else AF_INET, SOCK_STREAM | SOCK_NONBLOCK | cloexec
+
+    def pair(self, family: int) -> "Script":
+        """A listener, or all of the way to a connection."""
+        r = self.random
+        listener = yield "socket", family, SOCK_STREAM | SOCK_NONBLOCK
+        if family == AF_UNIX:
+            yield "bind", listener, ("name", r.randrange(3))
+        elif r.random() < 0.2:
+            yield "setsockopt", listener, *r.choice([(SOL_SOCKET, SO_RCVLOWAT, 20), (SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))])
+        yield "listen", listener, r.choice([0, 1, 5])
+        if r.random() < 0.1:
+            return
+        connecting = yield "socket", family, SOCK_STREAM | SOCK_NONBLOCK
+        if "epoll" in self.kinds and r.random() < 0.3:
+            yield "epoll_ctl", self.fd("epoll"), EPOLL_CTL_ADD, r.choice([listener, connecting]), self.events(), None
+        yield "connect", connecting, ("of", listener)
+        if r.random() < 0.1:
+            yield r.choice([("close", connecting), ("close", listener), ("write", connecting, 10), ("shutdown", connecting, 1)])
+        yield "accept4", listener, SOCK_NONBLOCK
+        if r.random() < 0.6:
+            yield "close", listener
 
     def verbs(self) -> list[Callable[[], Call]]:
         """Each verb as often as it should come."""
@@ -344,22 +384,22 @@ class Generator:
         """bind, listen, connect, accept4, names; with what is there to make a connection of it."""
         r = self.random
         listeners = [fd for fd, kind in self.open.items() if kind.endswith("-listener")]
-        plain = [fd for fd, kind in self.open.items() if kind in ("unix", "tcp")]
+        plain = [fd for fd, kind in self.open.items() if kind in ("unix", "tcp")][-3:]
         which = r.random()
         if which < 0.06:
             return r.choice(["getsockname", "getpeername"]), self.fd("unix", "tcp")
-        if listeners and which < 0.45:
+        if listeners and which < 0.4:
             return "accept4", r.choice(listeners) if r.random() < 0.95 else self.fd(), SOCK_NONBLOCK
-        if listeners and plain and which < 0.9:
+        if listeners and plain and which < 0.75:
             to = r.choice(listeners)
             family = self.open[to].removesuffix("-listener")
             return "connect", r.choice([fd for fd in plain if self.open[fd] == family] or plain), ("of", to)
         fd = self.fd("unix", "tcp")
         kind = self.open.get(fd, "")
-        if which < 0.92 and plain:
+        if which < 0.78 and plain:
             # To somebody who doesn't listen: nobody, or itself.
             return "connect", fd, ("of", r.choice(plain))
-        if which < 0.96:
+        if which < 0.9:
             return "bind", fd, ("name", r.randrange(3)) if kind.startswith("unix") else ("127.0.0.1", 0)
         return "listen", fd, r.choice([0, 1, 2, 5, -1])
 
@@ -397,11 +437,11 @@ class Generator:
 # --- comparing ---
 
 
-def on_linux(programs: Sequence[tuple[Program, bool]]) -> list[list[Result]]:
+def on_linux(programs: Sequence[tuple[Program, bool]], settle: bool = False) -> list[list[Result]]:
     """The results of many programs, all in one run on the real kernel."""
 
     def main(sys: Syscalls) -> list[list[Result]]:
-        return [Machine(sys).run(program, polls) for program, polls in programs]
+        return [Machine(sys, settle).run(program, polls) for program, polls in programs]
 
     results: list[list[Result]] = simkernel.linux.run(main, timeout=300)
     return results
@@ -414,7 +454,7 @@ def on_sim(program: Program, polls: bool) -> list[Result]:
 
 
 def differs(program: Program, polls: bool) -> bool:
-    return on_sim(program, polls) != on_linux([(program, polls)])[0]
+    return on_sim(program, polls) != on_linux([(program, polls)], settle=True)[0]
 
 
 def shrink(program: Program, polls: bool) -> Program:
@@ -435,7 +475,7 @@ def shrink(program: Program, polls: bool) -> Program:
 
 def story(program: Program, polls: bool) -> str:
     """A program that differs, call by call."""
-    sim, real = on_sim(program, polls), on_linux([(program, polls)])[0]
+    sim, real = on_sim(program, polls), on_linux([(program, polls)], settle=True)[0]
     lines = []
     for i, call in enumerate(program):
         lines.append(f"  {'' if sim[i] == real[i] else '!!'} {call[0]}({', '.join(map(repr, call[1:]))})")
@@ -459,20 +499,12 @@ def campaign(programs: int, seed: int, length: int = 60, kinds: Sequence[str] = 
             made.append((program, polls, results))
         for (program, polls, sim), real in zip(made, on_linux([(p, polls) for p, polls, _ in made]), strict=True):
             if sim != real:
-                if not differs(program, polls):
-                    stories.append("differed once, and not again:\n" + difference(program, sim, real))
-                else:
+                # What Linux doesn't do each time is its own choice (a timer, an acknowledgement that comes later).
+                if all(differs(program, polls) for _ in range(3)):
                     stories.append(story(shrink(program, polls), polls))
                 if len(stories) == 10:
                     return stories
     return stories
-
-
-def difference(program: Program, sim: list[Result], real: list[Result]) -> str:
-    for i, call in enumerate([*program, ("masks at the end",)]):
-        if sim[i] != real[i]:
-            return f"  call {i}: {call}\n    sim   {sim[i]}\n    linux {real[i]}"
-    return "  no difference"
 
 
 def main() -> None:

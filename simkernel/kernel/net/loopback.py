@@ -24,10 +24,8 @@ class Loopback:
         self.backlog.append(skb)
         trace = self.sched.trace
         if trace.on:
-            trace.emit("net_dev_xmit", "loopback_xmit", "flags", FLAG_TEXTS[skb.flags], "len", len(skb.data))
-        net_rx = self.net_rx
-        if not net_rx.running:
-            net_rx.raise_softirq()
+            trace.emit("net_dev_xmit", "loopback_xmit", ("flags", FLAG_TEXTS[skb.flags], "len", len(skb.data)))
+        self.net_rx.raise_softirq()
 
     def net_rx_action(self) -> bool:
         """Receive one segment; True while more are waiting."""
@@ -36,6 +34,6 @@ class Loopback:
             skb = backlog.popleft()
             trace = self.sched.trace
             if trace.on:
-                trace.emit("netif_receive_skb", "net_rx_action", "flags", FLAG_TEXTS[skb.flags], "len", len(skb.data))
+                trace.emit("netif_receive_skb", "net_rx_action", ("flags", FLAG_TEXTS[skb.flags], "len", len(skb.data)))
             self.deliver(skb)
-        return bool(backlog)
+        return len(backlog) > 0

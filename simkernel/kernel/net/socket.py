@@ -169,18 +169,23 @@ class Sock:
 
     # --- operations of a protocol ---
     def bind(self, addr: Address) -> None:
+        """bind(2)."""
         raise oserror(errno.EOPNOTSUPP)
 
     def listen(self, backlog: int) -> None:
+        """listen(2)."""
         raise oserror(errno.EOPNOTSUPP)
 
     def connect(self, addr: Address, nonblock: bool) -> None:
+        """connect(2)."""
         raise oserror(errno.EOPNOTSUPP)
 
     def accept(self, nonblock: bool) -> "Sock":
+        """accept(2): the connection's own Sock, which has no file yet."""
         raise oserror(errno.EOPNOTSUPP)
 
     def getname(self, peer: bool) -> Address:
+        """getsockname(2), or getpeername(2) of the ``peer``."""
         raise oserror(errno.EOPNOTSUPP)
 
     def accepted_name(self) -> Address:
@@ -188,21 +193,27 @@ class Sock:
         return self.getname(True)
 
     def sendmsg(self, data: bytes, flags: int, nonblock: bool) -> int:
+        """send(2): how many bytes were taken."""
         raise oserror(errno.EOPNOTSUPP)
 
     def recvmsg(self, n: int, flags: int, nonblock: bool) -> bytes:
+        """recv(2): at most ``n`` bytes."""
         raise oserror(errno.EOPNOTSUPP)
 
     def poll(self, table: PollTable | None) -> int:
+        """The mask of the protocol's poll (tcp_poll, unix_poll)."""
         raise NotImplementedError
 
     def shutdown(self, how: int) -> None:
+        """shutdown(2)."""
         raise oserror(errno.EOPNOTSUPP)
 
     def close(self) -> None:
+        """The program's last reference has gone."""
         raise NotImplementedError
 
     def fionread(self) -> int:
+        """ioctl FIONREAD: bytes that can be read at once."""
         raise oserror(errno.EOPNOTSUPP)
 
     def describe(self) -> str:
@@ -212,6 +223,10 @@ class Sock:
     def listening(self) -> bool:
         """SO_ACCEPTCONN."""
         return False
+
+    def set_rcvlowat(self, val: int) -> None:
+        """SO_RCVLOWAT was given."""
+        self.rcvlowat = val or 1
 
     def wakes_on_space(self) -> None:
         """SO_SNDBUF was changed: a sender may go on."""
@@ -241,7 +256,7 @@ class Sock:
             self.rcvbuf = max(min(val & 0xFFFFFFFF, self.sysctl.rmem_max) * 2, SOCK_MIN_RCVBUF)
             self.rcvbuf_locked = True
         elif name == SO_RCVLOWAT:
-            self.rcvlowat = (INT_MAX if val < 0 else val) or 1
+            self.set_rcvlowat(INT_MAX if val < 0 else val)
         elif name in (SO_TYPE, SO_ERROR, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN):
             raise oserror(errno.ENOPROTOOPT)
         else:
@@ -270,6 +285,7 @@ class Sock:
             self.sndtimeo = timeo
 
     def setsockopt_proto(self, level: int, name: int, value: int | bytes) -> None:
+        """An option of another level than SOL_SOCKET."""
         raise Unsupported(f"setsockopt(level {level}, option {name}) is not modelled")
 
     def getsockopt(self, level: int, name: int, buflen: int) -> int | bytes:
@@ -302,6 +318,7 @@ class Sock:
         return option_value(values[name](), buflen)
 
     def getsockopt_proto(self, level: int, name: int) -> int:
+        """An option of another level than SOL_SOCKET."""
         raise Unsupported(f"getsockopt(level {level}, option {name}) is not modelled")
 
 

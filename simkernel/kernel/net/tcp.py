@@ -33,7 +33,7 @@ from simkernel.kernel.net.socket import (
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import wait_event, wake_up
-from simkernel.sockaddr import inet_addr
+from simkernel.sockaddr import inet_addr, unix_path
 from simkernel.uapi import (
     AF_INET,
     INADDR_ANY,
@@ -90,6 +90,7 @@ MSS_LOOPBACK = 65483
 SNDBUF_ESTABLISHED = 3939840
 # When a SYN is sent again: four times a second apart, then doubling (tcp_syn_linear_timeouts, tcp_syn_retries).
 SYN_LINEAR_TIMEOUTS = 4
+SIZEOF_SOCKADDR_IN = 16
 SYN_TIMEOUT = NSEC_PER_SEC
 
 
@@ -185,9 +186,7 @@ class TcpSock(Sock):
 
     def bind(self, addr: Address) -> None:
         """inet_bind."""
-        if not isinstance(addr, tuple):
-            raise oserror(errno.EAFNOSUPPORT)
-        host, port = inet_addr(addr)
+        host, port = inet_sockaddr(addr)
         if host != INADDR_ANY and not is_local(host):
             raise oserror(errno.EADDRNOTAVAIL)
         if self.state != TCP_CLOSE or self.lport:
@@ -252,9 +251,6 @@ class TcpSock(Sock):
     # --- connecting ---
     def connect(self, addr: Address, nonblock: bool) -> None:
         """inet_stream_connect.  The SYN is answered on loopback at once, but the answer waits in the backlog while we hold the lock."""
-        if not isinstance(addr, tuple):
-            raise oserror(errno.EAFNOSUPPORT)
-        host, port = inet_addr(addr)
         sock = self.socket
         assert sock is not None
         if sock.state == SS_CONNECTED or (sock.state == SS_UNCONNECTED and self.state != TCP_CLOSE):
@@ -263,6 +259,7 @@ class TcpSock(Sock):
             raise oserror(errno.EINVAL)
         code = errno.EALREADY
         if sock.state == SS_UNCONNECTED:
+            host, port = inet_sockaddr(addr)
             self.owned = True
             try:
                 self.tcp_v4_connect(host, port)
@@ -458,6 +455,17 @@ class TcpSock(Sock):
             if self.wq.entries:
                 wake_up(self.wq, KEY_WRITABLE)
 
+    def set_rcvlowat(self, val: int) -> None:
+        """tcp_set_rcvlowat: at most half of the receive buffer; with the new one there may be enough to read."""
+        cap = self.rcvbuf if self.rcvbuf_locked else self.sysctl.tcp_rmem[2]
+        self.rcvlowat = min(val, cap >> 1) or 1
+        if self.done or self.epollin_ready():
+            self.sk_data_ready()
+
+    def epollin_ready(self) -> bool:
+        """tcp_epollin_ready: enough to read, or no window left for more."""
+        return self.rmem > 0 and (self.rmem >= self.rcvlowat or self.rcv_wnd <= 0)
+
     def wakes_on_space(self) -> None:
         """sk_stream_write_space."""
         if self.writable():
@@ -469,6 +477,8 @@ class TcpSock(Sock):
     def recvmsg(self, n: int, flags: int, nonblock: bool) -> bytes:
         """tcp_recvmsg."""
         queue = self.receive_queue
+        if not queue and not nonblock and not flags and n and self.plain_wait():
+            wait_event(self.sched, self.wq, self.sk_wait_data)
         if queue and not flags and not self.queue_offset and self.rcvlowat == 1:
             data = queue[0]
             got = len(data)
@@ -482,6 +492,14 @@ class TcpSock(Sock):
                     self.tcp_cleanup_rbuf()
                 return data
         return self.tcp_recvmsg_slow(n, flags, nonblock)
+
+    def plain_wait(self) -> bool:
+        """Whether a reader of an empty queue has nothing to do but sleep until something comes."""
+        return self.state == TCP_ESTABLISHED and not self.shutdown_mask and not self.err and self.rcvtimeo is None
+
+    def sk_wait_data(self) -> bool:
+        """What a sleeping reader waits for: the first bytes, or that there will be none."""
+        return self.rmem > 0 or self.err != 0 or self.shutdown_mask & RCV_SHUTDOWN != 0 or self.state == TCP_CLOSE
 
     def tcp_recvmsg_slow(self, n: int, flags: int, nonblock: bool) -> bytes:
         """The general case: several segments, parts of one, peeking, sleeping, errors."""
@@ -749,14 +767,9 @@ class TcpSock(Sock):
         self.peer = skb.sk
         self.window_clamp = self.rcv_wnd = max(self.rcvbuf >> 1, 1)
         self.established(skb.window)
-        self.table.device.loopback_xmit(SkBuff(self, skb.sk, ACK, b"", 0, self.rcv_wnd))
+        # Whoever waits for us is woken before the third packet of the handshake wakes the listener.
         self.sk_state_change()
-        if self.sk_wakes_writers():
-            wake_up(self.wq, KEY_WRITABLE)
-
-    def sk_wakes_writers(self) -> bool:
-        """Whether anybody would hear a wake-up of writers."""
-        return not self.dead and bool(self.wq.entries)
+        self.table.device.loopback_xmit(SkBuff(self, skb.sk, ACK, b"", 0, self.rcv_wnd))
 
     def tcp_rcv_synrecv(self, skb: SkBuff) -> None:
         """The third packet of the handshake: the child joins the accept queue of its listener."""
@@ -828,16 +841,8 @@ class TcpSock(Sock):
             trace.emit(
                 "inet_sock_set_state",
                 "tcp_set_state",
-                "sk",
-                self.ino,
-                "sport",
-                self.sport,
-                "dport",
-                self.rport,
-                "oldstate",
-                STATE_NAMES[self.state],
-                "newstate",
-                STATE_NAMES[state],
+                ("sk", self.ino, "sport", self.sport, "dport", self.rport)
+                + ("oldstate", STATE_NAMES[self.state], "newstate", STATE_NAMES[state]),
             )
         self.state = state
 
@@ -954,6 +959,8 @@ class TcpSock(Sock):
         self.done = False
         self.nospace = False
         self.rcv_wnd = self.window_clamp
+        if not self.dead:
+            self.sk_error_report()
 
     # --- poll and options ---
     def poll(self, table: PollTable | None) -> int:
@@ -971,7 +978,7 @@ class TcpSock(Sock):
             if shutdown & RCV_SHUTDOWN:
                 mask |= POLLIN | POLLRDNORM | POLLRDHUP
         if state != TCP_SYN_SENT and state != TCP_SYN_RECV:
-            if self.rmem and (self.rmem >= self.rcvlowat or self.rcv_wnd <= 0):
+            if self.rmem and self.epollin_ready():
                 mask |= POLLIN | POLLRDNORM
             if shutdown & SEND_SHUTDOWN:
                 mask |= POLLOUT | POLLWRNORM
@@ -1007,6 +1014,15 @@ class TcpSock(Sock):
         if not self.rport:
             return f"tcp {self.laddr}:{self.sport} unconnected"
         return f"tcp {self.laddr}:{self.sport} <- :{self.rport}"
+
+
+def inet_sockaddr(addr: Address) -> tuple[str, int]:
+    """A struct sockaddr_in: of another family it is EAFNOSUPPORT, but one that is too short for it EINVAL."""
+    if isinstance(addr, tuple):
+        return inet_addr(addr)
+    path = unix_path(addr)
+    length = 2 + len(path) + bool(path and path[0])
+    raise oserror(errno.EINVAL if length < SIZEOF_SOCKADDR_IN else errno.EAFNOSUPPORT)
 
 
 def tcp_v4_rcv(skb: SkBuff) -> None:

@@ -108,6 +108,8 @@ class UnixSock(Sock):
     # --- names ---
     def bind(self, addr: Address) -> None:
         """unix_bind.  The empty name asks for an abstract one of the kernel's."""
+        if isinstance(addr, tuple):
+            raise oserror(errno.EINVAL)
         path = unix_path(addr)
         if self.addr:
             raise oserror(errno.EINVAL)
@@ -146,6 +148,8 @@ class UnixSock(Sock):
 
     def connect(self, addr: Address, nonblock: bool) -> None:
         """unix_stream_connect: the connection is complete before anybody accepts it; with a full queue, EAGAIN or sleep."""
+        if isinstance(addr, tuple):
+            raise oserror(errno.EINVAL)
         path = unix_path(addr)
         if not path:
             raise oserror(errno.EINVAL)
