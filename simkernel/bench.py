@@ -146,6 +146,7 @@ def small_test(sys: Syscalls, serve: Serve) -> int:
 
 
 def echo_client(sys: Syscalls, addr: tuple[str, int]) -> None:
+    """One client of the small test."""
     fd = connected(sys, addr)
     for _ in range(ECHOES):
         sys.send(fd, MESSAGE)
@@ -262,12 +263,14 @@ def row(call: str, kernel: str, n: int) -> str:
 
 
 def on_sim(main: Callable[..., float], *args: object, trace: simkernel.Trace | None = None) -> float:
+    """A measured main on the fake kernel; its figure."""
     result: float = simkernel.run(main, *args, trace=trace, max_stalled=MAX_STALLED)
     gc.enable()
     return result
 
 
 def on_linux(main: Callable[..., float], *args: object) -> float:
+    """The same on the real one."""
     result: float = linux.run(main, *args)
     return result
 
@@ -286,6 +289,7 @@ def repeated(run: Callable[..., Any], serve: Serve, tests: int) -> float:
 
 
 def plan_a(serve: Serve, samples: Samples, rounds: int, quick: bool) -> list[Step]:
+    """Steps of part a: round trips."""
     trips = ROUND_TRIPS // 5 if quick else ROUND_TRIPS
     args = (round_trips, serve, CONNECTIONS, trips)
     return [
@@ -296,6 +300,7 @@ def plan_a(serve: Serve, samples: Samples, rounds: int, quick: bool) -> list[Ste
 
 
 def plan_b(serve: Serve, samples: Samples, rounds: int) -> list[Step]:
+    """Steps of part b: small tests."""
     tests = 20
     return [
         lambda: samples["sim"].append(repeated(simkernel.run, serve, tests)),
@@ -305,6 +310,7 @@ def plan_b(serve: Serve, samples: Samples, rounds: int) -> list[Step]:
 
 
 def plan_c(samples: Samples, notes: list[str], rounds: int, quick: bool) -> list[Step]:
+    """Steps of part c: one ready fd of many."""
     calls = 2_000 if quick else 10_000
     per_process = linux.LinuxSyscalls().getrlimit(RLIMIT_NOFILE)[1]
     per_process = min(max(EPOLL_SIZES), (max(EPOLL_SIZES) if per_process < 0 else per_process) - SPARE_FDS)
@@ -347,6 +353,7 @@ def server() -> Serve:
 
 
 def summary(samples: list[float]) -> dict[str, float]:
+    """The median and the extremes of some samples."""
     return {"median": statistics.median(samples), "min": min(samples), "max": max(samples)}
 
 
@@ -388,6 +395,7 @@ def met(value: float | None, wanted: str) -> bool | None:
 
 
 def environment() -> dict[str, object]:
+    """What was measured on."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",

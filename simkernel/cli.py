@@ -62,9 +62,7 @@ def check_command(
     reports = []
     for (_module, serve, target), promise in zip(loaded, contracts, strict=True):
         with progress_bar(target, quiet=as_json) as progress:
-            report = check(
-                serve, promise, examples, on=on, seed=seed, target=target, progress=progress, linux_examples=linux_examples
-            )
+            report = check(serve, promise, examples, on=on, seed=seed, target=target, progress=progress, linux_examples=linux_examples)
         reports.append(report)
         if not as_json:
             print_report(report, examples)

@@ -1,15 +1,15 @@
 """What only a bug can cause.  What a program may see is an OSError with Linux's errno, never one of these.
 
-    Exception
-    ├── SimulationError         the run can't go on, or must not be believed
-    │   ├── Deadlock            every task sleeps and no timer is left (or the virtual deadline has passed)
-    │   ├── Livelock            calls without progress while virtual time stands still
-    │   ├── Unsupported         a call, flag or option that is not modelled
-    │   ├── InvariantViolation  the kernel's own books don't balance: a bug in simkernel
-    │   └── Escape              a simulated program reached for the real world
-    ├── Killed                  process 1 was ended by a signal, so run() has no result to return
-    ├── Timeout                 simkernel.linux.run: the deadline in real seconds has passed
-    └── UsageError              a user's argument makes no sense; the text names it and the remedy
+Exception
+├── SimulationError         the run can't go on, or must not be believed
+│   ├── Deadlock            every task sleeps and no timer is left (or the virtual deadline has passed)
+│   ├── Livelock            calls without progress while virtual time stands still
+│   ├── Unsupported         a call, flag or option that is not modelled
+│   ├── InvariantViolation  the kernel's own books don't balance: a bug in simkernel
+│   └── Escape              a simulated program reached for the real world
+├── Killed                  process 1 was ended by a signal, so run() has no result to return
+├── Timeout                 simkernel.linux.run: the deadline in real seconds has passed
+└── UsageError              a user's argument makes no sense; the text names it and the remedy
 """
 
 import os

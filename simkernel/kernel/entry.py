@@ -49,12 +49,23 @@ class EnteredSyscalls(SimSyscalls):
             sched.refuse()
         if sched.explore:
             self.preempt()
-        sched.count_call(name)
+        sched.stalled += 1
+        if sched.stalled >= sched.max_stalled:
+            sched.stall(name)
         trace = sched.trace
         if not trace.on:
             return function(self, *args)
+        for arg in args:
+            if type(arg) not in _PLAIN_TYPES:
+                kept = shown(args)
+                break
+        else:
+            kept = args
+        # Two events a call make up most of a trace, so they are written out here instead of calling emit.
         frame = sys._getframe(2)
-        enter = trace.emit_at("sys_enter", name, frame.f_code, frame.f_lasti, ("args", shown(args)))
+        events = trace.events
+        enter = len(events)
+        events.append((trace.clock.now, trace.pid, trace.ctx, "sys_enter", name, frame.f_code, frame.f_lasti, trace.cause, ("args", kept)))
         trace.cause = enter
         try:
             result = function(self, *args)
@@ -62,13 +73,18 @@ class EnteredSyscalls(SimSyscalls):
             trace.emit("sys_exit", name, ("enter", enter, "error", errorcode.get(error.errno or 0, str(error.errno))))
             trace.cause = enter
             raise
-        trace.emit("sys_exit", name, ("enter", enter, "ret", result if type(result) in _PLAIN_TYPES else shown(result)))
+        value = result if type(result) in _PLAIN_TYPES else shown(result)
+        events.append((trace.clock.now, trace.pid, trace.ctx, "sys_exit", name, None, 0, trace.cause, ("enter", enter, "ret", value)))
+        if enter >= trace.limit:
+            trace.on = False
         return result
 
     def preempt(self) -> None:
         """A choice may deliver what the network has kept back, and may let another task go first."""
         sched = self.sched
         choice = sched.choice
+        if sched.current.process.pid != 1:
+            sched.calls += 1
         if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
             sched.softirq()
         if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
@@ -79,6 +95,7 @@ class EnteredSyscalls(SimSyscalls):
 
     def thread(self, main: Main, /, *args: object) -> int:
         return self.call("thread", SimSyscalls.thread, main, *args)
+
     def socket(self, family: int, type: int, proto: int = 0, /) -> int:
         return self.call("socket", SimSyscalls.socket, family, type, proto)
 

@@ -17,6 +17,7 @@ class EventFd(File):
 
     __slots__ = ("count", "semaphore", "wqh")
     kind = "eventfd"
+    write_iter = False
 
     def __init__(self, sched: Sched, initval: int, flags: int, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)
@@ -86,6 +87,6 @@ class EventFd(File):
             mask |= POLLIN
         if count == ULLONG_MAX:
             mask |= POLLERR
-        if ULLONG_MAX - 1 > count:
+        if count < ULLONG_MAX - 1:
             mask |= POLLOUT
         return mask

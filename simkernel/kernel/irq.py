@@ -53,7 +53,6 @@ class Softirq:
             if trace.on:
                 pid, ctx, cause = trace.pid, trace.ctx, trace.cause
                 trace.ctx = "irq"
-                trace.cause = trace.emit("softirq_entry", "do_softirq", ("vec", self.name))
                 while action():
                     if sched.explore and sched.choice.pick(2, "softirq-stop"):
                         break

@@ -168,10 +168,8 @@ class Kernel:
     # --- a look inside ---
     def report(self) -> str:
         """Who sleeps where: a line for each task."""
-        lines = []
-        for pid in sorted(self.sched.tasks):
-            lines.append("  " + self.where(self.sched.tasks[pid]))
-        return "\n".join(lines) or "  no task is left"
+        tasks = self.sched.tasks
+        return "\n".join(f"  {self.where(tasks[pid])}" for pid in sorted(tasks)) or "  no task is left"
 
     def where(self, task: Task) -> str:
         """One task in words: ``main (pid 1) sleeps in recv(3), file.py:12``."""

@@ -26,7 +26,8 @@ from simkernel.uapi import (
 )
 
 PIPE_DEF_BUFFERS = 16
-PIPE_MAX_SIZE = 1 << 31
+# fs.pipe-max-size: more is for CAP_SYS_RESOURCE.
+PIPE_MAX_SIZE = 1 << 20
 KEY_IN = POLLIN | POLLRDNORM
 KEY_OUT = POLLOUT | POLLWRNORM
 
@@ -199,13 +200,14 @@ class Pipe(File):
             wake_up_all(pipe.wr_wait)
 
     def set_size(self, size: int) -> int:
-        """F_SETPIPE_SZ: a power of two of pages.  EBUSY if what is queued would not fit."""
-        if size < 0:
+        """pipe_set_size: a power of two of pages.  EPERM above fs.pipe-max-size, EBUSY if what is queued would not fit."""
+        size &= 0xFFFFFFFF
+        if size > 1 << 31:
             raise oserror(errno.EINVAL)
         pages = max((size + PAGE_SIZE - 1) // PAGE_SIZE, 1)
         slots = 1 << (pages - 1).bit_length()
-        if slots * PAGE_SIZE > PIPE_MAX_SIZE:
-            raise oserror(errno.EINVAL)
+        if slots > self.pipe.max_usage and slots * PAGE_SIZE > PIPE_MAX_SIZE:
+            raise oserror(errno.EPERM)
         if slots < len(self.pipe.bufs):
             raise oserror(errno.EBUSY)
         self.pipe.max_usage = slots

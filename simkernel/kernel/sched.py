@@ -38,7 +38,20 @@ class TaskExit(GreenletExit):
 class Process:
     """What the threads of a process share: Linux's signal_struct, with the family links of its task_struct."""
 
-    __slots__ = ("children", "comm", "exit_code", "exiting", "files", "joinable", "parent", "pid", "rlimits", "threads", "wait_chldexit", "zombie")
+    __slots__ = (
+        "children",
+        "comm",
+        "exit_code",
+        "exiting",
+        "files",
+        "joinable",
+        "parent",
+        "pid",
+        "rlimits",
+        "threads",
+        "wait_chldexit",
+        "zombie",
+    )
 
     def __init__(self, pid: int, comm: str, parent: "Process | None", files: "FilesStruct", wait_chldexit: "WaitQueue") -> None:
         self.pid = pid
@@ -243,14 +256,6 @@ class Sched:
                 self.yield_cpu()
             elif self.softirq is not None:
                 self.softirq()
-
-    def count_call(self, call: str) -> None:
-        """Every call counts towards a livelock until something moves, also those that stall() never sees."""
-        if self.current.process.pid != 1:
-            self.calls += 1
-        self.stalled += 1
-        if self.stalled >= self.max_stalled:
-            self.stall(call)
 
     # --- states ---
     def wake_up_process(self, task: Task) -> int:

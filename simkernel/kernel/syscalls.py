@@ -20,7 +20,8 @@ from simkernel.kernel.fork import Crash, copy_process, copy_thread, wake_up_new_
 from simkernel.kernel.net.inet import InetTable
 from simkernel.kernel.net.loopback import Loopback
 from simkernel.kernel.net.socket import SS_CONNECTED, Sock, Socket, Sysctl
-from simkernel.kernel.net.tcp import TcpSock, tcp_v4_rcv
+from simkernel.kernel.net.tcp import TcpSock
+from simkernel.kernel.net.tcp_input import tcp_v4_rcv
 from simkernel.kernel.net.unix import UnixSock, UnixTable, unix_socketpair
 from simkernel.kernel.pipe import Pipe, do_pipe2
 from simkernel.kernel.sched import Sched, Task
@@ -48,6 +49,7 @@ from simkernel.uapi import (
     FIONREAD,
     IPPROTO_TCP,
     NSEC_PER_MSEC,
+    NSEC_PER_SEC,
     O_APPEND,
     O_ASYNC,
     O_CLOEXEC,
@@ -67,6 +69,7 @@ from simkernel.uapi import (
 INT_MAX = 2**31 - 1
 EP_MAX_EVENTS = INT_MAX // 12
 IOV_MAX = 1024
+SSIZE_MAX = 2**63 - 1
 NR_OPEN = 1048576
 SETFL_MASK = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME
 # Numbers of net/socket.c: NPROTO and SOCK_MAX.
@@ -96,6 +99,16 @@ def size(value: object, what: str = "the size") -> int:
     return value
 
 
+def timespec(ns: object, what: str) -> None:
+    """Check a time that Linux takes as a struct timespec: EINVAL if it is negative."""
+    if not isinstance(ns, int):
+        raise TypeError(f"{what} must be an int, not {type(ns).__name__}")
+    if not -(2**63) <= ns // NSEC_PER_SEC < 2**63:
+        raise OverflowError(f"{what} does not fit a struct timespec: {ns}")
+    if ns < 0:
+        raise oserror(errno.EINVAL)
+
+
 def as_bytes(data: object) -> bytes:
     """A buffer argument as bytes."""
     if isinstance(data, (bytes, bytearray)):
@@ -111,6 +124,21 @@ def move_addr_to_kernel(fd: object, addr: object) -> tuple[str, int] | bytes:
     """An address argument, its family told by its Python type: (host, port) of AF_INET, or sun_path of AF_UNIX."""
     c_int(fd, "fd")
     return inet_addr(addr) if isinstance(addr, tuple) else unix_path(addr)
+
+
+def do_loop_writev(file: File, buffers: Sequence[bytes]) -> int:
+    """do_loop_readv_writev: a write for each buffer, until one fails; an empty one is skipped, unless it is the first."""
+    done = 0
+    for i, data in enumerate(buffers):
+        if i and not data:
+            continue
+        try:
+            done += file.write(data)
+        except OSError:
+            if not done:
+                raise
+            break
+    return done
 
 
 class SimSyscalls:
@@ -342,15 +370,13 @@ class SimSyscalls:
         wanted = [size(n) for n in sizes]
         files = self.sched.current.files
         file = files.fget(fd)
-        if len(wanted) > IOV_MAX:
-            raise oserror(errno.EINVAL)
+        if not file.readable:
+            raise oserror(errno.EBADF)
         total = sum(wanted)
+        if not file.can_read or len(wanted) > IOV_MAX or total > SSIZE_MAX:
+            raise oserror(errno.EINVAL)
         if not total:
             # vfs_readv asks the file only if there is something to read.
-            if not file.readable:
-                raise oserror(errno.EBADF)
-            if not file.can_read:
-                raise oserror(errno.EINVAL)
             return []
         data: bytes = self._held(files, file, file.read, total)
         out: list[bytes] = []
@@ -365,16 +391,17 @@ class SimSyscalls:
         raw = [as_bytes(buffer) for buffer in buffers]
         files = self.sched.current.files
         file = files.fget(fd)
-        if len(raw) > IOV_MAX:
+        if not file.writable:
+            raise oserror(errno.EBADF)
+        if not file.can_read or len(raw) > IOV_MAX:
             raise oserror(errno.EINVAL)
         joined = b"".join(raw)
         if not joined:
-            # The same of vfs_writev.
-            if not file.writable:
-                raise oserror(errno.EBADF)
-            if not file.can_read:
-                raise oserror(errno.EINVAL)
+            # vfs_writev asks the file only if there is something to write.
             return 0
+        if not file.write_iter:
+            done: int = self._held(files, file, do_loop_writev, file, raw)
+            return done
         n: int = self._held(files, file, file.write, joined)
         return n
 
@@ -513,13 +540,12 @@ class SimSyscalls:
     def epoll_pwait2(
         self, epfd: int, maxevents: int, timeout_ns: int | None, sigmask: Iterable[int] | None = None, /
     ) -> list[tuple[Any, int]]:
+        c_int(epfd, "epfd")
+        c_int(maxevents, "maxevents")
         if sigmask is not None:
             raise Unsupported("epoll_pwait2 with a signal mask is not modelled")
         if timeout_ns is not None:
-            if not isinstance(timeout_ns, int):
-                raise TypeError(f"timeout_ns must be an int or None, not {type(timeout_ns).__name__}")
-            if timeout_ns < 0:
-                raise oserror(errno.EINVAL)
+            timespec(timeout_ns, "timeout_ns")
         return self._epoll_wait(epfd, maxevents, timeout_ns)
 
     def _epoll_wait(self, epfd: int, maxevents: int, timeout_ns: int | None) -> list[tuple[Any, int]]:
@@ -543,16 +569,14 @@ class SimSyscalls:
             c_int(fd, "fd")
             if not isinstance(events, int):
                 raise TypeError(f"events must be an int, not {type(events).__name__}")
-            if not -0x8000 <= events <= 0xFFFF:
-                raise OverflowError(f"events does not fit a C short: {events}")
-            pairs.append((fd, events & 0xFFFF))
+            if not 0 <= events <= 0xFFFF:
+                raise OverflowError(f"events do not fit a C unsigned short: {events}")
+            pairs.append((fd, events))
         if len(pairs) > self._nofile():
             raise oserror(errno.EINVAL)
         files = self.sched.current.files
         timeout_ns = None if timeout < 0 else timeout * NSEC_PER_MSEC
-        got: list[tuple[int, int]] = self._holding(
-            files, [fd for fd, _ in pairs], lambda: do_poll(self.sched, files, pairs, timeout_ns)
-        )
+        got: list[tuple[int, int]] = self._holding(files, [fd for fd, _ in pairs], lambda: do_poll(self.sched, files, pairs, timeout_ns))
         return got
 
     def select(
@@ -570,7 +594,7 @@ class SimSyscalls:
                 raise TypeError(f"timeout must be a number or None, not {type(timeout).__name__}")
             # struct timeval has microseconds; rounded up, so that it is never early.
             timeout_ns = math.ceil(timeout * 1e6) * 1000
-            if timeout_ns < 0:
+            if timeout < 0:
                 raise oserror(errno.EINVAL)
         files = self.sched.current.files
         a, b, c = sets
@@ -603,10 +627,7 @@ class SimSyscalls:
         raise Unsupported(f"clock {clockid} is not modelled, only CLOCK_REALTIME, CLOCK_MONOTONIC and CLOCK_BOOTTIME")
 
     def nanosleep(self, ns: int, /) -> None:
-        if not isinstance(ns, int):
-            raise TypeError(f"ns must be an int, not {type(ns).__name__}")
-        if ns < 0:
-            raise oserror(errno.EINVAL)
+        timespec(ns, "ns")
         sched = self.sched
         task = sched.current
         task.state = "S"

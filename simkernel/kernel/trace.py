@@ -38,18 +38,8 @@ class Trace:
     def emit(self, ev: str, fn: str, fields: tuple[Any, ...]) -> int:
         """Record an event of the running context, caused by ``self.cause``; returns its seq.  ``fields``: name, value, name, value..."""
         events = self.events
-        seq = len(events)
         events.append((self.clock.now, self.pid, self.ctx, ev, fn, None, 0, self.cause, fields))
-        if seq >= self.limit - 1:
-            self.on = False
-        return seq
-
-    def emit_at(self, ev: str, fn: str, code: CodeType, lasti: int, fields: tuple[Any, ...]) -> int:
-        """Record an event with the place in the program that made the call."""
-        events = self.events
-        seq = len(events)
-        events.append((self.clock.now, self.pid, self.ctx, ev, fn, code, lasti, self.cause, fields))
-        return seq
+        return len(events) - 1
 
     def __len__(self) -> int:
         return len(self.events)

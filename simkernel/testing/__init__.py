@@ -1,7 +1,7 @@
 """For people who test servers: the check, contracts, tapes for Hypothesis, replay tokens.
 
-    from simkernel.testing import check, Echo
-    report = check(serve, contract=Echo(), examples=500)
+from simkernel.testing import check, Echo
+report = check(serve, contract=Echo(), examples=500)
 """
 
 from simkernel.testing.check import Failure, Report, check, tapes

@@ -162,9 +162,7 @@ def run_sim(serve: Serve, contract: Contract, tape: bytes, trace: Trace | None =
         else:
             explanation.extend(explain_stop(kernel))
 
-    kernel = Kernel(
-        choice, trace, deadline_ns=DEADLINE_NS, max_stalled=MAX_STALLED, nofile=(256, 4096), on_crash=on_crash, on_stop=on_stop
-    )
+    kernel = Kernel(choice, trace, deadline_ns=DEADLINE_NS, max_stalled=MAX_STALLED, nofile=(256, 4096), on_crash=on_crash, on_stop=on_stop)
     plans = contract.plans(choice)
     failure: Failure | None = None
     try:

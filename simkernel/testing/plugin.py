@@ -1,11 +1,11 @@
 """The pytest plugin: fixtures ``world`` and ``kernel``, and the story of a run in the report of a failed test.
 
-    def test_echo(world):              # runs twice: on the fake kernel and on the real one
-        def main(sys): ...
-        world.run(main)
+def test_echo(world):              # runs twice: on the fake kernel and on the real one
+    def main(sys): ...
+    world.run(main)
 
-    def test_order(kernel):            # a booted fake machine with a trace
-        kernel.run(main)
+def test_order(kernel):            # a booted fake machine with a trace
+    kernel.run(main)
 """
 
 from collections.abc import Callable, Generator
@@ -85,9 +85,7 @@ _KERNEL = pytest.StashKey[Kernel]()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the end of the trace, and how to see that run again, to the report of a failed test."""
     report = yield
     if report.when == "call" and report.failed:

@@ -1,8 +1,8 @@
 """A trace as text, like strace(1), with the wake-ups between the calls.
 
-      0.000 ms  [2] epoll_wait(5, 64, -1) ...                                    epoll_et.py:31
-                      NET_RX: tcp segment of 276 bytes; ep_poll_callback: fd 7 is ready; wakes [2]
-      0.000 ms  [2] ... epoll_wait resumed = [(7, EPOLLIN)]
+0.000 ms  [2] epoll_wait(5, 64, -1) ...                                    epoll_et.py:31
+                NET_RX: tcp segment of 276 bytes; ep_poll_callback: fd 7 is ready; wakes [2]
+0.000 ms  [2] ... epoll_wait resumed = [(7, EPOLLIN)]
 """
 
 from collections.abc import Callable, Sequence
@@ -55,8 +55,10 @@ def _rest(args: Sequence[Any], *named: str) -> str:
 _FORMATS: dict[str, Callable[[Sequence[Any]], str]] = {
     "socket": lambda a: _rest(a, FAMILY_NAMES.get(a[0], str(a[0])), sock_type(a[1])) if len(a) < 3 or a[2] else _args_socket(a),
     "socketpair": lambda a: _args_socket(a),
-    "epoll_ctl": lambda a: f"{a[0]}, {EPOLL_CTL_NAMES.get(a[1], a[1])}, {a[2]}, {flags(a[3], EPOLL_NAMES)}"
-    + ("" if a[4] is None or a[4] == a[2] else f", {text(a[4])}"),
+    "epoll_ctl": lambda a: (
+        f"{a[0]}, {EPOLL_CTL_NAMES.get(a[1], a[1])}, {a[2]}, {flags(a[3], EPOLL_NAMES)}"
+        + ("" if a[4] is None or a[4] == a[2] else f", {text(a[4])}")
+    ),
     "send": lambda a: f"{a[0]}, {data(a[1])}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
     "recv": lambda a: f"{a[0]}, {a[1]}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
     "shutdown": lambda a: f"{a[0]}, {SHUT_NAMES.get(a[1], a[1])}",

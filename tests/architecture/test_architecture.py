@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent.parent
 KERNEL = sorted((ROOT / "simkernel" / "kernel").rglob("*.py"))
 ALL = sorted((ROOT / "simkernel").rglob("*.py"))
 # A few printed pages.
-MOST_LINES = 720
+MOST_LINES = 730
 
 
 def name(path):

@@ -22,7 +22,7 @@ import simkernel
 import simkernel.linux
 from simkernel.api import Syscalls
 from simkernel.kernel.machine import Kernel
-from simkernel.uapi import F_SETFL, O_NONBLOCK
+from simkernel.uapi import F_SETFL, O_NONBLOCK, RLIMIT_NOFILE
 
 ALLOWED = (OSError, TypeError, ValueError, OverflowError, BufferError, simkernel.Unsupported)
 # Of a call with several bad arguments any one may be named.
@@ -51,7 +51,7 @@ NO_INTS: list[Callable[[], Any]] = [
     lambda: b"3",
     lambda: (3,),
     lambda: [3],
-    lambda: {},
+    dict,
     lambda: object(),
     lambda: Ellipsis,
     lambda: 3j,
@@ -118,6 +118,22 @@ ADDRESSES: list[Callable[[], Any]] = [
 ]
 
 
+LIMITS: list[Any] = [
+    (1024, 4096),
+    (64, 4096),
+    (5, 4),
+    (-1, 4096),
+    (-2, 5),
+    (1024, 2**40),
+    (1.0, 5),
+    (1,),
+    5,
+    None,
+    (2**64, 2**64),
+    ("5", 5),
+]
+
+
 class Fuzzer:
     """Makes calls from a seed.  ``real``: they are also made on the real kernel, so nothing that would be slow or large there."""
 
@@ -127,7 +143,7 @@ class Fuzzer:
         self.verbs: list[tuple[str, tuple[Callable[[], Any], ...]]] = [
             ("socket", (self.one(1, 1, 2, 2, 0, 45, 46), self.one(1, 1, 0x801, 0x80801, 0, 11, 16), self.one(0, 0, 0, 6, 1, 255, 256))),
             ("socketpair", (self.one(1, 1, 1, 2), self.one(1, 0x801, 0x80801, 15), self.one(0, 0, 1, 2))),
-            ("bind", (self.fd, self.address)),
+            ("bind", (self.fd, self.unused)),
             ("listen", (self.fd, self.one(0, 1, -1, 5000))),
             ("connect", (self.fd, self.address)),
             ("accept4", (self.fd, self.one(0, 0x800, 0x80000, 1))),
@@ -158,9 +174,9 @@ class Fuzzer:
             ("select", (self.fds, self.fds, self.fds, self.seconds)),
             ("clock_gettime_ns", (self.one(0, 1, 7),)),
             ("nanosleep", (self.timeout_ns,)),
-            ("join", (self.one(50, 100),)),
+            ("join", (self.nobody,)),
             ("waitpid", (self.one(-1, 5, 9999999), self.one(1))),
-            ("kill", (self.one(9999999), self.one(0, 9, 15, 64, 65, -1))),
+            ("kill", (self.nobody, self.one(0, 9, 15, 64, 65, -1))),
             ("getrlimit", (self.one(7),)),
             ("setrlimit", (self.resource, self.limits)),
         ]
@@ -196,11 +212,16 @@ class Fuzzer:
         if r < 0.88:
             return self.random.choice(FDS)
         if r < 0.94:
-            return self.random.choice([-1, 999, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**64, True if not self.real else 3])
+            return self.random.choice([-1, 60, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**64, Strange(3)])
         return self.random.choice(NO_INTS)()
 
     def address(self) -> Any:
         return self.random.choice(ADDRESSES[: 4 if self.random.random() < 0.3 else len(ADDRESSES)])()
+
+    def unused(self) -> Any:
+        """The same for bind: no path on the real kernel, where it would make a file."""
+        addr = self.address()
+        return b"\0x" if self.real and isinstance(addr, str) and addr.startswith("/") else addr
 
     def option(self) -> Any:
         return self.one(2, 3, 4, 7, 8, 9, 13, 15, 18, 20, 21, 30, 38, 39, 1)()
@@ -218,7 +239,7 @@ class Fuzzer:
         r = self.random.random()
         if r < 0.9:
             return [self.buffer() for _ in range(self.random.randrange(4))]
-        return self.random.choice([lambda: [b"x"] * 1025, lambda: 5, lambda: None, lambda: (b"a", b"b"), lambda: "ab"])()
+        return self.random.choice([[b"x"] * 1025, 5, None, (b"a", b"b"), "ab"])
 
     def size(self) -> Any:
         r = self.random.random()
@@ -231,7 +252,7 @@ class Fuzzer:
     def sizes(self) -> Any:
         if self.random.random() < 0.9:
             return [self.size() for _ in range(self.random.randrange(4))]
-        return self.random.choice([lambda: [1] * 1025, lambda: 5, lambda: None, lambda: (1, 2), lambda: b"\1\2"])()
+        return self.random.choice([[1] * 1025, 5, None, (1, 2), b"\1\2"])
 
     def events(self) -> Any:
         if self.random.random() < 0.8:
@@ -262,34 +283,23 @@ class Fuzzer:
     def pollfds(self) -> Any:
         if self.random.random() < 0.9:
             return [(self.fd(), self.one(0, 1, 4, 5, 0x2000)()) for _ in range(self.random.randrange(4))]
-        return self.random.choice([lambda: 5, lambda: None, lambda: [5], lambda: [(3,)], lambda: [(3, 1, 1)], lambda: ((3, 1),), lambda: "ab"])()
+        return self.random.choice([5, None, [5], [(3,)], [(3, 1, 1)], ((3, 1),), "ab"])
 
     def fds(self) -> Any:
         if self.random.random() < 0.9:
             return [self.fd() for _ in range(self.random.randrange(3))]
-        return self.random.choice([lambda: (), lambda: {3, 4}, lambda: iter([3]), lambda: 5, lambda: None, lambda: [1024], lambda: "ab"])()
+        return self.random.choice([(), {3, 4}, iter([3]), 5, None, [1024], "ab"])
+
+    def nobody(self) -> Any:
+        """A pid that no process has, on either kernel."""
+        return self.random.choice([9999999, 9999999, 2**31 - 1, 2**31, -(2**31) - 1, 2**64, "1", None, 1.5])
 
     def resource(self) -> Any:
         """Not one of the real process's memory or processor time."""
         return self.random.choice([7, 7, 7, 100, -1, 2**31, "7", None])
 
     def limits(self) -> Any:
-        return self.random.choice(
-            [
-                lambda: (1024, 4096),
-                lambda: (64, 4096),
-                lambda: (5, 4),
-                lambda: (-1, 4096),
-                lambda: (-2, 5),
-                lambda: (1024, 2**40),
-                lambda: (1.0, 5),
-                lambda: (1,),
-                lambda: 5,
-                lambda: None,
-                lambda: (2**64, 2**64),
-                lambda: ("5", 5),
-            ]
-        )()
+        return self.random.choice(LIMITS)
 
 
 MAY_BLOCK = frozenset({"connect", "accept4", "send", "recv", "read", "write", "readv", "writev"})
@@ -299,6 +309,7 @@ def calls(sys: Syscalls, seed: int, n: int, real: bool) -> list[tuple[str, str, 
     """Make ``n`` calls; (name, arguments, outcome) of each.  An outcome is "ok", an errno or the class of an exception."""
     fuzzer = Fuzzer(seed, real)
     out: list[tuple[str, str, str]] = []
+    sys.setrlimit(RLIMIT_NOFILE, (1024, 4096))
     for _ in range(n):
         name, args = fuzzer.call()
         if name in MAY_BLOCK:
@@ -311,10 +322,10 @@ def calls(sys: Syscalls, seed: int, n: int, real: bool) -> list[tuple[str, str, 
         try:
             result = getattr(sys, name)(*args)
             outcome = "ok"
-            if isinstance(result, int) and result > 17 and name in ("dup", "dup2", "dup3", "fcntl", "accept4", "socket"):
+            new_fd = name in ("dup", "dup2", "dup3", "socket") or (name == "fcntl" and args[1] in (0, 1030))
+            if new_fd and result > 17:
                 # Numbers stay low, so that most fds that are tried are open.
-                if name != "fcntl" or args[1] in (0, 1030):
-                    sys.close(result)
+                sys.close(result)
         except OSError as error:
             outcome = errno.errorcode.get(error.errno or 0, str(error.errno))
         except ALLOWED as error:

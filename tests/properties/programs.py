@@ -188,9 +188,10 @@ class Generator:
         def main(sys: Syscalls) -> None:
             machine = Machine(sys)
             script: Script | None = None
+            last: Result = None
             while len(program) < length:
                 try:
-                    call = script.send(result[0]) if script is not None else self.call()
+                    call = script.send(last) if script is not None else self.call()
                 except StopIteration:
                     script = None
                     continue
@@ -200,7 +201,8 @@ class Generator:
                 result = machine.step(call, polls)
                 program.append(call)
                 results.append(result)
-                self.note(call, result[0])
+                last = result[0]
+                self.note(call, last)
             results.append(machine.masks())
 
         self.open = {}
@@ -518,7 +520,9 @@ def main() -> None:
     stories = campaign(options.programs, options.seed, options.length, options.kinds.split(","))
     for text in stories:
         print(text, end="\n\n")
-    print(f"{options.programs} programs, {options.programs * options.length} calls, {time.monotonic() - start:.1f} s, {len(stories)} differ")
+    print(
+        f"{options.programs} programs, {options.programs * options.length} calls, {time.monotonic() - start:.1f} s, {len(stories)} differ"
+    )
 
 
 if __name__ == "__main__":

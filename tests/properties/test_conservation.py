@@ -10,6 +10,7 @@ from simkernel.api import Syscalls
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.net.socket import Socket
 from simkernel.kernel.net.tcp import TcpSock
+from simkernel.kernel.net.tcp_states import TCP_CLOSE
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
 from simkernel.uapi import (
@@ -52,7 +53,7 @@ def books(kernel: Kernel) -> None:
             assert sk.unsent == sum(map(len, sk.write_queue))
             assert sk.wmem_queued == sk.unsent + in_flight
             assert sk.rmem <= sk.window_clamp, "it was sent more than it had offered"
-            if sk.peer in socks and sk.state != 7:
+            if sk.peer is not None and sk.peer in socks and sk.state != TCP_CLOSE:
                 assert sk.peer.copied_seq + sk.peer.rmem + in_flight + sk.unsent == sk.write_seq
         elif isinstance(sk, UnixSock) and sk.peer is not None:
             assert sk.wmem_alloc == sum(skb.truesize for skb in sk.peer.receive_queue)
@@ -134,7 +135,14 @@ def read_all(sys: Syscalls, fd: int, sizes: list[int], nonblock: bool, check: Ca
 @example(b"\x01" * 256, "tcp", 1, 30_000, [9000], [70_000], False, False)
 @example(bytes([3, 1, 1, 1]) * 64, "tcp", 4096, 200_000, [70_000], [7, 9000], True, True)
 def test_bytes_are_conserved(
-    choices: bytes | int, kind: str, bufsize: int, total: int, writes: list[int], reads: list[int], writer_nonblock: bool, reader_nonblock: bool
+    choices: bytes | int,
+    kind: str,
+    bufsize: int,
+    total: int,
+    writes: list[int],
+    reads: list[int],
+    writer_nonblock: bool,
+    reader_nonblock: bool,
 ) -> None:
     if total // min(min(writes), min(reads)) > 3000:
         total = 3000 * min(min(writes), min(reads))

@@ -6,7 +6,8 @@ import pytest
 
 import simkernel
 from simkernel.api import Syscalls
-from simkernel.uapi import EFD_NONBLOCK, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLOUT, POLLOUT
+from simkernel.kernel.eventfd import EventFd
+from simkernel.uapi import EFD_NONBLOCK, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT, POLLOUT
 from tests.properties import programs
 
 KINDS = {
@@ -41,8 +42,6 @@ def test_the_programs_do_something(name: str) -> None:
 
 def test_a_difference_is_found_and_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison can fail: with a wrong kernel it does, and the story is of a few calls."""
-    from simkernel.kernel.eventfd import EventFd
-
     right = EventFd.poll
     monkeypatch.setattr(EventFd, "poll", lambda self, table: right(self, table) & ~(POLLOUT if self.count else 0))
     stories = programs.campaign(3, seed=1, length=20, kinds=("eventfd",))
@@ -117,8 +116,8 @@ class ModelEpoll:
             mask = item.file.mask() & item.events
             if mask:
                 got.append((item.fd, mask))
-                if item.events & programs.EPOLLONESHOT:
-                    item.events &= EPOLLET | programs.EPOLLONESHOT
+                if item.events & EPOLLONESHOT:
+                    item.events &= EPOLLET | EPOLLONESHOT
                 elif not item.events & EPOLLET:
                     again.append(item)
         self.ready += again
@@ -144,7 +143,7 @@ def test_the_ready_list_holds_exactly_what_the_model_says() -> None:
                 verb = r.choice(["ctl", "ctl", "ctl", "write", "write", "read", "wait", "wait", "wait", "dup", "close"])
                 if verb == "ctl":
                     op = r.choice([EPOLL_CTL_ADD, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL])
-                    wanted = r.choice([0, EPOLLIN, EPOLLIN, EPOLLOUT, EPOLLIN | EPOLLOUT]) | r.choice([0, EPOLLET, programs.EPOLLONESHOT])
+                    wanted = r.choice([0, EPOLLIN, EPOLLIN, EPOLLOUT, EPOLLIN | EPOLLOUT]) | r.choice([0, EPOLLET, EPOLLONESHOT])
                     try:
                         sys.epoll_ctl(ep, op, fd, wanted)
                         done = True

@@ -88,7 +88,7 @@ def test_corruption():
 def test_lost_bytes():
     def serve(sys, listener, stop):
         while True:
-            if [fd for fd, _ in sys.poll([(stop, POLLIN), (listener, POLLIN)])][0] == stop:
+            if sys.poll([(stop, POLLIN), (listener, POLLIN)])[0][0] == stop:
                 return
             conn, _ = sys.accept4(listener)
             try:

@@ -11,9 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def simkernel(*args, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, "-m", "simkernel.cli", *args], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
-    )
+    return subprocess.run([sys.executable, "-m", "simkernel.cli", *args], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_check_passes():

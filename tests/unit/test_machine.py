@@ -111,7 +111,7 @@ def test_a_killed_task_makes_no_more_calls():
             seen.append("wrote")
 
     def main(sys):
-        r, w = sys.pipe2()
+        r, _w = sys.pipe2()
         out, into = sys.pipe2()
         pid = sys.spawn(child, r, into)
         sys.nanosleep(1)

@@ -3,14 +3,17 @@
 import errno
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from simkernel.api import Address
 from simkernel.errors import oserror
 from simkernel.kernel.sched import Sched
+from simkernel.sockaddr import inet_addr, unix_path
 from simkernel.uapi import INADDR_ANY, NSEC_PER_SEC
 
 if TYPE_CHECKING:
     from simkernel.kernel.net.loopback import Loopback
     from simkernel.kernel.net.socket import Sysctl
 
+SIZEOF_SOCKADDR_IN = 16
 TIME_WAIT_LEN = 60 * NSEC_PER_SEC
 TCP_LISTEN = 10
 
@@ -18,6 +21,15 @@ TCP_LISTEN = 10
 def is_local(host: str) -> bool:
     """Whether an address is this machine's: 127.0.0.0/8, all on lo."""
     return host.startswith("127.")
+
+
+def inet_sockaddr(addr: Address) -> tuple[str, int]:
+    """A struct sockaddr_in: of another family it is EAFNOSUPPORT, but one that is too short for it EINVAL."""
+    if isinstance(addr, tuple):
+        return inet_addr(addr)
+    path = unix_path(addr)
+    length = 2 + len(path) + bool(path and path[0])
+    raise oserror(errno.EINVAL if length < SIZEOF_SOCKADDR_IN else errno.EAFNOSUPPORT)
 
 
 class PortOwner(Protocol):
@@ -164,9 +176,7 @@ class InetTable(Generic[S]):
 
     def time_wait(self, sk: S) -> None:
         """tcp_time_wait: keep the port for TIME_WAIT_LEN."""
-        self.bound.setdefault(sk.lport, []).append(
-            TimeWait(sk.laddr, sk.reuseaddr, sk.reuseport, self.sched.clock.now + TIME_WAIT_LEN)
-        )
+        self.bound.setdefault(sk.lport, []).append(TimeWait(sk.laddr, sk.reuseaddr, sk.reuseport, self.sched.clock.now + TIME_WAIT_LEN))
 
     def lookup_listener(self, addr: str, port: int) -> S | None:
         """__inet_lookup_listener: one bound to the very address before one bound to any."""

@@ -24,7 +24,7 @@ class Loopback:
         self.backlog.append(skb)
         trace = self.sched.trace
         if trace.on:
-            trace.emit("net_dev_xmit", "loopback_xmit", ("flags", FLAG_TEXTS[skb.flags], "len", len(skb.data)))
+            skb.cause = trace.emit("net_dev_xmit", "loopback_xmit", ("flags", FLAG_TEXTS[skb.flags], "len", len(skb.data)))
         self.net_rx.raise_softirq()
 
     def net_rx_action(self) -> bool:
@@ -34,6 +34,7 @@ class Loopback:
             skb = backlog.popleft()
             trace = self.sched.trace
             if trace.on:
-                trace.emit("netif_receive_skb", "net_rx_action", ("flags", FLAG_TEXTS[skb.flags], "len", len(skb.data)))
+                trace.cause = skb.cause
+                trace.cause = trace.emit("netif_receive_skb", "net_rx_action", ("flags", FLAG_TEXTS[skb.flags], "len", len(skb.data)))
             self.deliver(skb)
         return len(backlog) > 0

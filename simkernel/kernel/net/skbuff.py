@@ -21,7 +21,7 @@ FLAG_TEXTS: Final = [flags(bits, FLAG_NAMES) for bits in range(2 * ACK)]
 class SkBuff:
     """A TCP segment.  ``sk`` sent it; ``dst`` receives it, or None when the receiver has to be looked up (a SYN)."""
 
-    __slots__ = ("data", "dst", "flags", "seq", "sk", "window")
+    __slots__ = ("cause", "data", "dst", "flags", "seq", "sk", "window")
 
     def __init__(self, sk: "TcpSock", dst: "TcpSock | None", flags: int, data: bytes, seq: int = 0, window: int = 0) -> None:
         self.sk = sk
@@ -30,3 +30,5 @@ class SkBuff:
         self.data = data
         self.seq = seq
         self.window = window
+        # The event of the trace that sent it.
+        self.cause = -1

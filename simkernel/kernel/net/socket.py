@@ -5,7 +5,8 @@ connection not yet accepted).
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
@@ -14,7 +15,7 @@ from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wake_up, wake_up_all
 from simkernel.uapi import (
-
+    AF_INET,
     NSEC_PER_SEC,
     O_RDWR,
     POLLERR,
@@ -110,7 +111,7 @@ class Sock:
         "wq",
     )
     name = "sock"
-    state_names: dict[int, str] = {}
+    state_names: ClassVar[Mapping[int, str]] = {}
 
     def __init__(self, sched: Sched, sysctl: Sysctl, family: int, type: int, protocol: int) -> None:
         self.sched = sched
@@ -244,6 +245,8 @@ class Sock:
         if name == SO_REUSEADDR:
             self.reuseaddr = int(bool(val))
         elif name == SO_REUSEPORT:
+            if val and self.family != AF_INET:
+                raise oserror(errno.EOPNOTSUPP)
             self.reuseport = int(bool(val))
         elif name == SO_KEEPALIVE:
             self.keepalive = int(bool(val))
@@ -374,5 +377,3 @@ class Socket(File):
         sk.dead = True
         sk.close()
         sk.socket = None
-
-

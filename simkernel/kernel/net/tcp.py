@@ -1,4 +1,4 @@
-"""TCP over AF_INET (net/ipv4/af_inet.c, tcp.c, tcp_input.c, tcp_output.c).
+"""TCP over AF_INET: what a program calls (net/ipv4/af_inet.c, tcp.c); tcp_input.py and tcp_output.py do the rest.
 
 The way of a byte: sendmsg -> write queue -> segment -> loopback -> NET_RX -> tcp_rcv -> receive queue -> sk_data_ready -> wake_up.
 
@@ -15,10 +15,9 @@ from collections import deque
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.clock import Timer
-from simkernel.kernel.net.inet import InetTable, is_local
-from simkernel.kernel.net.skbuff import ACK, FIN, RST, SYN, SkBuff
+from simkernel.kernel.net.inet import InetTable, inet_sockaddr, is_local
+from simkernel.kernel.net.skbuff import ACK, SkBuff
 from simkernel.kernel.net.socket import (
-    KEY_READABLE,
     RCV_SHUTDOWN,
     SEND_SHUTDOWN,
     SHUTDOWN_MASK,
@@ -30,10 +29,25 @@ from simkernel.kernel.net.socket import (
     Sysctl,
     int_option,
 )
+from simkernel.kernel.net.tcp_input import release_sock
+from simkernel.kernel.net.tcp_output import tcp_cleanup_rbuf, tcp_send_fin, tcp_send_reset, tcp_send_syn, tcp_write_xmit
+from simkernel.kernel.net.tcp_states import (
+    KEY_WRITABLE,
+    MSS_LOOPBACK,
+    STATE_NAMES,
+    TCP_CLOSE,
+    TCP_CLOSE_WAIT,
+    TCP_ESTABLISHED,
+    TCP_FIN_WAIT1,
+    TCP_LAST_ACK,
+    TCP_LISTEN,
+    TCP_SYN_RECV,
+    TCP_SYN_SENT,
+    TCP_TIME_WAIT,
+)
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import wait_event, wake_up
-from simkernel.sockaddr import inet_addr, unix_path
 from simkernel.uapi import (
     AF_INET,
     INADDR_ANY,
@@ -44,54 +58,16 @@ from simkernel.uapi import (
     MSG_NOSIGNAL,
     MSG_PEEK,
     MSG_WAITALL,
-    NSEC_PER_SEC,
     POLLERR,
     POLLHUP,
     POLLIN,
     POLLOUT,
     POLLRDHUP,
     POLLRDNORM,
-    POLLWRBAND,
     POLLWRNORM,
     SOCK_STREAM,
     TCP_NODELAY,
 )
-
-TCP_ESTABLISHED = 1
-TCP_SYN_SENT = 2
-TCP_SYN_RECV = 3
-TCP_FIN_WAIT1 = 4
-TCP_FIN_WAIT2 = 5
-TCP_TIME_WAIT = 6
-TCP_CLOSE = 7
-TCP_CLOSE_WAIT = 8
-TCP_LAST_ACK = 9
-TCP_LISTEN = 10
-TCP_CLOSING = 11
-
-STATE_NAMES = {
-    TCP_ESTABLISHED: "ESTABLISHED",
-    TCP_SYN_SENT: "SYN_SENT",
-    TCP_SYN_RECV: "SYN_RECV",
-    TCP_FIN_WAIT1: "FIN_WAIT1",
-    TCP_FIN_WAIT2: "FIN_WAIT2",
-    TCP_TIME_WAIT: "TIME_WAIT",
-    TCP_CLOSE: "CLOSE",
-    TCP_CLOSE_WAIT: "CLOSE_WAIT",
-    TCP_LAST_ACK: "LAST_ACK",
-    TCP_LISTEN: "LISTEN",
-    TCP_CLOSING: "CLOSING",
-}
-
-KEY_WRITABLE = POLLOUT | POLLWRNORM | POLLWRBAND
-# The largest segment on lo, whose MTU is 65,536.
-MSS_LOOPBACK = 65483
-# What the send buffer of an established connection on lo grows to (tcp_sndbuf_expand; measured with getsockopt on Linux 6.18).
-SNDBUF_ESTABLISHED = 3939840
-# When a SYN is sent again: four times a second apart, then doubling (tcp_syn_linear_timeouts, tcp_syn_retries).
-SYN_LINEAR_TIMEOUTS = 4
-SIZEOF_SOCKADDR_IN = 16
-SYN_TIMEOUT = NSEC_PER_SEC
 
 
 class TcpSock(Sock):
@@ -101,7 +77,8 @@ class TcpSock(Sock):
     The locks say what bind was told, and a reset keeps.
 
     ``snd_wnd`` is how many bytes the peer still takes, ``rcv_wnd`` what we told it; ``wmem_queued`` the bytes sent or to be sent that
-    the peer has not received, ``unsent`` those still in the write queue.  ``write_seq`` and ``copied_seq`` count the bytes of the stream that the program wrote and read.
+    the peer has not received, ``unsent`` those still in the write queue.  ``write_seq`` and ``copied_seq`` count the bytes of the
+    stream that the program wrote and read.
     """
 
     __slots__ = (
@@ -239,9 +216,7 @@ class TcpSock(Sock):
         if not acceptq:
             if nonblock:
                 raise self.again("accept")
-            if not wait_event(
-                self.sched, self.wq, lambda: bool(acceptq) or self.state != TCP_LISTEN, self.rcvtimeo, exclusive=True
-            ):
+            if not wait_event(self.sched, self.wq, lambda: bool(acceptq) or self.state != TCP_LISTEN, self.rcvtimeo, exclusive=True):
                 raise oserror(errno.EAGAIN)
             if self.state != TCP_LISTEN:
                 raise oserror(errno.EINVAL)
@@ -267,10 +242,10 @@ class TcpSock(Sock):
                 code = errno.EINPROGRESS
             finally:
                 if nonblock or sock.state == SS_UNCONNECTED:
-                    self.release_sock()
+                    release_sock(self)
             if nonblock:
                 raise oserror(code)
-            self.release_sock()
+            release_sock(self)
         if self.state in (TCP_SYN_SENT, TCP_SYN_RECV):
             if nonblock:
                 raise oserror(code)
@@ -298,35 +273,7 @@ class TcpSock(Sock):
         self.done = False
         self.set_state(TCP_SYN_SENT)
         self.retries = 0
-        self.send_syn()
-
-    def send_syn(self) -> None:
-        """Send the SYN, and again when no answer comes (the backlog was full): tcp_connect, tcp_retransmit_timer."""
-        shift = max(self.retries - SYN_LINEAR_TIMEOUTS, 0)
-        self.timer = self.sched.clock.add_timer(SYN_TIMEOUT << shift, self.syn_timeout)
-        self.table.device.loopback_xmit(SkBuff(self, None, SYN, b""))
-
-    def syn_timeout(self) -> None:
-        """The SYN was not answered in time."""
-        self.timer = None
-        if self.state != TCP_SYN_SENT:
-            return
-        if self.retries >= self.sysctl.tcp_syn_retries + SYN_LINEAR_TIMEOUTS:
-            self.done_with_error(errno.ETIMEDOUT)
-            return
-        self.retries += 1
-        self.send_syn()
-
-    def established(self, window: int) -> None:
-        """tcp_finish_connect and its twin for a child: buffers get their working size."""
-        if self.timer is not None:
-            self.sched.clock.del_timer(self.timer)
-            self.timer = None
-        self.set_state(TCP_ESTABLISHED)
-        self.window_clamp = max(self.rcvbuf >> 1, 1)
-        self.snd_wnd = window
-        if not self.sndbuf_locked:
-            self.sndbuf = max(self.sndbuf, min(SNDBUF_ESTABLISHED, self.sysctl.tcp_wmem[2]))
+        tcp_send_syn(self)
 
     # --- bytes out ---
     def sendmsg(self, data: bytes, flags: int, nonblock: bool) -> int:
@@ -399,7 +346,7 @@ class TcpSock(Sock):
             self.unsent += len(chunk)
             self.write_seq += len(chunk)
             self.sched.stalled = 0
-            self.tcp_write_xmit()
+            tcp_write_xmit(self)
             if self.err:
                 # The segment was answered by a reset: what was taken counts, the error waits for the next call.
                 break
@@ -418,42 +365,10 @@ class TcpSock(Sock):
             if not wait_event(self.sched, self.wq, lambda: self.state not in (TCP_SYN_SENT, TCP_SYN_RECV), left):
                 raise oserror(errno.EAGAIN)
 
-    def tcp_write_xmit(self) -> None:
-        """Send what the peer's window takes; then the FIN, if one waits.  A choice may cut a segment anywhere."""
-        queue = self.write_queue
-        device = self.table.device
-        sched = self.sched
-        while queue and self.snd_wnd > 0:
-            chunk = queue[0]
-            n = min(len(chunk), self.snd_wnd)
-            if sched.explore and n > 1:
-                cut = sched.choice.pick(4, "segment")
-                n = n if cut == 0 else 1 if cut == 1 else max(n >> 1, 1) if cut == 2 else n - 1
-            if n < len(chunk):
-                queue[0] = chunk[n:]
-                chunk = chunk[:n]
-            else:
-                queue.popleft()
-            self.snd_wnd -= n
-            # Its place in the stream: what was written, less what still waits.
-            seq = self.write_seq - self.unsent
-            self.unsent -= n
-            device.loopback_xmit(SkBuff(self, self.peer, ACK, chunk, seq))
-        if self.fin_queued and not queue:
-            self.fin_queued = False
-            device.loopback_xmit(SkBuff(self, self.peer, FIN | ACK, b"", self.write_seq))
-
     def writable(self) -> bool:
         """sk_stream_is_writeable: free space of at least half of what is queued, so a third of the buffer."""
         queued = self.wmem_queued
         return self.sndbuf - queued >= queued >> 1 and queued < self.sndbuf
-
-    def tcp_check_space(self) -> None:
-        """The peer has taken bytes: if a writer found no space before, and there is enough now, wake it."""
-        if self.nospace and self.writable() and not self.dead:
-            self.nospace = False
-            if self.wq.entries:
-                wake_up(self.wq, KEY_WRITABLE)
 
     def set_rcvlowat(self, val: int) -> None:
         """tcp_set_rcvlowat: at most half of the receive buffer; with the new one there may be enough to read."""
@@ -489,7 +404,7 @@ class TcpSock(Sock):
                 self.rmem -= got
                 self.sched.stalled = 0
                 if self.rcv_wnd << 1 <= self.window_clamp:
-                    self.tcp_cleanup_rbuf()
+                    tcp_cleanup_rbuf(self)
                 return data
         return self.tcp_recvmsg_slow(n, flags, nonblock)
 
@@ -524,10 +439,9 @@ class TcpSock(Sock):
             elif queue:
                 self.copy_into(got, n)
             copied = len(got)
-            if copied >= n or copied >= target:
-                # A read of nothing is done as soon as there is something it could have read.
-                if n or queue:
-                    break
+            # A read of nothing is done as soon as there is something it could have read.
+            if (copied >= n or copied >= target) and (n or queue):
+                break
             if copied:
                 if nonblock or self.err or self.state == TCP_CLOSE or self.shutdown_mask & RCV_SHUTDOWN:
                     break
@@ -578,7 +492,7 @@ class TcpSock(Sock):
         if taken:
             self.copied_seq += taken
             self.rmem -= taken
-            self.tcp_cleanup_rbuf()
+            tcp_cleanup_rbuf(self)
 
     def peek_into(self, got: bytearray, n: int) -> None:
         """The same without taking them (MSG_PEEK)."""
@@ -589,228 +503,7 @@ class TcpSock(Sock):
             if len(got) >= n:
                 break
 
-    def select_window(self) -> int:
-        """__tcp_select_window: the space to offer; none rather than a little, so that the peer doesn't send crumbs."""
-        clamp = self.window_clamp
-        free = clamp - self.rmem
-        if free < clamp >> 1 and (free < clamp >> 4 or free < min(MSS_LOOPBACK, clamp >> 1)):
-            return 0
-        return max(free, 0)
-
-    def tcp_cleanup_rbuf(self) -> None:
-        """The program has read: send a window update if the window has at least doubled."""
-        now = self.rcv_wnd
-        if self.shutdown_mask & RCV_SHUTDOWN or now << 1 > self.window_clamp:
-            return
-        new = self.select_window()
-        if new and new >= now << 1:
-            self.rcv_wnd = new
-            peer = self.peer
-            if peer is not None:
-                self.table.device.loopback_xmit(SkBuff(self, peer, ACK, b"", self.write_seq, new))
-
     # --- segments ---
-    def tcp_rcv(self, skb: SkBuff) -> None:
-        """tcp_v4_rcv, once the socket is known: the common case first; a locked socket takes it from the backlog later."""
-        data = skb.data
-        if data and self.state == TCP_ESTABLISHED and not self.owned:
-            # tcp_rcv_established -> tcp_data_queue: queue, acknowledge, wake the reader.
-            n = len(data)
-            self.receive_queue.append(data)
-            rmem = self.rmem + n
-            self.rmem = rmem
-            clamp = self.window_clamp
-            wnd = self.rcv_wnd - n
-            new = clamp - rmem if rmem << 1 <= clamp else self.select_window()
-            if new > wnd:
-                wnd = new
-            self.rcv_wnd = wnd
-            if rmem >= self.rcvlowat:
-                wq = self.wq
-                if wq.entries:
-                    wake_up(wq, KEY_READABLE)
-            snd = skb.sk
-            queued = snd.wmem_queued - n
-            snd.wmem_queued = queued
-            if queued:
-                snd.tcp_ack(wnd)
-            else:
-                snd.snd_wnd = wnd
-            if snd.nospace:
-                snd.tcp_check_space()
-            return
-        if self.owned:
-            self.backlog.append(skb)
-            return
-        self.tcp_rcv_state_process(skb)
-
-    def release_sock(self) -> None:
-        """Unlock: process what came meanwhile."""
-        self.owned = False
-        while self.backlog:
-            self.tcp_rcv(self.backlog.popleft())
-
-    def tcp_rcv_state_process(self, skb: SkBuff) -> None:
-        """Everything but data on an established connection."""
-        flags = skb.flags
-        state = self.state
-        if state == TCP_CLOSE:
-            self.drop_to_closed(skb)
-        elif state == TCP_LISTEN:
-            if flags & SYN:
-                self.tcp_conn_request(skb)
-        elif state == TCP_SYN_SENT:
-            self.tcp_rcv_synsent(skb)
-        elif flags & RST:
-            self.tcp_reset()
-        elif state == TCP_SYN_RECV:
-            self.tcp_rcv_synrecv(skb)
-        elif skb.data:
-            self.tcp_data_queue(skb)
-        elif flags & FIN:
-            self.tcp_fin(skb)
-        elif skb.window:
-            # A window update.
-            self.tcp_ack(skb.sk.rcv_wnd)
-            self.tcp_check_space()
-
-    def tcp_ack(self, window: int) -> None:
-        """tcp_ack: the peer's window counts from what it has received, so what is in flight is part of it; then go on sending."""
-        if self.wmem_queued < self.unsent:
-            # Acknowledges what was in flight when the write queue was purged.
-            self.wmem_queued = self.unsent
-        self.snd_wnd = window - (self.wmem_queued - self.unsent)
-        if self.write_queue or self.fin_queued:
-            self.tcp_write_xmit()
-
-    def tcp_data_queue(self, skb: SkBuff) -> None:
-        """Data in a state other than ESTABLISHED: half-closed by us, or nobody here to read it."""
-        if self.shutdown_mask & RCV_SHUTDOWN and self.state in (TCP_FIN_WAIT1, TCP_FIN_WAIT2):
-            skb.sk.wmem_queued -= len(skb.data)
-            self.send_reset(skb.sk)
-            self.tcp_reset()
-            return
-        if self.state not in (TCP_FIN_WAIT1, TCP_FIN_WAIT2):
-            return
-        state = self.state
-        self.state = TCP_ESTABLISHED
-        try:
-            self.tcp_rcv(skb)
-        finally:
-            self.state = state
-
-    def tcp_fin(self, skb: SkBuff) -> None:
-        """The peer sends no more."""
-        self.shutdown_mask |= RCV_SHUTDOWN
-        self.done = True
-        state = self.state
-        if state == TCP_ESTABLISHED:
-            self.set_state(TCP_CLOSE_WAIT)
-        elif state == TCP_FIN_WAIT1:
-            self.set_state(TCP_CLOSING)
-        elif state == TCP_FIN_WAIT2:
-            self.tcp_time_wait()
-        if not self.dead:
-            self.sk_state_change()
-        skb.sk.fin_acked()
-
-    def fin_acked(self) -> None:
-        """The peer has our FIN."""
-        state = self.state
-        if state == TCP_FIN_WAIT1:
-            self.set_state(TCP_FIN_WAIT2)
-            self.shutdown_mask |= SEND_SHUTDOWN
-            if not self.dead:
-                self.sk_state_change()
-        elif state == TCP_CLOSING:
-            self.tcp_time_wait()
-        elif state == TCP_LAST_ACK:
-            self.tcp_done()
-
-    def tcp_conn_request(self, skb: SkBuff) -> None:
-        """A SYN for a listener: a child in SYN_RECV answers it; dropped when more than the backlog wait already."""
-        if len(self.acceptq) > self.backlog_max:
-            return
-        client = skb.sk
-        child = TcpSock(self.sched, self.sysctl, self.table)
-        child.laddr, child.lport = client.raddr, client.rport
-        child.sport = child.lport
-        child.bindaddr_lock = self.bindaddr_lock
-        child.raddr, child.rport = client.laddr, client.lport
-        child.reuseaddr, child.reuseport = self.reuseaddr, self.reuseport
-        child.keepalive, child.nodelay, child.linger = self.keepalive, self.nodelay, self.linger
-        child.rcvlowat, child.rcvtimeo, child.sndtimeo = self.rcvlowat, self.rcvtimeo, self.sndtimeo
-        child.rcvbuf, child.rcvbuf_locked = self.rcvbuf, self.rcvbuf_locked
-        child.sndbuf, child.sndbuf_locked = self.sndbuf, self.sndbuf_locked
-        child.shutdown_mask = self.shutdown_mask
-        child.window_clamp = child.rcv_wnd = max(child.rcvbuf >> 1, 1)
-        child.peer = client
-        child.set_state(TCP_SYN_RECV)
-        self.table.device.loopback_xmit(SkBuff(child, client, SYN | ACK, b"", 0, child.rcv_wnd))
-
-    def tcp_rcv_synsent(self, skb: SkBuff) -> None:
-        """The answer to our SYN."""
-        flags = skb.flags
-        if flags & RST:
-            self.tcp_reset()
-            return
-        if not flags & SYN:
-            return
-        if not flags & ACK:
-            if skb.sk is self:
-                # Connected to itself: a simultaneous open with one socket in both parts.
-                self.peer = self
-                self.established(self.rcv_wnd)
-                self.sk_state_change()
-                self.tcp_shutdown(self.shutdown_mask)
-            return
-        self.peer = skb.sk
-        self.window_clamp = self.rcv_wnd = max(self.rcvbuf >> 1, 1)
-        self.established(skb.window)
-        # Whoever waits for us is woken before the third packet of the handshake wakes the listener.
-        self.sk_state_change()
-        self.table.device.loopback_xmit(SkBuff(self, skb.sk, ACK, b"", 0, self.rcv_wnd))
-
-    def tcp_rcv_synrecv(self, skb: SkBuff) -> None:
-        """The third packet of the handshake: the child joins the accept queue of its listener."""
-        listener = self.table.lookup_listener(self.laddr, self.lport)
-        if listener is None:
-            self.send_reset(skb.sk)
-            self.set_state(TCP_CLOSE)
-            return
-        self.established(skb.window or self.snd_wnd)
-        self.table.inherit_port(self)
-        listener.acceptq.append(self)
-        # The listener's program had shut it down before it listened.
-        self.tcp_shutdown(self.shutdown_mask)
-        if skb.data or skb.flags & FIN:
-            self.tcp_rcv(skb)
-        listener.sk_data_ready()
-
-    def drop_to_closed(self, skb: SkBuff) -> None:
-        """A segment for a socket that is no more: answered by a reset, unless it is one."""
-        skb.sk.wmem_queued -= len(skb.data)
-        if skb.flags & RST or not (skb.data or skb.flags & (SYN | FIN)):
-            return
-        if skb.flags & FIN and not skb.data:
-            # Both have closed: the FIN of a connection that was reset on the way here means nothing.
-            skb.sk.tcp_reset()
-            return
-        self.send_reset(skb.sk)
-
-    def send_reset(self, to: "TcpSock") -> None:
-        """tcp_send_active_reset, tcp_v4_send_reset."""
-        self.table.device.loopback_xmit(SkBuff(self, to, RST, b"", self.write_seq))
-
-    def tcp_reset(self) -> None:
-        """A RST has come: the error depends on the state; what was received stays readable."""
-        state = self.state
-        if state == TCP_CLOSE:
-            return
-        self.done_with_error(
-            errno.ECONNREFUSED if state == TCP_SYN_SENT else errno.EPIPE if state == TCP_CLOSE_WAIT else errno.ECONNRESET
-        )
-
     def done_with_error(self, code: int) -> None:
         """tcp_done_with_error."""
         self.err = code
@@ -841,10 +534,29 @@ class TcpSock(Sock):
             trace.emit(
                 "inet_sock_set_state",
                 "tcp_set_state",
-                ("sk", self.ino, "sport", self.sport, "dport", self.rport)
-                + ("oldstate", STATE_NAMES[self.state], "newstate", STATE_NAMES[state]),
+                (
+                    *("sk", self.ino, "sport", self.sport, "dport", self.rport),
+                    *("oldstate", STATE_NAMES[self.state], "newstate", STATE_NAMES[state]),
+                ),
             )
         self.state = state
+
+    def sk_clone(self, client: "TcpSock") -> "TcpSock":
+        """sk_clone_lock, inet_csk_clone_lock: the child of a listener, with its options, for a connection to ``client``."""
+        child = TcpSock(self.sched, self.sysctl, self.table)
+        child.laddr, child.lport = client.raddr, client.rport
+        child.sport = child.lport
+        child.bindaddr_lock = self.bindaddr_lock
+        child.raddr, child.rport = client.laddr, client.lport
+        child.reuseaddr, child.reuseport = self.reuseaddr, self.reuseport
+        child.keepalive, child.nodelay, child.linger = self.keepalive, self.nodelay, self.linger
+        child.rcvlowat, child.rcvtimeo, child.sndtimeo = self.rcvlowat, self.rcvtimeo, self.sndtimeo
+        child.rcvbuf, child.rcvbuf_locked = self.rcvbuf, self.rcvbuf_locked
+        child.sndbuf, child.sndbuf_locked = self.sndbuf, self.sndbuf_locked
+        child.shutdown_mask = self.shutdown_mask
+        child.window_clamp = child.rcv_wnd = max(child.rcvbuf >> 1, 1)
+        child.peer = client
+        return child
 
     def tcp_done(self) -> None:
         """The connection is over."""
@@ -876,11 +588,6 @@ class TcpSock(Sock):
             self.tcp_done()
         return False
 
-    def send_fin(self) -> None:
-        """tcp_send_fin: behind what is still to be sent."""
-        self.fin_queued = True
-        self.tcp_write_xmit()
-
     def shutdown(self, how: int) -> None:
         """inet_shutdown."""
         mode = how + 1
@@ -889,7 +596,7 @@ class TcpSock(Sock):
         if sock.state == SS_CONNECTING:
             sock.state = SS_DISCONNECTING if self.state in (TCP_SYN_SENT, TCP_SYN_RECV, TCP_CLOSE) else SS_CONNECTED
         state = self.state
-        if state == TCP_LISTEN or state == TCP_SYN_SENT:
+        if state in (TCP_LISTEN, TCP_SYN_SENT):
             if state == TCP_SYN_SENT or mode & RCV_SHUTDOWN:
                 self.tcp_disconnect()
                 sock.state = SS_UNCONNECTED
@@ -903,7 +610,7 @@ class TcpSock(Sock):
     def tcp_shutdown(self, mode: int) -> None:
         """tcp_shutdown: send a FIN if there is a connection to be ended."""
         if mode & SEND_SHUTDOWN and self.state in (TCP_ESTABLISHED, TCP_CLOSE_WAIT) and self.close_state():
-            self.send_fin()
+            tcp_send_fin(self)
 
     def close(self) -> None:
         """__tcp_close: with unread bytes, or SO_LINGER of 0 seconds, a reset; else a FIN behind what is still to be sent."""
@@ -922,7 +629,7 @@ class TcpSock(Sock):
             elif self.linger == (1, 0):
                 self.tcp_disconnect()
             elif self.close_state():
-                self.send_fin()
+                tcp_send_fin(self)
         if self.state == TCP_CLOSE:
             self.table.put_port(self)
 
@@ -930,7 +637,7 @@ class TcpSock(Sock):
         """Reset the peer, and forget what was to be sent."""
         self.purge_write_queue()
         if self.peer is not None:
-            self.send_reset(self.peer)
+            tcp_send_reset(self, self.peer)
 
     def tcp_disconnect(self) -> None:
         """Back to a fresh socket; the peer, if there is one, is reset.  A bound port is kept."""
@@ -1014,28 +721,3 @@ class TcpSock(Sock):
         if not self.rport:
             return f"tcp {self.laddr}:{self.sport} unconnected"
         return f"tcp {self.laddr}:{self.sport} <- :{self.rport}"
-
-
-def inet_sockaddr(addr: Address) -> tuple[str, int]:
-    """A struct sockaddr_in: of another family it is EAFNOSUPPORT, but one that is too short for it EINVAL."""
-    if isinstance(addr, tuple):
-        return inet_addr(addr)
-    path = unix_path(addr)
-    length = 2 + len(path) + bool(path and path[0])
-    raise oserror(errno.EINVAL if length < SIZEOF_SOCKADDR_IN else errno.EAFNOSUPPORT)
-
-
-def tcp_v4_rcv(skb: SkBuff) -> None:
-    """Find the socket of a segment and give it to it; a SYN that finds none is refused."""
-    dst = skb.dst
-    if dst is None:
-        sk = skb.sk
-        table = sk.table
-        if (sk.laddr, sk.lport) == (sk.raddr, sk.rport):
-            dst = sk
-        else:
-            dst = table.lookup_listener(sk.raddr, sk.rport)
-            if dst is None:
-                table.device.loopback_xmit(SkBuff(sk, sk, RST, b""))
-                return
-    dst.tcp_rcv(skb)

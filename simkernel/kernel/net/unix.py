@@ -6,6 +6,8 @@ with the kernel's own overhead (truesize), until the peer has read all of it.
 
 import errno
 from collections import deque
+from collections.abc import Mapping
+from typing import ClassVar
 
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
@@ -89,7 +91,7 @@ class UnixSock(Sock):
 
     __slots__ = ("addr", "connq", "peer", "peer_wait", "receive_queue", "table", "wmem_alloc")
     name = "unix"
-    state_names = {TCP_ESTABLISHED: "ESTABLISHED", TCP_CLOSE: "CLOSE", TCP_LISTEN: "LISTEN"}
+    state_names: ClassVar[Mapping[int, str]] = {TCP_ESTABLISHED: "ESTABLISHED", TCP_CLOSE: "CLOSE", TCP_LISTEN: "LISTEN"}
 
     def __init__(self, sched: Sched, sysctl: Sysctl, table: UnixTable, type: int) -> None:
         if type != SOCK_STREAM:
@@ -112,6 +114,9 @@ class UnixSock(Sock):
             raise oserror(errno.EINVAL)
         path = unix_path(addr)
         if self.addr:
+            if not path:
+                # unix_autobind: it has a name already, which will do.
+                return
             raise oserror(errno.EINVAL)
         names = self.table.names
         if not path:
@@ -169,7 +174,7 @@ class UnixSock(Sock):
             if not wait_event(
                 self.sched,
                 other.peer_wait,
-                lambda: other.dead or bool(other.shutdown_mask & RCV_SHUTDOWN) or len(other.connq) <= other.backlog_max,
+                other.connect_may_go_on,
                 left,
                 exclusive=True,
             ):
@@ -187,6 +192,10 @@ class UnixSock(Sock):
         other.connq.append(new)
         self.sched.stalled = 0
         other.sk_data_ready()
+
+    def connect_may_go_on(self) -> bool:
+        """unix_wait_for_peer: whether whoever waits for room in this listener's queue has to look again."""
+        return self.dead or bool(self.shutdown_mask & RCV_SHUTDOWN) or len(self.connq) <= self.backlog_max
 
     def accept(self, nonblock: bool) -> Sock:
         """unix_accept.  EINVAL unless it listens, or when it is shut down."""
@@ -317,7 +326,11 @@ class UnixSock(Sock):
             if not wait_event(
                 self.sched,
                 self.wq,
-                lambda: len(queue) > peeked or bool(self.err) or bool(self.shutdown_mask & RCV_SHUTDOWN),
+                lambda: (
+                    len(queue) > peeked  # noqa: B023  called before the loop goes on
+                    or bool(self.err)
+                    or bool(self.shutdown_mask & RCV_SHUTDOWN)
+                ),
                 left,
             ):
                 if got:

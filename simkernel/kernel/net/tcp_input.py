@@ -1,0 +1,243 @@
+"""TCP: receiving (net/ipv4/tcp_input.c, tcp_ipv4.c, tcp_minisocks.c): what each segment does in each state."""
+
+import errno
+from typing import TYPE_CHECKING
+
+from simkernel.kernel.net.skbuff import ACK, FIN, RST, SYN, SkBuff
+from simkernel.kernel.net.socket import KEY_READABLE, RCV_SHUTDOWN, SEND_SHUTDOWN
+from simkernel.kernel.net.tcp_output import tcp_check_space, tcp_select_window, tcp_send_reset, tcp_write_xmit
+from simkernel.kernel.net.tcp_states import (
+    SNDBUF_ESTABLISHED,
+    TCP_CLOSE,
+    TCP_CLOSE_WAIT,
+    TCP_CLOSING,
+    TCP_ESTABLISHED,
+    TCP_FIN_WAIT1,
+    TCP_FIN_WAIT2,
+    TCP_LAST_ACK,
+    TCP_LISTEN,
+    TCP_SYN_RECV,
+    TCP_SYN_SENT,
+)
+from simkernel.kernel.wait import wake_up
+
+if TYPE_CHECKING:
+    from simkernel.kernel.net.tcp import TcpSock
+
+
+def tcp_v4_rcv(skb: SkBuff) -> None:
+    """Find the socket of a segment and give it to it; a SYN that finds none is refused."""
+    dst = skb.dst
+    if dst is None:
+        sk = skb.sk
+        table = sk.table
+        if (sk.laddr, sk.lport) == (sk.raddr, sk.rport):
+            dst = sk
+        else:
+            dst = table.lookup_listener(sk.raddr, sk.rport)
+            if dst is None:
+                table.device.loopback_xmit(SkBuff(sk, sk, RST, b""))
+                return
+    tcp_rcv(dst, skb)
+
+
+def tcp_rcv(sk: "TcpSock", skb: SkBuff) -> None:
+    """tcp_v4_rcv, once the socket is known: the common case first; a locked socket takes it from the backlog later."""
+    data = skb.data
+    if data and sk.state == TCP_ESTABLISHED and not sk.owned:
+        # tcp_rcv_established -> tcp_data_queue: queue, acknowledge, wake the reader.
+        n = len(data)
+        sk.receive_queue.append(data)
+        rmem = sk.rmem + n
+        sk.rmem = rmem
+        clamp = sk.window_clamp
+        wnd = sk.rcv_wnd - n
+        new = clamp - rmem if rmem << 1 <= clamp else tcp_select_window(sk)
+        if new > wnd:
+            wnd = new
+        sk.rcv_wnd = wnd
+        if rmem >= sk.rcvlowat:
+            wq = sk.wq
+            if wq.entries:
+                wake_up(wq, KEY_READABLE)
+        snd = skb.sk
+        queued = snd.wmem_queued - n
+        snd.wmem_queued = queued
+        if queued:
+            tcp_ack(snd, wnd)
+        else:
+            snd.snd_wnd = wnd
+        if snd.nospace:
+            tcp_check_space(snd)
+        return
+    if sk.owned:
+        sk.backlog.append(skb)
+        return
+    tcp_rcv_state_process(sk, skb)
+
+
+def release_sock(sk: "TcpSock") -> None:
+    """Unlock: process what came meanwhile."""
+    sk.owned = False
+    while sk.backlog:
+        tcp_rcv(sk, sk.backlog.popleft())
+
+
+def tcp_rcv_state_process(sk: "TcpSock", skb: SkBuff) -> None:
+    """Everything but data on an established connection."""
+    flags = skb.flags
+    state = sk.state
+    if state == TCP_CLOSE:
+        tcp_drop(sk, skb)
+    elif state == TCP_LISTEN:
+        if flags & SYN:
+            tcp_conn_request(sk, skb)
+    elif state == TCP_SYN_SENT:
+        tcp_rcv_synsent(sk, skb)
+    elif flags & RST:
+        tcp_reset(sk)
+    elif state == TCP_SYN_RECV:
+        tcp_rcv_synrecv(sk, skb)
+    elif skb.data:
+        tcp_data_queue(sk, skb)
+    elif flags & FIN:
+        tcp_fin(sk, skb)
+    elif skb.window:
+        # A window update.
+        tcp_ack(sk, skb.sk.rcv_wnd)
+        tcp_check_space(sk)
+
+
+def tcp_ack(sk: "TcpSock", window: int) -> None:
+    """tcp_ack: the peer's window counts from what it has received, so what is in flight is part of it; then go on sending."""
+    if sk.wmem_queued < sk.unsent:
+        # Acknowledges what was in flight when the write queue was purged.
+        sk.wmem_queued = sk.unsent
+    sk.snd_wnd = window - (sk.wmem_queued - sk.unsent)
+    if sk.write_queue or sk.fin_queued:
+        tcp_write_xmit(sk)
+
+
+def tcp_data_queue(sk: "TcpSock", skb: SkBuff) -> None:
+    """Data in a state other than ESTABLISHED: half-closed by us, or nobody here to read it."""
+    if sk.shutdown_mask & RCV_SHUTDOWN and sk.state in (TCP_FIN_WAIT1, TCP_FIN_WAIT2):
+        skb.sk.wmem_queued -= len(skb.data)
+        tcp_send_reset(sk, skb.sk)
+        tcp_reset(sk)
+        return
+    if sk.state not in (TCP_FIN_WAIT1, TCP_FIN_WAIT2):
+        return
+    state = sk.state
+    sk.state = TCP_ESTABLISHED
+    try:
+        tcp_rcv(sk, skb)
+    finally:
+        sk.state = state
+
+
+def tcp_fin(sk: "TcpSock", skb: SkBuff) -> None:
+    """The peer sends no more."""
+    sk.shutdown_mask |= RCV_SHUTDOWN
+    sk.done = True
+    state = sk.state
+    if state == TCP_ESTABLISHED:
+        sk.set_state(TCP_CLOSE_WAIT)
+    elif state == TCP_FIN_WAIT1:
+        sk.set_state(TCP_CLOSING)
+    elif state == TCP_FIN_WAIT2:
+        sk.tcp_time_wait()
+    if not sk.dead:
+        sk.sk_state_change()
+    tcp_fin_acked(skb.sk)
+
+
+def tcp_fin_acked(sk: "TcpSock") -> None:
+    """The peer has our FIN."""
+    state = sk.state
+    if state == TCP_FIN_WAIT1:
+        sk.set_state(TCP_FIN_WAIT2)
+        sk.shutdown_mask |= SEND_SHUTDOWN
+        if not sk.dead:
+            sk.sk_state_change()
+    elif state == TCP_CLOSING:
+        sk.tcp_time_wait()
+    elif state == TCP_LAST_ACK:
+        sk.tcp_done()
+
+
+def tcp_conn_request(sk: "TcpSock", skb: SkBuff) -> None:
+    """A SYN for a listener: a child in SYN_RECV answers it; dropped when more than the backlog wait already."""
+    if len(sk.acceptq) > sk.backlog_max:
+        return
+    client = skb.sk
+    child = sk.sk_clone(client)
+    child.set_state(TCP_SYN_RECV)
+    sk.table.device.loopback_xmit(SkBuff(child, client, SYN | ACK, b"", 0, child.rcv_wnd))
+
+
+def tcp_rcv_synsent(sk: "TcpSock", skb: SkBuff) -> None:
+    """The answer to our SYN."""
+    flags = skb.flags
+    if flags & RST:
+        tcp_reset(sk)
+        return
+    if not flags & SYN:
+        return
+    if not flags & ACK:
+        if skb.sk is sk:
+            # Connected to itself: a simultaneous open with one socket in both parts.
+            sk.peer = sk
+            tcp_finish_connect(sk, sk.rcv_wnd)
+            sk.sk_state_change()
+            sk.tcp_shutdown(sk.shutdown_mask)
+        return
+    sk.peer = skb.sk
+    sk.window_clamp = sk.rcv_wnd = max(sk.rcvbuf >> 1, 1)
+    tcp_finish_connect(sk, skb.window)
+    # Whoever waits for us is woken before the third packet of the handshake wakes the listener.
+    sk.sk_state_change()
+    sk.table.device.loopback_xmit(SkBuff(sk, skb.sk, ACK, b"", 0, sk.rcv_wnd))
+
+
+def tcp_finish_connect(sk: "TcpSock", window: int) -> None:
+    """tcp_finish_connect and its twin for a child: buffers get their working size."""
+    if sk.timer is not None:
+        sk.sched.clock.del_timer(sk.timer)
+        sk.timer = None
+    sk.set_state(TCP_ESTABLISHED)
+    sk.window_clamp = max(sk.rcvbuf >> 1, 1)
+    sk.snd_wnd = window
+    if not sk.sndbuf_locked:
+        sk.sndbuf = max(sk.sndbuf, min(SNDBUF_ESTABLISHED, sk.sysctl.tcp_wmem[2]))
+
+
+def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
+    """The third packet of the handshake: the child joins the accept queue of its listener."""
+    listener = sk.table.lookup_listener(sk.laddr, sk.lport)
+    if listener is None:
+        tcp_send_reset(sk, skb.sk)
+        sk.set_state(TCP_CLOSE)
+        return
+    tcp_finish_connect(sk, skb.window or sk.snd_wnd)
+    sk.table.inherit_port(sk)
+    listener.acceptq.append(sk)
+    # The listener's program had shut it down before it listened.
+    sk.tcp_shutdown(sk.shutdown_mask)
+    if skb.data or skb.flags & FIN:
+        tcp_rcv(sk, skb)
+    listener.sk_data_ready()
+
+
+def tcp_drop(sk: "TcpSock", skb: SkBuff) -> None:
+    """A segment for a socket that is no more: answered by a reset, unless it is one or a bare acknowledgement."""
+    skb.sk.wmem_queued -= len(skb.data)
+    if not skb.flags & RST and (skb.data or skb.flags & (SYN | FIN)):
+        tcp_send_reset(sk, skb.sk)
+
+
+def tcp_reset(sk: "TcpSock") -> None:
+    """A RST has come: the error depends on the state; what was received stays readable."""
+    state = sk.state
+    if state == TCP_CLOSE:
+        return
+    sk.done_with_error(errno.ECONNREFUSED if state == TCP_SYN_SENT else errno.EPIPE if state == TCP_CLOSE_WAIT else errno.ECONNRESET)

@@ -1,0 +1,104 @@
+"""TCP: sending (net/ipv4/tcp_output.c): segments, windows, SYNs again, and who is told of free space."""
+
+import errno
+from typing import TYPE_CHECKING
+
+from simkernel.kernel.net.skbuff import ACK, FIN, RST, SYN, SkBuff
+from simkernel.kernel.net.socket import RCV_SHUTDOWN
+from simkernel.kernel.net.tcp_states import (
+    KEY_WRITABLE,
+    MSS_LOOPBACK,
+    SYN_LINEAR_TIMEOUTS,
+    SYN_TIMEOUT,
+    TCP_SYN_SENT,
+)
+from simkernel.kernel.wait import wake_up
+
+if TYPE_CHECKING:
+    from simkernel.kernel.net.tcp import TcpSock
+
+
+def tcp_send_syn(sk: "TcpSock") -> None:
+    """Send the SYN, and again when no answer comes (the backlog was full): tcp_connect, tcp_retransmit_timer."""
+    shift = max(sk.retries - SYN_LINEAR_TIMEOUTS, 0)
+    sk.timer = sk.sched.clock.add_timer(SYN_TIMEOUT << shift, lambda: tcp_syn_timeout(sk))
+    sk.table.device.loopback_xmit(SkBuff(sk, None, SYN, b""))
+
+
+def tcp_syn_timeout(sk: "TcpSock") -> None:
+    """The SYN was not answered in time."""
+    sk.timer = None
+    if sk.state != TCP_SYN_SENT:
+        return
+    if sk.retries >= sk.sysctl.tcp_syn_retries + SYN_LINEAR_TIMEOUTS:
+        sk.done_with_error(errno.ETIMEDOUT)
+        return
+    sk.retries += 1
+    tcp_send_syn(sk)
+
+
+def tcp_write_xmit(sk: "TcpSock") -> None:
+    """Send what the peer's window takes; then the FIN, if one waits.  A choice may cut a segment anywhere."""
+    queue = sk.write_queue
+    device = sk.table.device
+    sched = sk.sched
+    while queue and sk.snd_wnd > 0:
+        chunk = queue[0]
+        n = min(len(chunk), sk.snd_wnd)
+        if sched.explore and n > 1:
+            cut = sched.choice.pick(4, "segment")
+            n = n if cut == 0 else 1 if cut == 1 else max(n >> 1, 1) if cut == 2 else n - 1
+        if n < len(chunk):
+            queue[0] = chunk[n:]
+            chunk = chunk[:n]
+        else:
+            queue.popleft()
+        sk.snd_wnd -= n
+        # Its place in the stream: what was written, less what still waits.
+        seq = sk.write_seq - sk.unsent
+        sk.unsent -= n
+        device.loopback_xmit(SkBuff(sk, sk.peer, ACK, chunk, seq))
+    if sk.fin_queued and not queue:
+        sk.fin_queued = False
+        device.loopback_xmit(SkBuff(sk, sk.peer, FIN | ACK, b"", sk.write_seq))
+
+
+def tcp_send_fin(sk: "TcpSock") -> None:
+    """tcp_send_fin: behind what is still to be sent."""
+    sk.fin_queued = True
+    tcp_write_xmit(sk)
+
+
+def tcp_send_reset(sk: "TcpSock", to: "TcpSock") -> None:
+    """tcp_send_active_reset, tcp_v4_send_reset."""
+    sk.table.device.loopback_xmit(SkBuff(sk, to, RST, b"", sk.write_seq))
+
+
+def tcp_check_space(sk: "TcpSock") -> None:
+    """The peer has taken bytes: if a writer found no space before, and there is enough now, wake it."""
+    if sk.nospace and sk.writable() and not sk.dead:
+        sk.nospace = False
+        if sk.wq.entries:
+            wake_up(sk.wq, KEY_WRITABLE)
+
+
+def tcp_select_window(sk: "TcpSock") -> int:
+    """__tcp_select_window: the space to offer; none rather than a little, so that the peer doesn't send crumbs."""
+    clamp = sk.window_clamp
+    free = clamp - sk.rmem
+    if free < clamp >> 1 and (free < clamp >> 4 or free < min(MSS_LOOPBACK, clamp >> 1)):
+        return 0
+    return max(free, 0)
+
+
+def tcp_cleanup_rbuf(sk: "TcpSock") -> None:
+    """The program has read: send a window update if the window has at least doubled."""
+    now = sk.rcv_wnd
+    if sk.shutdown_mask & RCV_SHUTDOWN or now << 1 > sk.window_clamp:
+        return
+    new = tcp_select_window(sk)
+    if new and new >= now << 1:
+        sk.rcv_wnd = new
+        peer = sk.peer
+        if peer is not None:
+            sk.table.device.loopback_xmit(SkBuff(sk, peer, ACK, b"", sk.write_seq, new))
