@@ -17,6 +17,10 @@ A map of the code, from the program down to the bytes:
     tools/     readers of a trace
 """
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from simkernel.api import Syscalls
 from simkernel.errors import (
     Deadlock,
@@ -32,6 +36,9 @@ from simkernel.errors import (
 from simkernel.kernel.choice import Choice, Plain, Recording, Seeded, Tape
 from simkernel.kernel.machine import Kernel, run
 from simkernel.kernel.trace import Trace
+
+if TYPE_CHECKING:
+    from simkernel import linux, testing
 
 __version__ = "0.1.0"
 
@@ -53,5 +60,14 @@ __all__ = [
     "Trace",
     "Unsupported",
     "UsageError",
+    "linux",
     "run",
+    "testing",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """``simkernel.linux`` and ``simkernel.testing`` are imported when first used: a run on the fake kernel needs neither."""
+    if name in ("linux", "testing"):
+        return importlib.import_module(f"simkernel.{name}")
+    raise AttributeError(f"module 'simkernel' has no attribute {name!r}")

@@ -9,7 +9,9 @@ start with a zero byte, and an unnamed one is ``""``.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
+
+from simkernel.errors import Unsupported
 
 Address: TypeAlias = "tuple[str, int] | str | bytes"
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
@@ -203,3 +205,30 @@ class Syscalls(Protocol):
     def setrlimit(self, resource: int, limits: tuple[int, int], /) -> None:
         """setrlimit(2)."""
         ...
+
+
+def _unmodelled(name: str) -> Callable[..., NoReturn]:
+    def call(self: object, *args: object, **kwargs: object) -> NoReturn:
+        raise Unsupported(f"the system call {name} is not modelled yet")
+
+    call.__name__ = name
+    call.__doc__ = f"{name}(2), not modelled yet: raises Unsupported."
+    return call
+
+
+class UnmodelledCalls:
+    """System calls of the layer that neither kernel offers yet: a program that makes one is told so."""
+
+    __slots__ = ()
+
+    open = _unmodelled("open")
+    sendto = _unmodelled("sendto")
+    recvfrom = _unmodelled("recvfrom")
+    sendmsg = _unmodelled("sendmsg")
+    recvmsg = _unmodelled("recvmsg")
+    signalfd = _unmodelled("signalfd")
+    timerfd_create = _unmodelled("timerfd_create")
+    timerfd_settime = _unmodelled("timerfd_settime")
+    timerfd_gettime = _unmodelled("timerfd_gettime")
+    sigaction = _unmodelled("sigaction")
+    sigprocmask = _unmodelled("sigprocmask")

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from simkernel.api import Address, Buffer, Main
+from simkernel.api import Address, Buffer, Main, UnmodelledCalls
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.clock import REALTIME_AT_BOOT
 from simkernel.kernel.eventfd import EventFd
@@ -141,7 +141,7 @@ def do_loop_writev(file: File, buffers: Sequence[bytes]) -> int:
     return done
 
 
-class SimSyscalls:
+class SimSyscalls(UnmodelledCalls):
     """api.Syscalls on the fake kernel.  One object serves all tasks: each call is made by the running one."""
 
     __slots__ = ("crash", "inet", "lo", "sched", "sysctl", "unix")

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
 
 from simkernel import sockaddr
-from simkernel.api import Address, Buffer, Main
+from simkernel.api import Address, Buffer, Main, UnmodelledCalls
 from simkernel.errors import Unsupported
 from simkernel.uapi import AF_INET, AF_UNIX, AF_UNSPEC, FIONBIO, FIONREAD, NSEC_PER_SEC
 
@@ -314,7 +314,7 @@ def exit_code(e: SystemExit) -> int:
 _OPTION_MAX: Final = 65536
 
 
-class LinuxSyscalls:
+class LinuxSyscalls(UnmodelledCalls):
     """simkernel.api.Syscalls over the real kernel: each method is one call of libc.
 
     OSError with the kernel's errno; TypeError for what is no int, OverflowError for what a C int can't hold, ValueError for a negative
