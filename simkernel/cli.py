@@ -19,7 +19,7 @@ from simkernel.errors import Killed, SimulationError, Timeout, UsageError
 from simkernel.kernel.choice import Seeded
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
-from simkernel.testing.check import Failure, Report, check, run_sim
+from simkernel.testing.checker import Failure, Report, check, run_sim
 from simkernel.testing.contracts import CONTRACTS, Contract
 from simkernel.testing.load import load
 from simkernel.testing.replay import parse

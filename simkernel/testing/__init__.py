@@ -4,7 +4,7 @@ from simkernel.testing import check, Echo
 report = check(serve, contract=Echo(), examples=500)
 """
 
-from simkernel.testing.check import Failure, Report, check, tapes
+from simkernel.testing.checker import Failure, Report, check, tapes
 from simkernel.testing.contracts import CONTRACTS, Contract, Echo, Http, Plan, Violation
 from simkernel.testing.replay import tape
 from simkernel.testing.scenario import listen, open_fds, scenario

@@ -5,7 +5,7 @@ import pytest
 from servers import blocking_echo, epoll_et_echo, epoll_lt_echo, http_h11, poll_echo, prefork_echo, select_echo, threads_echo
 from servers.broken import article_epoll, article_select, et_read_once
 from simkernel.testing import Echo, Http, check
-from simkernel.testing.check import run_sim
+from simkernel.testing.checker import run_sim
 from simkernel.testing.replay import parse
 from simkernel.uapi import EPOLL_CTL_ADD, EPOLLIN, POLLIN, SHUT_RDWR
 
