@@ -118,6 +118,7 @@ ADDRESSES: list[Callable[[], Any]] = [
 ]
 
 
+FIXED_PORTS: list[Any] = [("0.0.0.0", 7), ("127.0.0.1", 7), ("127.9.9.9", 9)]
 LIMITS: list[Any] = [
     (1024, 4096),
     (64, 4096),
@@ -219,9 +220,11 @@ class Fuzzer:
         return self.random.choice(ADDRESSES[: 4 if self.random.random() < 0.3 else len(ADDRESSES)])()
 
     def unused(self) -> Any:
-        """The same for bind: no path on the real kernel, where it would make a file."""
+        """The same for bind: on the real kernel no path, which would make a file, and no port that another run may still hold."""
         addr = self.address()
-        return b"\0x" if self.real and isinstance(addr, str) and addr.startswith("/") else addr
+        if self.real and ((isinstance(addr, str) and addr.startswith("/")) or addr in FIXED_PORTS):
+            return ADDRESSES[0]()
+        return addr
 
     def option(self) -> Any:
         return self.one(2, 3, 4, 7, 8, 9, 13, 15, 18, 20, 21, 30, 38, 39, 1)()
