@@ -51,14 +51,14 @@ class Softirq:
         self.running = True
         try:
             if trace.on:
-                pid, ctx, cause = trace.pid, trace.ctx, trace.cause
-                trace.ctx = "irq"
+                where, cause = trace.where, trace.cause
+                trace.where = (where[0], where[1], "irq")
                 while action():
                     if sched.explore and sched.choice.pick(2, "softirq-stop"):
                         break
                 else:
                     self.pending = False
-                trace.pid, trace.ctx, trace.cause = pid, ctx, cause
+                trace.where, trace.cause = where, cause
             else:
                 while action():
                     if sched.explore and sched.choice.pick(2, "softirq-stop"):

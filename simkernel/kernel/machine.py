@@ -93,7 +93,6 @@ class Kernel:
         sched = self.sched
         init = sched.tasks[1]
         sched.current = init
-        sched.trace.pid = 1
         outcome: list[BaseException] = []
 
         def body(sys: SimSyscalls, *args: object) -> None:

@@ -136,7 +136,6 @@ class Sched:
         self.explore = not isinstance(choice, Plain)
         self.trace = trace
         self.clock = Clock()
-        trace.clock = self.clock
         self.runqueue: deque[Task] = deque()
         self.current: Task = None  # type: ignore[assignment]  # set before the first task runs
         self.hub = getcurrent()
@@ -186,7 +185,7 @@ class Sched:
             prev = self.current
             trace.cause = nxt.wake_seq
             trace.emit("sched_switch", "schedule", ("prev_pid", prev.pid, "prev_state", prev.state, "next_pid", nxt.pid))
-            trace.pid = nxt.pid
+            trace.where = (self.clock.now, nxt.pid, "task")
         self.current = nxt
         self.switches += 1
         assert nxt.greenlet is not None
@@ -223,14 +222,14 @@ class Sched:
     def run_timers(self) -> None:
         """The timer interrupt: call everything that is due, in order."""
         trace = self.trace
-        pid, ctx, cause = trace.pid, trace.ctx, trace.cause
-        trace.pid, trace.ctx, trace.cause = 0, "irq", -1
+        (_, pid, ctx), cause = trace.where, trace.cause
+        trace.where, trace.cause = (self.clock.now, 0, "irq"), -1
         while (timer := self.clock.pop_expired()) is not None:
             if trace.on:
                 trace.cause = -1
                 trace.cause = trace.emit("hrtimer_expire_entry", "run_timers", ("expires", timer.expires))
             timer.function()
-        trace.pid, trace.ctx, trace.cause = pid, ctx, cause
+        trace.where, trace.cause = (self.clock.now, pid, ctx), cause
 
     def yield_cpu(self, i: int = 0) -> None:
         """The running task stays runnable but lets the task at place ``i`` of the run queue go first: preempt_schedule."""

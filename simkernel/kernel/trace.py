@@ -2,10 +2,11 @@
 
 An event is a tuple, so that tracing stays cheap:
 
-    (t_ns, pid, ctx, ev, fn, code, lasti, cause, fields)
+    ((t_ns, pid, ctx), ev, fn, code, lasti, cause, fields)
 
-``t_ns`` virtual nanoseconds; ``pid`` the task (0: nobody); ``ctx`` "task", "irq" or "idle"; ``ev`` the name, Linux's tracepoint where
-there is one; ``fn`` the kernel function; ``code`` and ``lasti`` the program's place (resolved to file:line when someone reads it);
+``t_ns`` virtual nanoseconds; ``pid`` the task (0: nobody); ``ctx`` "task" or "irq": these three change seldom, so that events share
+them; ``ev`` the name, Linux's tracepoint where there is one; ``fn`` the kernel function; ``code`` and ``lasti`` the program's place
+(resolved to file:line when someone reads it);
 ``cause`` the seq of the event that made this one happen, or -1; ``fields`` a tuple of name, value, name, value...
 Its index in ``events`` is its seq.
 """
@@ -13,32 +14,29 @@ Its index in ``events`` is its seq.
 import hashlib
 from collections.abc import Iterator
 from types import CodeType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from simkernel.kernel.clock import Clock
-
-Event: TypeAlias = "tuple[int, int, str, str, str, CodeType | None, int, int, tuple[Any, ...]]"
+Where: TypeAlias = "tuple[int, int, str]"
+Event: TypeAlias = "tuple[Where, str, str, CodeType | None, int, int, tuple[Any, ...]]"
 
 
 class Trace:
     """A trace kept in memory.  ``on`` is the one flag that the kernel tests; with it off nothing is recorded."""
 
-    __slots__ = ("cause", "clock", "ctx", "events", "limit", "on", "pid")
+    __slots__ = ("cause", "events", "limit", "on", "where")
 
     def __init__(self, on: bool = True, limit: int = 10_000_000) -> None:
         self.on = on
         self.events: list[Event] = []
         self.limit = limit
-        self.pid = 0
-        self.ctx = "task"
+        # Where the machine is: (virtual ns, pid, "task" or "irq"), and the event that is the cause of what happens now.
+        self.where: Where = (0, 1, "task")
         self.cause = -1
-        self.clock: Clock = None  # type: ignore[assignment]  # set at boot
 
     def emit(self, ev: str, fn: str, fields: tuple[Any, ...]) -> int:
         """Record an event of the running context, caused by ``self.cause``; returns its seq.  ``fields``: name, value, name, value..."""
         events = self.events
-        events.append((self.clock.now, self.pid, self.ctx, ev, fn, None, 0, self.cause, fields))
+        events.append((self.where, ev, fn, None, 0, self.cause, fields))
         return len(events) - 1
 
     def __len__(self) -> int:
@@ -46,7 +44,7 @@ class Trace:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The events as dicts with the documented keys: seq, t_ns, pid, ctx, ev, fn, at, cause, f."""
-        for seq, (t_ns, pid, ctx, ev, fn, code, lasti, cause, fields) in enumerate(self.events):
+        for seq, ((t_ns, pid, ctx), ev, fn, code, lasti, cause, fields) in enumerate(self.events):
             yield {
                 "seq": seq,
                 "t_ns": t_ns,
@@ -62,8 +60,8 @@ class Trace:
     def digest(self) -> str:
         """A SHA-256 over all events but their places in files, equal for equal runs on any machine and any Python."""
         h = hashlib.sha256()
-        for t_ns, pid, ctx, ev, fn, _code, _lasti, cause, fields in self.events:
-            h.update(repr((t_ns, pid, ctx, ev, fn, cause, fields)).encode())
+        for where, ev, fn, _code, _lasti, cause, fields in self.events:
+            h.update(repr((*where, ev, fn, cause, fields)).encode())
         return h.hexdigest()
 
 
