@@ -10,7 +10,7 @@ from simkernel.kernel.sched import Sched
 
 
 class Softirq:
-    """One softirq vector: ``action`` handles the oldest piece of pending work and says whether more is left."""
+    """One softirq vector: ``action`` does the work that waits, and says whether it left some."""
 
     __slots__ = ("action", "name", "pending", "running", "sched")
 
@@ -27,44 +27,22 @@ class Softirq:
         if self.running:
             return
         sched = self.sched
-        if sched.explore or sched.trace.on:
-            self.pending = True
-            if not (sched.explore and sched.choice.pick(2, "softirq-later")):
-                self.do_softirq()
-            return
-        # The plain case: nobody watches and nothing is chosen.
-        action = self.action
-        self.running = True
-        try:
-            while action():
-                pass
-        finally:
-            self.running = False
+        self.pending = True
+        if not (sched.explore and sched.choice.pick(2, "softirq-later")):
+            self.do_softirq()
 
     def do_softirq(self) -> bool:
-        """Do what is pending, in interrupt context; False if there was nothing.  A choice may stop it after any piece."""
+        """Do what is pending, in interrupt context; False if there was nothing to do."""
         if not self.pending or self.running:
             return False
-        sched = self.sched
-        trace = sched.trace
-        action = self.action
+        trace = self.sched.trace
+        where, cause = trace.where, trace.cause
+        if trace.on:
+            trace.where = (where[0], where[1], "irq")
         self.running = True
         try:
-            if trace.on:
-                where, cause = trace.where, trace.cause
-                trace.where = (where[0], where[1], "irq")
-                while action():
-                    if sched.explore and sched.choice.pick(2, "softirq-stop"):
-                        break
-                else:
-                    self.pending = False
-                trace.where, trace.cause = where, cause
-            else:
-                while action():
-                    if sched.explore and sched.choice.pick(2, "softirq-stop"):
-                        break
-                else:
-                    self.pending = False
+            self.pending = self.action()
         finally:
             self.running = False
+            trace.where, trace.cause = where, cause
         return True

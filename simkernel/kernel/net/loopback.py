@@ -22,19 +22,32 @@ class Loopback:
     def loopback_xmit(self, skb: SkBuff) -> None:
         """Send a segment: put it on the backlog and raise NET_RX (netif_rx)."""
         self.backlog.append(skb)
-        trace = self.sched.trace
-        if trace.on:
-            skb.cause = trace.emit("net_dev_xmit", "loopback_xmit", ("flags", FLAG_TEXTS[skb.flags], "len", len(skb.data)))
-        self.net_rx.raise_softirq()
+        sched = self.sched
+        net_rx = self.net_rx
+        if sched.trace.on:
+            skb.cause = sched.trace.emit("net_dev_xmit", "loopback_xmit", ("flags", FLAG_TEXTS[skb.flags], "len", len(skb.data)))
+        elif not (sched.explore or net_rx.running):
+            # raise_softirq, written out for the plain case: nobody watches and nothing is chosen.
+            net_rx.running = True
+            try:
+                self.net_rx_action()
+            finally:
+                net_rx.running = False
+            return
+        net_rx.raise_softirq()
 
     def net_rx_action(self) -> bool:
-        """Receive one segment; True while more are waiting."""
+        """Receive what is in the backlog; a choice may stop after any segment.  True if some are left."""
         backlog = self.backlog
-        if backlog:
+        deliver = self.deliver
+        sched = self.sched
+        trace = sched.trace
+        while backlog:
             skb = backlog.popleft()
-            trace = self.sched.trace
             if trace.on:
                 trace.cause = skb.cause
                 trace.cause = trace.emit("netif_receive_skb", "net_rx_action", ("flags", FLAG_TEXTS[skb.flags], "len", len(skb.data)))
-            self.deliver(skb)
-        return len(backlog) > 0
+            deliver(skb)
+            if sched.explore and backlog and sched.choice.pick(2, "softirq-stop"):
+                return True
+        return False

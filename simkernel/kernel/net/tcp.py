@@ -685,7 +685,7 @@ class TcpSock(Sock):
             if shutdown & RCV_SHUTDOWN:
                 mask |= POLLIN | POLLRDNORM | POLLRDHUP
         if state != TCP_SYN_SENT and state != TCP_SYN_RECV:
-            if self.rmem and self.epollin_ready():
+            if self.rmem and (self.rmem >= self.rcvlowat or self.rcv_wnd <= 0):
                 mask |= POLLIN | POLLRDNORM
             if shutdown & SEND_SHUTDOWN:
                 mask |= POLLOUT | POLLWRNORM

@@ -26,23 +26,12 @@ if TYPE_CHECKING:
 
 
 def tcp_v4_rcv(skb: SkBuff) -> None:
-    """Find the socket of a segment and give it to it; a SYN that finds none is refused."""
-    dst = skb.dst
-    if dst is None:
-        sk = skb.sk
-        table = sk.table
-        if (sk.laddr, sk.lport) == (sk.raddr, sk.rport):
-            dst = sk
-        else:
-            dst = table.lookup_listener(sk.raddr, sk.rport)
-            if dst is None:
-                table.device.loopback_xmit(SkBuff(sk, sk, RST, b""))
-                return
-    tcp_rcv(dst, skb)
-
-
-def tcp_rcv(sk: "TcpSock", skb: SkBuff) -> None:
-    """tcp_v4_rcv, once the socket is known: the common case first; a locked socket takes it from the backlog later."""
+    """A segment arrives: the common case first; a locked socket takes it from its backlog later."""
+    sk = skb.dst
+    if sk is None:
+        sk = tcp_v4_lookup(skb)
+        if sk is None:
+            return
     data = skb.data
     if data and sk.state == TCP_ESTABLISHED and not sk.owned:
         # tcp_rcv_established -> tcp_data_queue: queue, acknowledge, wake the reader.
@@ -76,11 +65,24 @@ def tcp_rcv(sk: "TcpSock", skb: SkBuff) -> None:
     tcp_rcv_state_process(sk, skb)
 
 
+def tcp_v4_lookup(skb: SkBuff) -> "TcpSock | None":
+    """__inet_lookup_skb: whom a SYN is for; one that finds nobody is refused."""
+    client = skb.sk
+    table = client.table
+    if (client.laddr, client.lport) == (client.raddr, client.rport):
+        skb.dst = client
+    else:
+        skb.dst = table.lookup_listener(client.raddr, client.rport)
+        if skb.dst is None:
+            table.device.loopback_xmit(SkBuff(client, client, RST, b""))
+    return skb.dst
+
+
 def release_sock(sk: "TcpSock") -> None:
     """Unlock: process what came meanwhile."""
     sk.owned = False
     while sk.backlog:
-        tcp_rcv(sk, sk.backlog.popleft())
+        tcp_v4_rcv(sk.backlog.popleft())
 
 
 def tcp_rcv_state_process(sk: "TcpSock", skb: SkBuff) -> None:
@@ -130,7 +132,7 @@ def tcp_data_queue(sk: "TcpSock", skb: SkBuff) -> None:
     state = sk.state
     sk.state = TCP_ESTABLISHED
     try:
-        tcp_rcv(sk, skb)
+        tcp_v4_rcv(skb)
     finally:
         sk.state = state
 
@@ -224,7 +226,7 @@ def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
     # The listener's program had shut it down before it listened.
     sk.tcp_shutdown(sk.shutdown_mask)
     if skb.data or skb.flags & FIN:
-        tcp_rcv(sk, skb)
+        tcp_v4_rcv(skb)
     listener.sk_data_ready()
 
 
