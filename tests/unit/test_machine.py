@@ -8,7 +8,7 @@ import pytest
 import simkernel
 from simkernel.kernel.file import File
 from simkernel.kernel.sched import Task
-from simkernel.uapi import AF_INET, CLOCK_MONOTONIC, CLOCK_REALTIME, POLLIN, SIGKILL, SOCK_STREAM
+from simkernel.uapi import AF_INET, CLOCK_MONOTONIC, CLOCK_REALTIME, POLLIN, SIGKILL, SOCK_NONBLOCK, SOCK_STREAM
 
 
 def test_returns_and_raises_what_main_does():
@@ -239,6 +239,42 @@ def test_snapshots_are_equal_for_equal_states():
     kernel = simkernel.Kernel()
     before, between, after = kernel.run(main)
     assert before == after != between
+
+
+class Late(simkernel.Choice):
+    """Everything as it comes, but the network is always put off."""
+
+    def pick(self, n, label):
+        return int(label == "softirq-later")
+
+
+def test_a_late_handshake_does_not_overfill_the_backlog():
+    """Three SYNs pass before the first connection is complete: the others wait for room, and come when there is some."""
+
+    def main(sys):
+        listener = sys.socket(AF_INET, SOCK_STREAM)
+        sys.bind(listener, ("127.0.0.1", 9000))
+        sys.listen(listener, 0)
+        clients = [sys.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK) for _ in range(3)]
+        for fd in clients:
+            with pytest.raises(BlockingIOError):
+                sys.connect(fd, ("127.0.0.1", 9000))
+        sys.nanosleep(1)
+        lengths = [kernel.sched.current.files.fget(listener).sk.acceptq.__len__()]
+        for number, fd in enumerate(clients):
+            sys.send(fd, b"%d" % number)
+        got = []
+        for _ in clients:
+            conn, _peer = sys.accept4(listener)
+            lengths.append(len(kernel.sched.current.files.fget(listener).sk.acceptq))
+            got.append(sys.recv(conn, 9))
+        return max(lengths), sorted(got), sys.clock_gettime_ns(CLOCK_MONOTONIC)
+
+    kernel = simkernel.Kernel(Late())
+    longest, got, now = kernel.run(main)
+    assert longest <= 1
+    assert got == [b"0", b"1", b"2"]
+    assert now >= 10**9
 
 
 def test_bad_options():

@@ -8,6 +8,8 @@ from simkernel.kernel.net.socket import KEY_READABLE, RCV_SHUTDOWN, SEND_SHUTDOW
 from simkernel.kernel.net.tcp_output import tcp_check_space, tcp_select_window, tcp_send_reset, tcp_write_xmit
 from simkernel.kernel.net.tcp_states import (
     SNDBUF_ESTABLISHED,
+    SYN_TIMEOUT,
+    SYNACK_RETRIES,
     TCP_CLOSE,
     TCP_CLOSE_WAIT,
     TCP_CLOSING,
@@ -220,6 +222,12 @@ def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
         tcp_send_reset(sk, skb.sk)
         sk.set_state(TCP_CLOSE)
         return
+    if sk.timer is not None or len(listener.acceptq) > listener.backlog_max:
+        # tcp_v4_syn_recv_sock finds no room: as if it had been lost.  The SYN-ACK, sent again, has it answered again.
+        sk.backlog.append(skb)
+        if sk.timer is None:
+            sk.timer = sk.sched.clock.add_timer(SYN_TIMEOUT << sk.retries, lambda: tcp_synack_timeout(sk))
+        return
     tcp_finish_connect(sk, skb.window or sk.snd_wnd)
     sk.table.inherit_port(sk)
     listener.acceptq.append(sk)
@@ -228,6 +236,22 @@ def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
     if skb.data or skb.flags & FIN:
         tcp_v4_rcv(skb)
     listener.sk_data_ready()
+
+
+def tcp_synack_timeout(sk: "TcpSock") -> None:
+    """reqsk_timer_handler: the handshake's last packet found no room in the accept queue; try it again, but not for ever."""
+    sk.timer = None
+    listener = sk.table.lookup_listener(sk.laddr, sk.lport)
+    if listener is not None and len(listener.acceptq) > listener.backlog_max:
+        if sk.retries < SYNACK_RETRIES:
+            sk.retries += 1
+            sk.timer = sk.sched.clock.add_timer(SYN_TIMEOUT << sk.retries, lambda: tcp_synack_timeout(sk))
+        else:
+            # Given up: the client, who thinks it is connected, learns of it with what it sends next.
+            sk.backlog.clear()
+            sk.set_state(TCP_CLOSE)
+        return
+    release_sock(sk)
 
 
 def tcp_drop(sk: "TcpSock", skb: SkBuff) -> None:

@@ -36,3 +36,5 @@ SNDBUF_ESTABLISHED = 3939840
 # When a SYN is sent again: four times a second apart, then doubling (tcp_syn_linear_timeouts, tcp_syn_retries).
 SYN_LINEAR_TIMEOUTS = 4
 SYN_TIMEOUT = NSEC_PER_SEC
+# How often a SYN-ACK is sent again (tcp_synack_retries).
+SYNACK_RETRIES = 5
