@@ -293,7 +293,7 @@ def flush_stdio() -> None:
 def fork_process() -> int:
     """fork(2): 0 in the child."""
     flush_stdio()  # or both processes would print what is still buffered
-    if threading.active_count() == 1:
+    if sys.version_info < (3, 12):
         return os.fork()
     with warnings.catch_warnings():
         # Python 3.12 warns that a child of a threaded process may find locks taken.  fork(2) with threads is what was asked for.

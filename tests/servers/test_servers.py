@@ -670,7 +670,7 @@ def test_article_select_loses_bytes_or_dies(world: World) -> None:
         payload = pattern(1 << 18)
         sent = 0
         try:
-            while sent < len(payload) and sys.poll([(fd, POLLOUT)], 200):  # read nothing yet: its send buffer fills up
+            while sent < len(payload) and sys.poll([(fd, POLLOUT)], 1000):  # read nothing yet: its send buffer fills up
                 sent += sys.send(fd, payload[sent : sent + 4096], MSG_NOSIGNAL)
             assert exchange(sys, fd, b"", shut=False, want=sent, ms=300) != payload[:sent]
         except OSError:
