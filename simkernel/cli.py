@@ -2,10 +2,8 @@
 
 import json
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import simkernel
 from simkernel import linux
 from simkernel.bench import bench
-from simkernel.errors import Killed, SimulationError, Timeout, UsageError
+from simkernel.errors import Killed, SimulationError, Timeout, UsageError, program_traceback
 from simkernel.kernel.choice import Seeded
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
@@ -23,9 +21,8 @@ from simkernel.testing.checker import Failure, Report, check, run_sim
 from simkernel.testing.contracts import CONTRACTS, Contract
 from simkernel.testing.load import load
 from simkernel.testing.replay import parse
+from simkernel.testing.scenario import program_place
 from simkernel.tools.strace import strace_lines
-
-PACKAGE = str(Path(simkernel.__file__).parent)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -172,7 +169,8 @@ def run_command(program: str, on: str, seed: int | None, strace: bool, timeout: 
             click.echo(note, err=True)
         status = 1
     except Exception as error:
-        click.echo("".join(traceback.format_exception(type(error), error, own_frames(error), chain=False)).rstrip(), err=True)
+        # On Linux it was raised in another process: its traceback there is the cause.
+        click.echo(str(error.__cause__).strip() if on == "linux" and error.__cause__ else program_traceback(error), err=True)
         status = 1
     if trace is not None:
         for line in strace_lines(trace):
@@ -180,14 +178,6 @@ def run_command(program: str, on: str, seed: int | None, strace: bool, timeout: 
     if result is not None:
         click.echo(repr(result))
     return status
-
-
-def own_frames(error: BaseException) -> Any:
-    """The traceback of a program's exception without the frames that lead through simkernel to it."""
-    tb = error.__traceback__
-    while tb is not None and tb.tb_next is not None and tb.tb_frame.f_code.co_filename.startswith(PACKAGE):
-        tb = tb.tb_next
-    return tb
 
 
 @cli.command("bench")
@@ -209,6 +199,11 @@ def main() -> None:
         code = 2
     except UsageError as error:
         click.echo(f"simkernel: {error}", err=True)
+        code = 2
+    except SimulationError as error:
+        # A server that can't be checked: what it asked for, and where.
+        place = program_place(error)
+        click.echo(f"simkernel: {type(error).__name__}: {error}" + (f", at {place}" if place else ""), err=True)
         code = 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("simkernel: interrupted", err=True)

@@ -13,6 +13,7 @@ Exception
 """
 
 import os
+import traceback
 
 
 class SimulationError(Exception):
@@ -56,6 +57,17 @@ class Timeout(Exception):
 
 class UsageError(Exception):
     """An argument that can't be used.  The text names the argument and the remedy; commands print it and exit with 2."""
+
+
+def program_traceback(error: BaseException) -> str:
+    """An exception's traceback as a program's author wants to see it: without the frames of simkernel's own."""
+    here = os.path.dirname(__file__)
+    formatted = traceback.TracebackException.from_exception(error)
+    link: traceback.TracebackException | None = formatted
+    while link is not None:
+        link.stack = traceback.StackSummary.from_list([frame for frame in link.stack if not frame.filename.startswith(here)])
+        link = link.__cause__ or link.__context__
+    return "".join(formatted.format()).rstrip()
 
 
 def oserror(errno: int) -> OSError:

@@ -28,7 +28,7 @@ class FilesStruct:
         """The file behind ``fd``.  EBADF if there is none; TypeError for what is no int, OverflowError for what fits no C int."""
         try:
             file = self.fd[fd] if fd >= 0 else None
-        except IndexError:
+        except (IndexError, TypeError):
             file = None
         if file is None:
             raise bad_fd(fd)

@@ -1,13 +1,12 @@
 """How tasks begin (kernel/fork.c): processes with a copy of the fd table, threads that share it."""
 
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from greenlet import greenlet
 
-from simkernel.errors import SimulationError
+from simkernel.errors import SimulationError, program_traceback
 from simkernel.kernel.exit import do_exit
 from simkernel.kernel.fdtable import FilesStruct
 from simkernel.kernel.sched import Process, Sched, Task, TaskExit
@@ -84,4 +83,4 @@ def exit_status(error: SystemExit) -> int:
 def print_crash(task: Task, error: BaseException) -> None:
     """What a Python process does with an exception that nobody caught: print it."""
     print(f"simkernel: process {task.process.pid} ({task.process.comm}) ended by an exception:", file=sys.stderr)
-    traceback.print_exception(error)
+    print(program_traceback(error), file=sys.stderr)

@@ -319,7 +319,7 @@ class SimSyscalls(UnmodelledCalls):
         files = self.sched.current.files
         try:
             file = files.fd[fd] if fd >= 0 else None
-        except IndexError:
+        except (IndexError, TypeError):
             file = None
         if file is None:
             raise bad_fd(fd)
@@ -339,7 +339,7 @@ class SimSyscalls(UnmodelledCalls):
         files = self.sched.current.files
         try:
             file = files.fd[fd] if fd >= 0 else None
-        except IndexError:
+        except (IndexError, TypeError):
             file = None
         if file is None:
             raise bad_fd(fd)

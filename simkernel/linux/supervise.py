@@ -17,7 +17,7 @@ import traceback
 from typing import Any, Final, NoReturn
 
 from simkernel.api import Main
-from simkernel.errors import Killed, Timeout, UsageError
+from simkernel.errors import Killed, Timeout, UsageError, program_traceback
 from simkernel.linux.syscalls import LinuxSyscalls, flush_stdio, forget_objects, forget_threads, fork_process, prctl
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -270,7 +270,7 @@ def _call(main: Main, args: tuple[object, ...]) -> tuple[int, bytes]:
     try:
         result = main(LinuxSyscalls(), *args)
     except BaseException as e:
-        text = "".join(traceback.format_exception(e))
+        text = program_traceback(e)
         try:
             raw = pickle.dumps((e, text))
             pickle.loads(raw)  # many a class can be pickled and not unpickled

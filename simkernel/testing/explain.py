@@ -124,8 +124,23 @@ def _explain_task(kernel: Kernel, task: Task, calls: Calls, told: set[int]) -> I
             yield from _explain_epoll(file, fds, task, calls)
     elif file is not None:
         yield line + _explain_file(file, function)
+        yield from _explain_neglected(fds, told, fd)
     else:
         yield line
+        yield from _explain_neglected(fds, told, fd)
+
+
+def _explain_neglected(fds: dict[int, File], told: set[int], waits_on: int | None) -> Iterator[str]:
+    """What lies there for a sleeper that waits for something else."""
+    shown = 0
+    for fd, file in fds.items():
+        sk = file.sk
+        if sk is None or fd == waits_on or file.ino in told or not (_unread(sk) or _pending(sk)):
+            continue
+        told.add(file.ino)
+        shown += 1
+        if shown <= MANY:
+            yield f"  fd {fd}  {sk.describe()}   {_what(sk)}"
 
 
 def _explain_file(file: File, function: str) -> str:
@@ -140,7 +155,7 @@ def _explain_file(file: File, function: str) -> str:
         return f", for space: {sk.wmem_queued} bytes wait for the peer to read"
     if isinstance(sk, TcpSock) and function == "connect":
         return ", for an answer to its SYN: the listener's backlog is full"
-    return f", on a {file.kind}"
+    return f", on {'an' if file.kind[0] in 'aeiou' else 'a'} {file.kind}"
 
 
 def _unread(sk: Sock) -> int:

@@ -129,9 +129,16 @@ def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w:
         report(sys, w, error.kind, f"client {plan.number}", str(error))
 
 
+def program_place(error: BaseException) -> str:
+    """Where in the program, not in simkernel, an exception came from: ``file.py:line in function``, or ""."""
+    inside = str(Path(__file__).parent.parent)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(inside)]
+    # The command itself is the outermost frame of ours.
+    frames = [frame for frame in frames if not frame.filename.endswith("bin/simkernel") and "site-packages" not in frame.filename]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+
+
 def crash_text(error: BaseException) -> str:
     """An exception in one line: what, and where in the server it came from."""
-    frames = traceback.extract_tb(error.__traceback__)
-    inside = str(Path(__file__).parent.parent)
-    places = [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames if not frame.filename.startswith(inside)]
-    return f"{type(error).__name__}: {error}" + (f", at {places[-1]}" if places else "")
+    place = program_place(error)
+    return f"{type(error).__name__}: {error}" + (f", at {place}" if place else "")

@@ -61,6 +61,13 @@ def stuck(sys):
     r, w = sys.pipe2()
     sys.read(r, 1)
 
+def bad_fd(sys):
+    sys.send(99, b"x")
+
+def ahead(sys, listener, stop):
+    sys.accept4(listener)
+    sys.timerfd_create(1)
+
 def serve(sys):
     pass
 
@@ -83,7 +90,13 @@ def test_run(program, on):
     assert simkernel("run", "prog.py:status", "--on", on, cwd=program).returncode == 3
     failed = simkernel("run", "prog.py:wrong", "--on", on, cwd=program)
     assert failed.returncode == 1
-    assert "KeyError: 'missing'" in failed.stderr and "simkernel/kernel" not in failed.stderr
+    assert "KeyError: 'missing'" in failed.stderr and "prog.py" in failed.stderr
+    bad_fd = simkernel("run", "prog.py:bad_fd", "--on", on, cwd=program)
+    assert bad_fd.returncode == 1
+    assert "Bad file descriptor" in bad_fd.stderr and 'prog.py", line' in bad_fd.stderr
+    # No frame of ours.
+    for text in (failed.stderr, bad_fd.stderr):
+        assert "/simkernel/" not in text
 
 
 def test_run_with_strace_and_seed(program):
@@ -106,6 +119,7 @@ def test_run_explains_a_deadlock(program):
         (["check", "prog.py:answer"], "answer in prog.py is not a function"),
         (["check", "prog.py"], "can't be called with (sys, listener, stop)"),
         (["check", "."], "is a folder"),
+        (["check", "prog.py:ahead"], "Unsupported: the system call timerfd_create is not modelled yet, at prog.py:22 in ahead"),
         (["check", "syntax.py"], "syntax.py:1:"),
         (["check", "importing.py"], "importing.py:2 can't be imported: ModuleNotFoundError"),
         (["check", "prog.py", "--examples", "0"], "--examples"),
