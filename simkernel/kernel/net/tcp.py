@@ -56,8 +56,6 @@ from simkernel.uapi import (
     MSG_DONTWAIT,
     MSG_MORE,
     MSG_NOSIGNAL,
-    MSG_PEEK,
-    MSG_WAITALL,
     POLLERR,
     POLLHUP,
     POLLIN,
@@ -418,15 +416,7 @@ class TcpSock(Sock):
 
     def tcp_recvmsg_slow(self, n: int, flags: int, nonblock: bool) -> bytes:
         """The general case: several segments, parts of one, peeking, sleeping, errors."""
-        peek = False
-        target = min(self.rcvlowat, n) or 1
-        if flags:
-            if flags & ~(MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_NOSIGNAL):
-                raise Unsupported(f"recv on TCP with flags {flags:#x} is not modelled")
-            nonblock = nonblock or bool(flags & MSG_DONTWAIT)
-            peek = bool(flags & MSG_PEEK)
-            if flags & MSG_WAITALL:
-                target = n or 1
+        nonblock, peek, target = self.recv_flags(n, flags, nonblock)
         if self.state == TCP_LISTEN:
             raise oserror(errno.ENOTCONN)
         queue = self.receive_queue

@@ -28,8 +28,6 @@ from simkernel.uapi import (
     AF_UNIX,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
-    MSG_PEEK,
-    MSG_WAITALL,
     PAGE_SIZE,
     POLLERR,
     POLLHUP,
@@ -276,15 +274,7 @@ class UnixSock(Sock):
 
     def recvmsg(self, n: int, flags: int, nonblock: bool) -> bytes:
         """unix_stream_read_generic."""
-        peek = False
-        target = min(self.rcvlowat, n) or 1
-        if flags:
-            if flags & ~(MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_NOSIGNAL):
-                raise Unsupported(f"recv on AF_UNIX with flags {flags:#x} is not modelled")
-            nonblock = nonblock or bool(flags & MSG_DONTWAIT)
-            peek = bool(flags & MSG_PEEK)
-            if flags & MSG_WAITALL:
-                target = n or 1
+        nonblock, peek, target = self.recv_flags(n, flags, nonblock)
         if self.state != TCP_ESTABLISHED:
             raise oserror(errno.EINVAL)
         queue = self.receive_queue
