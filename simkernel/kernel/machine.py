@@ -233,7 +233,7 @@ def describe_file(file: File) -> dict[str, Any]:
         out["queued"] = file.pipe.queued()
         out["readers"], out["writers"] = file.pipe.readers, file.pipe.writers
     elif isinstance(file, Socket):
-        out |= describe_sock(file.sk)
+        out |= describe_sock(file.proto)
     return out
 
 

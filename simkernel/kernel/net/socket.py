@@ -351,40 +351,40 @@ def option_value(value: int, buflen: int) -> int | bytes:
 
 
 class Socket(File):
-    """struct socket and its file.  ``state`` is how far connect has come (SS_*)."""
+    """struct socket and its file.  ``state`` is how far connect has come (SS_*); ``proto`` its Sock, as ``sk`` is but never None."""
 
-    __slots__ = ("state",)
+    __slots__ = ("proto", "state")
     kind = "socket"
-    sk: Sock
 
     def __init__(self, sched: Sched, sk: Sock, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)
         self.sk = sk
+        self.proto = sk
         self.state = SS_UNCONNECTED
         sk.socket = self
 
     def __repr__(self) -> str:
-        return repr(self.sk)
+        return repr(self.proto)
 
     def read(self, n: int) -> bytes:
         """sock_read_iter: a read of nothing succeeds at once, unlike a recv of nothing."""
-        return self.sk.recvmsg(n, 0, self.nonblock) if n else b""
+        return self.proto.recvmsg(n, 0, self.nonblock) if n else b""
 
     def write(self, data: bytes) -> int:
-        return self.sk.sendmsg(data, 0, self.nonblock)
+        return self.proto.sendmsg(data, 0, self.nonblock)
 
     def poll(self, table: PollTable | None) -> int:
-        return self.sk.poll(table)
+        return self.proto.poll(table)
 
     def poll_op(self) -> Callable[[PollTable | None], int]:
-        return self.sk.poll
+        return self.proto.poll
 
     def fionread(self) -> int:
-        return self.sk.fionread()
+        return self.proto.fionread()
 
     def release(self) -> None:
         """sock_release: the program's end is gone, the protocol's may have work left."""
-        sk = self.sk
+        sk = self.proto
         sk.dead = True
         sk.close()
         sk.socket = None
