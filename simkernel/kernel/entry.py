@@ -65,7 +65,7 @@ class EnteredSyscalls(SimSyscalls):
         frame = sys._getframe(2)
         events = trace.events
         enter = len(events)
-        events.append((trace.where, "sys_enter", name, frame.f_code, frame.f_lasti, trace.cause, ("args", kept)))
+        events.append((trace.where, "sys_enter", name, trace.cause, kept, frame.f_code, frame.f_lasti))
         trace.cause = enter
         try:
             result = function(self, *args)
@@ -74,7 +74,7 @@ class EnteredSyscalls(SimSyscalls):
             trace.cause = enter
             raise
         value = result if type(result) in _PLAIN_TYPES else shown(result)
-        events.append((trace.where, "sys_exit", name, None, 0, trace.cause, ("enter", enter, "ret", value)))
+        events.append((trace.where, "sys_exit", name, trace.cause, "enter", enter, "ret", value))
         if enter >= trace.limit:
             trace.on = False
         return result

@@ -109,7 +109,8 @@ def ep_poll_callback(entry: WaitEntry, key: int) -> int:
         ep.rdllist.append(epi)
     trace = ep.sched.trace
     if trace.on:
-        epi.last_edge = trace.emit("ep_poll_callback", "ep_poll_callback", ("ep", ep.ino, "fd", epi.fd, "key", key))
+        epi.last_edge = len(trace.events)
+        trace.events.append((trace.where, "ep_poll_callback", "ep_poll_callback", trace.cause, "ep", ep.ino, "fd", epi.fd, "key", key))
     ewake = 0
     if ep.wq.entries:
         if events & EPOLLEXCLUSIVE:
@@ -282,7 +283,10 @@ class EventPoll(File):
                 epi.linked = True
                 rdllist.append(epi)
             if trace.on:
-                epi.used_up = trace.emit("ep_send_event", "ep_send_events", ("ep", self.ino, "fd", epi.fd, "events", revents))
+                epi.used_up = len(trace.events)
+                trace.events.append(
+                    (trace.where, "ep_send_event", "ep_send_events", trace.cause, "ep", self.ino, "fd", epi.fd, "events", revents)
+                )
         if txlist:
             txlist.extend(rdllist)
             self.rdllist = txlist

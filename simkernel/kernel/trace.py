@@ -2,13 +2,13 @@
 
 An event is a tuple, so that tracing stays cheap:
 
-    ((t_ns, pid, ctx), ev, fn, code, lasti, cause, fields)
+    ((t_ns, pid, ctx), ev, fn, cause, name, value, name, value, ...)
+    ((t_ns, pid, ctx), "sys_enter", call, cause, args, code, lasti)
 
 ``t_ns`` virtual nanoseconds; ``pid`` the task (0: nobody); ``ctx`` "task" or "irq": these three change seldom, so that events share
-them; ``ev`` the name, Linux's tracepoint where there is one; ``fn`` the kernel function; ``code`` and ``lasti`` the program's place
-(resolved to file:line when someone reads it);
-``cause`` the seq of the event that made this one happen, or -1; ``fields`` a tuple of name, value, name, value...
-Its index in ``events`` is its seq.
+them; ``ev`` the name, Linux's tracepoint where there is one; ``fn`` the kernel function; ``cause`` the seq of the event that made this
+one happen, or -1; ``code`` and ``lasti`` the program's place (resolved to file:line when someone reads it).
+Its index in ``events`` is its seq.  Read events with ``event`` and ``unpacked``, or as dicts with ``records``.
 """
 
 import hashlib
@@ -17,7 +17,9 @@ from types import CodeType
 from typing import Any, TypeAlias
 
 Where: TypeAlias = "tuple[int, int, str]"
-Event: TypeAlias = "tuple[Where, str, str, CodeType | None, int, int, tuple[Any, ...]]"
+# An event as it is kept, and as it is read: where, ev, fn, code, lasti, cause, fields (name, value, name, value...).
+Event: TypeAlias = "tuple[Any, ...]"
+Unpacked: TypeAlias = "tuple[Where, str, str, CodeType | None, int, int, tuple[Any, ...]]"
 
 
 class Trace:
@@ -36,15 +38,23 @@ class Trace:
     def emit(self, ev: str, fn: str, fields: tuple[Any, ...]) -> int:
         """Record an event of the running context, caused by ``self.cause``; returns its seq.  ``fields``: name, value, name, value..."""
         events = self.events
-        events.append((self.where, ev, fn, None, 0, self.cause, fields))
+        events.append((self.where, ev, fn, self.cause, *fields))
         return len(events) - 1
 
     def __len__(self) -> int:
         return len(self.events)
 
+    def event(self, seq: int) -> Unpacked:
+        """One event, to be read."""
+        return unpack(self.events[seq])
+
+    def unpacked(self, end: int | None = None) -> Iterator[Unpacked]:
+        """The events up to ``end`` (default: all), to be read."""
+        return map(unpack, self.events[:end])
+
     def records(self) -> Iterator[dict[str, Any]]:
         """The events as dicts with the documented keys: seq, t_ns, pid, ctx, ev, fn, at, cause, f."""
-        for seq, ((t_ns, pid, ctx), ev, fn, code, lasti, cause, fields) in enumerate(self.events):
+        for seq, ((t_ns, pid, ctx), ev, fn, code, lasti, cause, fields) in enumerate(self.unpacked()):
             yield {
                 "seq": seq,
                 "t_ns": t_ns,
@@ -60,9 +70,17 @@ class Trace:
     def digest(self) -> str:
         """A SHA-256 over all events but their places in files, equal for equal runs on any machine and any Python."""
         h = hashlib.sha256()
-        for where, ev, fn, _code, _lasti, cause, fields in self.events:
+        for where, ev, fn, _code, _lasti, cause, fields in self.unpacked():
             h.update(repr((*where, ev, fn, cause, fields)).encode())
         return h.hexdigest()
+
+
+def unpack(event: Event) -> Unpacked:
+    """An event as it is read."""
+    if event[1] == "sys_enter":
+        where, ev, fn, cause, args, code, lasti = event
+        return where, ev, fn, code, lasti, cause, ("args", args)
+    return event[0], event[1], event[2], None, 0, event[3], event[4:]
 
 
 def line_of(code: CodeType, lasti: int) -> int:

@@ -31,7 +31,7 @@ class Calls:
         self.trace = trace
         self.step_of: dict[int, int] = {}
         self.exits: dict[int, int] = {}
-        for seq, ((_t, pid, _ctx), ev, _fn, _code, _lasti, _cause, fields) in enumerate(trace.events):
+        for seq, ((_t, pid, _ctx), ev, _fn, _code, _lasti, _cause, fields) in enumerate(trace.unpacked()):
             if ev == "sys_enter" and pid != 1:
                 self.step_of[seq] = len(self.step_of) + 1
             elif ev == "sys_exit":
@@ -51,11 +51,11 @@ class Calls:
 
     def show(self, enter: int) -> str:
         """One call with its result and place: ``recv(7, 1024) = 1024, server.py:44``."""
-        _where, _ev, fn, code, lasti, _cause, fields = self.trace.events[enter]
+        _where, _ev, fn, code, lasti, _cause, fields = self.trace.event(enter)
         text = call_text(fn, fields[1])
         exit_seq = self.exits.get(enter)
         if exit_seq is not None:
-            f = self.trace.events[exit_seq][6]
+            f = self.trace.event(exit_seq)[6]
             value = f[3]
             if f[2] == "error":
                 text += f" = -1 {value}"
@@ -69,7 +69,7 @@ class Calls:
         """The last call among ``names`` that a task in ``pids`` made on ``fd`` after event ``after``."""
         found = None
         for enter in self.step_of:
-            (_t, pid, _ctx), _ev, fn, _code, _lasti, _cause, fields = self.trace.events[enter]
+            (_t, pid, _ctx), _ev, fn, _code, _lasti, _cause, fields = self.trace.event(enter)
             if enter > after and pid in pids and fn in names and fields[1] and fields[1][0] == fd:
                 found = enter
         return found
@@ -237,8 +237,8 @@ def explain_spin(kernel: Kernel) -> tuple[list[str], int]:
     mine = [seq for seq in calls.step_of if trace.events[seq][0][1] == pid and seq in calls.exits]
 
     def key(enter: int) -> tuple[object, ...]:
-        event = trace.events[enter]
-        return event[2], event[6], trace.events[calls.exits[enter]][6][2:]
+        event = trace.event(enter)
+        return event[2], event[6], trace.event(calls.exits[enter])[6][2:]
 
     keys = [key(seq) for seq in mine]
     period = next((p for p in range(1, LONGEST_CYCLE + 1) if len(keys) >= 2 * p and keys[-p:] == keys[-2 * p : -p]), 0)
@@ -252,7 +252,7 @@ def explain_spin(kernel: Kernel) -> tuple[list[str], int]:
     cycle = mine[first : first + period]
     lines = [f"{name_of(kernel.sched.current)} spins: these {period} calls again and again, and nothing moves"]
     lines += [f"  step {calls.step_of[seq]}: {calls.show(seq)}" for seq in cycle]
-    lines += _spin_hints([(trace.events[seq][2], trace.events[calls.exits[seq]][6][2:]) for seq in cycle])
+    lines += _spin_hints([(trace.event(seq)[2], trace.event(calls.exits[seq])[6][2:]) for seq in cycle])
     return lines, calls.exits[cycle[-1]] + 1 if cycle else len(trace)
 
 

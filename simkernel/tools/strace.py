@@ -119,7 +119,7 @@ def strace_lines(trace: Trace, end: int | None = None) -> list[str]:
     names = {1: "main"}
     # The call that each task is in, and the line that shows it as long as nothing else has happened since.
     inside: dict[int, tuple[str, int]] = {}
-    for (t_ns, pid, ctx), ev, fn, code, lasti, _cause, fields in trace.events[:end]:
+    for (t_ns, pid, ctx), ev, fn, code, lasti, _cause, fields in trace.unpacked(end):
         f = dict(zip(fields[::2], fields[1::2], strict=True))
         stamp = f"{t_ns / 1e6:10.3f} ms  [{pid}] "
         if ev == "sys_enter":

@@ -25,7 +25,11 @@ class Loopback:
         sched = self.sched
         net_rx = self.net_rx
         if sched.trace.on:
-            skb.cause = sched.trace.emit("net_dev_xmit", "loopback_xmit", ("flags", FLAG_TEXTS[skb.flags], "len", len(skb.data)))
+            trace = sched.trace
+            events = trace.events
+            skb.cause = len(events)
+            flags = FLAG_TEXTS[skb.flags]
+            events.append((trace.where, "net_dev_xmit", "loopback_xmit", trace.cause, "flags", flags, "len", len(skb.data)))
         elif not (sched.explore or net_rx.running):
             # raise_softirq, written out for the plain case: nobody watches and nothing is chosen.
             net_rx.running = True
@@ -45,8 +49,10 @@ class Loopback:
         while backlog:
             skb = backlog.popleft()
             if trace.on:
-                trace.cause = skb.cause
-                trace.cause = trace.emit("netif_receive_skb", "net_rx_action", ("flags", FLAG_TEXTS[skb.flags], "len", len(skb.data)))
+                events = trace.events
+                trace.cause = len(events)
+                flags = FLAG_TEXTS[skb.flags]
+                events.append((trace.where, "netif_receive_skb", "net_rx_action", skb.cause, "flags", flags, "len", len(skb.data)))
             deliver(skb)
             if sched.explore and backlog and sched.choice.pick(2, "softirq-stop"):
                 return True
