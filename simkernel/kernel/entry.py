@@ -3,9 +3,9 @@
 A run without choices and without a trace uses SimSyscalls as it is, so neither costs anything there.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from errno import errorcode
+from sys import _getframe
 from typing import Any, TypeVar, TypeVarTuple
 
 from simkernel.api import Address, Buffer, Main
@@ -55,14 +55,13 @@ class EnteredSyscalls(SimSyscalls):
         trace = sched.trace
         if not trace.on:
             return function(self, *args)
-        for arg in args:
+        kept: Any = args
+        for arg in kept:
             if type(arg) not in _PLAIN_TYPES:
-                kept = shown(args)
+                kept = shown(kept)
                 break
-        else:
-            kept = args
         # Two events a call make up most of a trace, so they are written out here instead of calling emit.
-        frame = sys._getframe(2)
+        frame = _getframe(2)
         events = trace.events
         enter = len(events)
         events.append((trace.where, "sys_enter", name, trace.cause, kept, frame.f_code, frame.f_lasti))
@@ -70,14 +69,19 @@ class EnteredSyscalls(SimSyscalls):
         try:
             result = function(self, *args)
         except OSError as error:
-            trace.emit("sys_exit", name, ("enter", enter, "error", errorcode.get(error.errno or 0, str(error.errno))))
-            trace.cause = enter
+            self.failed(name, enter, error)
             raise
         value = result if type(result) in _PLAIN_TYPES else shown(result)
         events.append((trace.where, "sys_exit", name, trace.cause, "enter", enter, "ret", value))
         if enter >= trace.limit:
             trace.on = False
         return result
+
+    def failed(self, name: str, enter: int, error: OSError) -> None:
+        """The sys_exit of a call that failed."""
+        trace = self.sched.trace
+        trace.emit("sys_exit", name, ("enter", enter, "error", errorcode.get(error.errno or 0, str(error.errno))))
+        trace.cause = enter
 
     def preempt(self) -> None:
         """A choice may deliver what the network has kept back, and may let another task go first."""
@@ -130,10 +134,51 @@ class EnteredSyscalls(SimSyscalls):
         return self.call("getsockopt", SimSyscalls.getsockopt, fd, level, name, buflen)
 
     def send(self, fd: int, data: Buffer, flags: int = 0, /) -> int:
-        return self.call("send", SimSyscalls.send, fd, data, flags)
+        sched = self.sched
+        trace = sched.trace
+        if sched.explore or not trace.on or sched.current.killed or type(fd) is not int or type(data) is not bytes:
+            return self.call("send", SimSyscalls.send, fd, data, flags)
+        # send and recv are most of what a server does: call() written out for them, where nothing is chosen.
+        sched.stalled += 1
+        if sched.stalled >= sched.max_stalled:
+            sched.stall("send")
+        frame = _getframe(1)
+        events = trace.events
+        enter = len(events)
+        events.append((trace.where, "sys_enter", "send", trace.cause, (fd, data, flags), frame.f_code, frame.f_lasti))
+        trace.cause = enter
+        try:
+            sent = SimSyscalls.send(self, fd, data, flags)
+        except OSError as error:
+            self.failed("send", enter, error)
+            raise
+        events.append((trace.where, "sys_exit", "send", trace.cause, "enter", enter, "ret", sent))
+        if enter >= trace.limit:
+            trace.on = False
+        return sent
 
     def recv(self, fd: int, n: int, flags: int = 0, /) -> bytes:
-        return self.call("recv", SimSyscalls.recv, fd, n, flags)
+        sched = self.sched
+        trace = sched.trace
+        if sched.explore or not trace.on or sched.current.killed or type(fd) is not int or type(n) is not int:
+            return self.call("recv", SimSyscalls.recv, fd, n, flags)
+        sched.stalled += 1
+        if sched.stalled >= sched.max_stalled:
+            sched.stall("recv")
+        frame = _getframe(1)
+        events = trace.events
+        enter = len(events)
+        events.append((trace.where, "sys_enter", "recv", trace.cause, (fd, n, flags), frame.f_code, frame.f_lasti))
+        trace.cause = enter
+        try:
+            data = SimSyscalls.recv(self, fd, n, flags)
+        except OSError as error:
+            self.failed("recv", enter, error)
+            raise
+        events.append((trace.where, "sys_exit", "recv", trace.cause, "enter", enter, "ret", data))
+        if enter >= trace.limit:
+            trace.on = False
+        return data
 
     def read(self, fd: int, n: int, /) -> bytes:
         return self.call("read", SimSyscalls.read, fd, n)
