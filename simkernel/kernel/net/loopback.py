@@ -23,22 +23,28 @@ class Loopback:
         """Send a segment: put it on the backlog and raise NET_RX (netif_rx)."""
         self.backlog.append(skb)
         sched = self.sched
+        trace = sched.trace
         net_rx = self.net_rx
-        if sched.trace.on:
-            trace = sched.trace
+        if trace.on:
             events = trace.events
             skb.cause = len(events)
             flags = FLAG_TEXTS[skb.flags]
             events.append((trace.where, "net_dev_xmit", "loopback_xmit", trace.cause, "flags", flags, "len", len(skb.data)))
-        elif not (sched.explore or net_rx.running):
-            # raise_softirq, written out for the plain case: nobody watches and nothing is chosen.
-            net_rx.running = True
-            try:
-                self.net_rx_action()
-            finally:
-                net_rx.running = False
+        if sched.explore or net_rx.running:
+            net_rx.raise_softirq()
             return
-        net_rx.raise_softirq()
+        # raise_softirq, written out for the plain case, in which nothing is chosen.
+        net_rx.running = True
+        try:
+            if trace.on:
+                where, cause = trace.where, trace.cause
+                trace.where = (where[0], where[1], "irq")
+                self.net_rx_action()
+                trace.where, trace.cause = where, cause
+            else:
+                self.net_rx_action()
+        finally:
+            net_rx.running = False
 
     def net_rx_action(self) -> bool:
         """Receive what is in the backlog; a choice may stop after any segment.  True if some are left."""
