@@ -4,8 +4,9 @@ Names, arguments and errors are those of the man pages (section 2); results are 
 OSError with Linux's errno, so BlockingIOError, ConnectionResetError and the others come free.  Two classes implement it:
 the fake kernel's (simkernel.kernel.syscalls) and the real one's (simkernel.linux).
 
-AF_INET addresses are ``(host, port)`` with a numeric host (``""`` means 0.0.0.0); AF_UNIX addresses are str or bytes, abstract names
-start with a zero byte, and an unnamed one is ``""``.
+AF_INET addresses are ``(host, port)`` with a numeric host (``""`` means 0.0.0.0), AF_INET6 ones ``(host, port, flowinfo, scope_id)``
+with a numeric host (``""`` means ::); AF_UNIX addresses are str or bytes, abstract names start with a zero byte, and an unnamed one
+is ``""``.  Signal masks are any iterable of signal numbers, and come back as sets.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,8 +14,12 @@ from typing import Any, NoReturn, Protocol, TypeAlias
 
 from simkernel.errors import Unsupported
 
-Address: TypeAlias = "tuple[str, int] | str | bytes"
-Buffer: TypeAlias = "bytes | bytearray | memoryview"
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes
+Buffer: TypeAlias = bytes | bytearray | memoryview
+# A control message (cmsg(3)): level, type, contents.  SCM_RIGHTS holds C ints, SCM_CREDENTIALS a struct ucred (pid, uid, gid).
+Cmsg: TypeAlias = tuple[int, int, Buffer]
+# What a signal does: SIG_DFL, SIG_IGN, or a function that is called with the signal's number.
+Handler: TypeAlias = int | Callable[[int], object]
 Main: TypeAlias = Callable[..., object]
 
 
@@ -78,7 +83,71 @@ class Syscalls(Protocol):
         """recv(2).  At most ``n`` bytes; ``b""`` at the end of a stream."""
         ...
 
+    def sendto(self, fd: int, data: Buffer, flags: int, addr: Address | None, /) -> int:
+        """sendto(2).  ``addr`` None is a null pointer: send(2)."""
+        ...
+
+    def recvfrom(self, fd: int, n: int, flags: int = 0, /) -> tuple[bytes, Address]:
+        """recvfrom(2): the bytes and the sender's address, ``""`` where the protocol names none (a stream, an unnamed socket)."""
+        ...
+
+    def sendmsg(
+        self, fd: int, buffers: Sequence[Buffer], ancdata: Iterable[Cmsg] = (), flags: int = 0, addr: Address | None = None, /
+    ) -> int:
+        """sendmsg(2): the buffers' bytes and ``ancdata``, control messages (level, type, data).  Returns how many bytes were taken."""
+        ...
+
+    def recvmsg(
+        self, fd: int, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[bytes, list[tuple[int, int, bytes]], int, Address]:
+        """recvmsg(2): (bytes, control messages, msg_flags, sender's address).
+
+        ``ancbufsize`` is the room for control messages in bytes, as CMSG_SPACE counts it; MSG_CTRUNC in msg_flags says that it did not
+        do, MSG_TRUNC that ``bufsize`` did not hold all of a datagram.
+        """
+        ...
+
     # --- files ---
+    def open(self, path: str | bytes, flags: int, mode: int = 0o666, /) -> int:
+        """open(2)."""
+        ...
+
+    def unlink(self, path: str | bytes, /) -> None:
+        """unlink(2)."""
+        ...
+
+    def mkdir(self, path: str | bytes, mode: int = 0o777, /) -> None:
+        """mkdir(2)."""
+        ...
+
+    def memfd_create(self, name: str, flags: int = 0, /) -> int:
+        """memfd_create(2): a file in memory without a path.  ``flags``: 0 or MFD_CLOEXEC."""
+        ...
+
+    def lseek(self, fd: int, offset: int, whence: int, /) -> int:
+        """lseek(2).  ``whence``: SEEK_SET, SEEK_CUR, SEEK_END."""
+        ...
+
+    def ftruncate(self, fd: int, length: int, /) -> None:
+        """ftruncate(2)."""
+        ...
+
+    def pread(self, fd: int, n: int, offset: int, /) -> bytes:
+        """pread(2)."""
+        ...
+
+    def pwrite(self, fd: int, data: Buffer, offset: int, /) -> int:
+        """pwrite(2)."""
+        ...
+
+    def sendfile(self, out_fd: int, in_fd: int, offset: int | None, count: int, /) -> int:
+        """sendfile(2): how many bytes were copied.  ``offset`` None reads from the file's own position, which then moves."""
+        ...
+
+    def splice(self, fd_in: int, off_in: int | None, fd_out: int, off_out: int | None, count: int, flags: int = 0, /) -> int:
+        """splice(2): how many bytes were moved; one of the two is a pipe.  ``flags``: SPLICE_F_MOVE, SPLICE_F_NONBLOCK, SPLICE_F_MORE."""
+        ...
+
     def read(self, fd: int, n: int, /) -> bytes:
         """read(2)."""
         ...
@@ -116,7 +185,10 @@ class Syscalls(Protocol):
         ...
 
     def ioctl(self, fd: int, request: int, arg: int = 0, /) -> int:
-        """ioctl(2): FIONREAD returns the bytes that can be read; FIONBIO sets O_NONBLOCK to ``bool(arg)`` and returns 0."""
+        """ioctl(2): FIONREAD returns the bytes that can be read; FIONBIO sets O_NONBLOCK to ``bool(arg)`` and returns 0.
+
+        Of sockets, SIOCOUTQ returns the bytes not yet acknowledged (TCP) or read (AF_UNIX), SIOCATMARK whether the urgent mark is next.
+        """
         ...
 
     def pipe2(self, flags: int = 0, /) -> tuple[int, int]:
@@ -125,6 +197,25 @@ class Syscalls(Protocol):
 
     def eventfd(self, initval: int = 0, flags: int = 0, /) -> int:
         """eventfd(2).  ``flags``: EFD_SEMAPHORE, EFD_NONBLOCK, EFD_CLOEXEC."""
+        ...
+
+    def timerfd_create(self, clockid: int, flags: int = 0, /) -> int:
+        """timerfd_create(2).  ``clockid``: CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME; ``flags``: TFD_NONBLOCK, TFD_CLOEXEC."""
+        ...
+
+    def timerfd_settime(self, fd: int, flags: int, initial_ns: int, interval_ns: int = 0, /) -> tuple[int, int]:
+        """timerfd_settime(2), in nanoseconds; ``initial_ns`` 0 disarms.  ``flags``: 0 or TFD_TIMER_ABSTIME.
+
+        Returns the old setting, as timerfd_gettime does.
+        """
+        ...
+
+    def timerfd_gettime(self, fd: int, /) -> tuple[int, int]:
+        """timerfd_gettime(2): (nanoseconds until it expires next, 0 when disarmed; interval in nanoseconds)."""
+        ...
+
+    def signalfd(self, fd: int, mask: Iterable[int], flags: int = 0, /) -> int:
+        """signalfd(2).  ``fd`` -1 makes a new one; ``flags``: SFD_NONBLOCK, SFD_CLOEXEC.  Reads give 128-byte signalfd_siginfo."""
         ...
 
     # --- waiting for many files ---
@@ -146,6 +237,10 @@ class Syscalls(Protocol):
         """epoll_pwait2(2).  ``timeout_ns`` in nanoseconds, None without a limit."""
         ...
 
+    def epoll_pwait(self, epfd: int, maxevents: int, timeout: int = -1, sigmask: Iterable[int] | None = None, /) -> list[tuple[Any, int]]:
+        """epoll_pwait(2): epoll_wait with ``sigmask`` for its duration, None to leave the mask alone."""
+        ...
+
     def poll(self, fds: Sequence[tuple[int, int]], timeout: int = -1, /) -> list[tuple[int, int]]:
         """poll(2).  Takes (fd, events) pairs and returns (fd, revents) of those with any, in the order given.  ``timeout`` in ms."""
         ...
@@ -154,6 +249,24 @@ class Syscalls(Protocol):
         self, r: Iterable[int], w: Iterable[int], x: Iterable[int], timeout: float | None = None, /
     ) -> tuple[list[int], list[int], list[int]]:
         """select(2).  ``timeout`` in seconds or None.  ValueError for an fd outside range(1024), the size of libc's fd_set."""
+        ...
+
+    def ppoll(
+        self, fds: Sequence[tuple[int, int]], timeout_ns: int | None = None, sigmask: Iterable[int] | None = None, /
+    ) -> list[tuple[int, int]]:
+        """ppoll(2).  ``timeout_ns`` in nanoseconds, None without a limit; ``sigmask`` for its duration, None to leave the mask alone."""
+        ...
+
+    def pselect(
+        self,
+        r: Iterable[int],
+        w: Iterable[int],
+        x: Iterable[int],
+        timeout_ns: int | None = None,
+        sigmask: Iterable[int] | None = None,
+        /,
+    ) -> tuple[list[int], list[int], list[int]]:
+        """pselect(2).  ``timeout_ns`` in nanoseconds, None without a limit; ``sigmask`` as in ppoll."""
         ...
 
     # --- time ---
@@ -179,11 +292,30 @@ class Syscalls(Protocol):
         ...
 
     def waitpid(self, pid: int, options: int = 0, /) -> tuple[int, int]:
-        """waitpid(2): (pid, wait status), to be read with os.waitstatus_to_exitcode.  ``options``: 0 or WNOHANG."""
+        """waitpid(2): (pid, wait status), to be read with os.waitstatus_to_exitcode.  ``options``: WNOHANG, WUNTRACED, WCONTINUED."""
         ...
 
     def kill(self, pid: int, signum: int, /) -> None:
         """kill(2)."""
+        ...
+
+    def pidfd_open(self, pid: int, flags: int = 0, /) -> int:
+        """pidfd_open(2): an fd that polls readable when the process has ended.  ``flags``: 0 or PIDFD_NONBLOCK."""
+        ...
+
+    def sigaction(self, signum: int, handler: Handler | None, flags: int = 0, mask: Iterable[int] = (), /) -> Handler:
+        """sigaction(2): what ``signum`` does from now on; returns what it did.  ``handler`` None only asks.
+
+        ``flags``: SA_RESTART, SA_NODEFER, SA_RESETHAND, SA_NOCLDSTOP, SA_NOCLDWAIT; ``mask`` is blocked while the handler runs.
+        """
+        ...
+
+    def sigprocmask(self, how: int, set: Iterable[int] | None = None, /) -> set[int]:
+        """sigprocmask(2) of the calling thread; returns the old mask.  ``how``: SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK; None only asks."""
+        ...
+
+    def sigpending(self) -> set[int]:
+        """sigpending(2): the blocked signals that wait for this thread."""
         ...
 
     def getpid(self) -> int:
@@ -207,7 +339,7 @@ class Syscalls(Protocol):
         ...
 
 
-def _unmodelled(name: str) -> Callable[..., NoReturn]:
+def _unmodelled(name: str) -> Callable[..., Any]:
     def call(self: object, *args: object, **kwargs: object) -> NoReturn:
         raise Unsupported(f"the system call {name} is not modelled yet")
 
@@ -222,13 +354,23 @@ class UnmodelledCalls:
     __slots__ = ()
 
     open = _unmodelled("open")
-    sendto = _unmodelled("sendto")
-    recvfrom = _unmodelled("recvfrom")
-    sendmsg = _unmodelled("sendmsg")
-    recvmsg = _unmodelled("recvmsg")
+    unlink = _unmodelled("unlink")
+    mkdir = _unmodelled("mkdir")
+    memfd_create = _unmodelled("memfd_create")
+    lseek = _unmodelled("lseek")
+    ftruncate = _unmodelled("ftruncate")
+    pread = _unmodelled("pread")
+    pwrite = _unmodelled("pwrite")
+    sendfile = _unmodelled("sendfile")
+    splice = _unmodelled("splice")
     signalfd = _unmodelled("signalfd")
     timerfd_create = _unmodelled("timerfd_create")
     timerfd_settime = _unmodelled("timerfd_settime")
     timerfd_gettime = _unmodelled("timerfd_gettime")
+    epoll_pwait = _unmodelled("epoll_pwait")
+    ppoll = _unmodelled("ppoll")
+    pselect = _unmodelled("pselect")
+    pidfd_open = _unmodelled("pidfd_open")
     sigaction = _unmodelled("sigaction")
     sigprocmask = _unmodelled("sigprocmask")
+    sigpending = _unmodelled("sigpending")

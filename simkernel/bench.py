@@ -82,7 +82,7 @@ def listening(sys: Syscalls) -> tuple[int, tuple[str, int]]:
     sys.bind(listener, ("127.0.0.1", 0))
     sys.listen(listener, 1024)
     addr = sys.getsockname(listener)
-    assert isinstance(addr, tuple)
+    assert isinstance(addr, tuple) and len(addr) == 2
     return listener, addr
 
 

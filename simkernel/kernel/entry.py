@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 """The way in and out of the kernel (arch/x86/entry): what happens around a system call when somebody watches or explores.
 
 A run without choices and without a trace uses SimSyscalls as it is, so neither costs anything there.
@@ -8,7 +9,7 @@ from errno import errorcode
 from sys import _getframe
 from typing import Any, TypeVar, TypeVarTuple
 
-from simkernel.api import Address, Buffer, Main
+from simkernel.api import Address, Buffer, Cmsg, Handler, Main
 from simkernel.kernel.syscalls import SimSyscalls
 
 Args = TypeVarTuple("Args")
@@ -179,6 +180,95 @@ class EnteredSyscalls(SimSyscalls):
         if enter >= trace.limit:
             trace.on = False
         return data
+
+    def sendto(self, fd: int, data: Buffer, flags: int, addr: Address | None, /) -> int:
+        return self.call("sendto", SimSyscalls.sendto, fd, data, flags, addr)
+
+    def recvfrom(self, fd: int, n: int, flags: int = 0, /) -> tuple[bytes, Address]:
+        return self.call("recvfrom", SimSyscalls.recvfrom, fd, n, flags)
+
+    def sendmsg(
+        self, fd: int, buffers: Sequence[Buffer], ancdata: Iterable[Cmsg] = (), flags: int = 0, addr: Address | None = None, /
+    ) -> int:
+        return self.call("sendmsg", SimSyscalls.sendmsg, fd, buffers, ancdata, flags, addr)
+
+    def recvmsg(
+        self, fd: int, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[bytes, list[tuple[int, int, bytes]], int, Address]:
+        return self.call("recvmsg", SimSyscalls.recvmsg, fd, bufsize, ancbufsize, flags)
+
+    def open(self, path: str | bytes, flags: int, mode: int = 0o666, /) -> int:
+        return self.call("open", SimSyscalls.open, path, flags, mode)
+
+    def unlink(self, path: str | bytes, /) -> None:
+        self.call("unlink", SimSyscalls.unlink, path)
+
+    def mkdir(self, path: str | bytes, mode: int = 0o777, /) -> None:
+        self.call("mkdir", SimSyscalls.mkdir, path, mode)
+
+    def memfd_create(self, name: str, flags: int = 0, /) -> int:
+        return self.call("memfd_create", SimSyscalls.memfd_create, name, flags)
+
+    def lseek(self, fd: int, offset: int, whence: int, /) -> int:
+        return self.call("lseek", SimSyscalls.lseek, fd, offset, whence)
+
+    def ftruncate(self, fd: int, length: int, /) -> None:
+        self.call("ftruncate", SimSyscalls.ftruncate, fd, length)
+
+    def pread(self, fd: int, n: int, offset: int, /) -> bytes:
+        return self.call("pread", SimSyscalls.pread, fd, n, offset)
+
+    def pwrite(self, fd: int, data: Buffer, offset: int, /) -> int:
+        return self.call("pwrite", SimSyscalls.pwrite, fd, data, offset)
+
+    def sendfile(self, out_fd: int, in_fd: int, offset: int | None, count: int, /) -> int:
+        return self.call("sendfile", SimSyscalls.sendfile, out_fd, in_fd, offset, count)
+
+    def splice(self, fd_in: int, off_in: int | None, fd_out: int, off_out: int | None, count: int, flags: int = 0, /) -> int:
+        return self.call("splice", SimSyscalls.splice, fd_in, off_in, fd_out, off_out, count, flags)
+
+    def timerfd_create(self, clockid: int, flags: int = 0, /) -> int:
+        return self.call("timerfd_create", SimSyscalls.timerfd_create, clockid, flags)
+
+    def timerfd_settime(self, fd: int, flags: int, initial_ns: int, interval_ns: int = 0, /) -> tuple[int, int]:
+        return self.call("timerfd_settime", SimSyscalls.timerfd_settime, fd, flags, initial_ns, interval_ns)
+
+    def timerfd_gettime(self, fd: int, /) -> tuple[int, int]:
+        return self.call("timerfd_gettime", SimSyscalls.timerfd_gettime, fd)
+
+    def signalfd(self, fd: int, mask: Iterable[int], flags: int = 0, /) -> int:
+        return self.call("signalfd", SimSyscalls.signalfd, fd, mask, flags)
+
+    def epoll_pwait(self, epfd: int, maxevents: int, timeout: int = -1, sigmask: Iterable[int] | None = None, /) -> list[tuple[Any, int]]:
+        return self.call("epoll_pwait", SimSyscalls.epoll_pwait, epfd, maxevents, timeout, sigmask)
+
+    def ppoll(
+        self, fds: Sequence[tuple[int, int]], timeout_ns: int | None = None, sigmask: Iterable[int] | None = None, /
+    ) -> list[tuple[int, int]]:
+        return self.call("ppoll", SimSyscalls.ppoll, fds, timeout_ns, sigmask)
+
+    def pselect(
+        self,
+        r: Iterable[int],
+        w: Iterable[int],
+        x: Iterable[int],
+        timeout_ns: int | None = None,
+        sigmask: Iterable[int] | None = None,
+        /,
+    ) -> tuple[list[int], list[int], list[int]]:
+        return self.call("pselect", SimSyscalls.pselect, r, w, x, timeout_ns, sigmask)
+
+    def pidfd_open(self, pid: int, flags: int = 0, /) -> int:
+        return self.call("pidfd_open", SimSyscalls.pidfd_open, pid, flags)
+
+    def sigaction(self, signum: int, handler: Handler | None, flags: int = 0, mask: Iterable[int] = (), /) -> Handler:
+        return self.call("sigaction", SimSyscalls.sigaction, signum, handler, flags, mask)
+
+    def sigprocmask(self, how: int, set: Iterable[int] | None = None, /) -> set[int]:
+        return self.call("sigprocmask", SimSyscalls.sigprocmask, how, set)
+
+    def sigpending(self) -> set[int]:
+        return self.call("sigpending", SimSyscalls.sigpending)
 
     def read(self, fd: int, n: int, /) -> bytes:
         return self.call("read", SimSyscalls.read, fd, n)

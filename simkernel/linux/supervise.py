@@ -18,7 +18,10 @@ from typing import Any, Final, NoReturn
 
 from simkernel.api import Main
 from simkernel.errors import Killed, Timeout, UsageError, program_traceback
-from simkernel.linux.syscalls import LinuxSyscalls, flush_stdio, forget_objects, forget_threads, fork_process, prctl
+from simkernel.linux.epoll_data import forget_objects
+from simkernel.linux.libc import prctl
+from simkernel.linux.syscalls import LinuxSyscalls
+from simkernel.linux.threads import flush_stdio, forget_threads, fork_process
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36

@@ -15,7 +15,7 @@ import trio
 from simkernel import linux
 from simkernel.api import Syscalls
 from simkernel.errors import Killed, Timeout, Unsupported, UsageError
-from simkernel.linux import LinuxSyscalls, supervise, syscalls
+from simkernel.linux import LinuxSyscalls, epoll_data, supervise
 from simkernel.uapi import (
     AF_INET,
     AF_INET6,
@@ -396,9 +396,9 @@ def test_epoll_data_does_not_grow_without_limit(sys: LinuxSyscalls) -> None:
     sys.epoll_ctl(ep, EPOLL_CTL_ADD, r, EPOLLIN)
     for i in range(10_000):
         sys.epoll_ctl(ep, EPOLL_CTL_MOD, r, EPOLLIN, ("data", i))
-    assert len(syscalls._objects) < 5000
-    assert any(thing is keeper for thing in syscalls._objects.values())
-    assert len(syscalls._tokens) == len(syscalls._objects)
+    assert len(epoll_data._objects) < 5000
+    assert any(thing is keeper for thing in epoll_data._objects.values())
+    assert len(epoll_data._tokens) == len(epoll_data._objects)
     sys.write(w, b"x")
     assert sys.epoll_wait(ep, 8) == [(("data", 9999), EPOLLIN)]
 

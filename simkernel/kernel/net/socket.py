@@ -5,7 +5,7 @@ connection not yet accepted).
 """
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from simkernel.api import Address
@@ -16,6 +16,7 @@ from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wake_up, wake_up_all
 from simkernel.uapi import (
     AF_INET,
+    MSG_CTRUNC,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
     MSG_PEEK,
@@ -77,6 +78,42 @@ class Sysctl:
         self.somaxconn = 4096
         self.port_range = (32768, 60999)
         self.tcp_syn_retries = 6
+
+
+CMSG_HDR = 16
+
+
+def cmsg_align(n: int) -> int:
+    """CMSG_ALIGN: control messages start at multiples of 8 bytes."""
+    return (n + 7) & ~7
+
+
+class MsgHdr:
+    """struct msghdr, for the calls that need more than bytes.
+
+    Sending, ``name`` is the destination (None: none given) and ``control`` the control messages.  Receiving, the protocol fills both in,
+    and ``flags``; ``controllen`` is the room that is left for control messages, in bytes.
+    """
+
+    __slots__ = ("control", "controllen", "flags", "name")
+
+    def __init__(self, name: Address | None = None, control: Sequence[tuple[int, int, bytes]] = (), controllen: int = 0) -> None:
+        self.name = name
+        self.control = list(control)
+        self.controllen = controllen
+        self.flags = 0
+
+    def put_cmsg(self, level: int, type: int, data: bytes) -> None:
+        """put_cmsg (net/core/scm.c): append a control message, cut to the room there is; MSG_CTRUNC if that is too little."""
+        if self.controllen < CMSG_HDR:
+            self.flags |= MSG_CTRUNC
+            return
+        length = CMSG_HDR + len(data)
+        if self.controllen < length:
+            self.flags |= MSG_CTRUNC
+            data = data[: self.controllen - CMSG_HDR]
+        self.control.append((level, type, data))
+        self.controllen -= min(cmsg_align(length), self.controllen)
 
 
 class Sock:
@@ -204,12 +241,12 @@ class Sock:
         """The peer's address as accept reports it, even if the peer has reset the connection since."""
         return self.getname(True)
 
-    def sendmsg(self, data: bytes, flags: int, nonblock: bool) -> int:
-        """send(2): how many bytes were taken."""
+    def sendmsg(self, data: bytes, flags: int, nonblock: bool, msg: MsgHdr | None = None) -> int:
+        """send(2), sendto(2), sendmsg(2): how many bytes were taken.  ``msg``: a destination, control messages."""
         raise oserror(errno.EOPNOTSUPP)
 
-    def recvmsg(self, n: int, flags: int, nonblock: bool) -> bytes:
-        """recv(2): at most ``n`` bytes."""
+    def recvmsg(self, n: int, flags: int, nonblock: bool, msg: MsgHdr | None = None) -> bytes:
+        """recv(2), recvfrom(2), recvmsg(2): at most ``n`` bytes.  ``msg`` is filled with the sender, control messages and flags."""
         raise oserror(errno.EOPNOTSUPP)
 
     def poll(self, table: PollTable | None) -> int:

@@ -25,6 +25,7 @@ from simkernel.kernel.net.socket import (
     SS_CONNECTING,
     SS_DISCONNECTING,
     SS_UNCONNECTED,
+    MsgHdr,
     Sock,
     Sysctl,
     int_option,
@@ -274,7 +275,7 @@ class TcpSock(Sock):
         tcp_send_syn(self)
 
     # --- bytes out ---
-    def sendmsg(self, data: bytes, flags: int, nonblock: bool) -> int:
+    def sendmsg(self, data: bytes, flags: int, nonblock: bool, msg: MsgHdr | None = None) -> int:
         """tcp_sendmsg.  Returns how much was taken; with a full buffer EAGAIN, or sleeps until a third of it is free."""
         n = len(data)
         if (
@@ -387,7 +388,7 @@ class TcpSock(Sock):
                 wake_up(self.wq, KEY_WRITABLE)
 
     # --- bytes in ---
-    def recvmsg(self, n: int, flags: int, nonblock: bool) -> bytes:
+    def recvmsg(self, n: int, flags: int, nonblock: bool, msg: MsgHdr | None = None) -> bytes:
         """tcp_recvmsg."""
         queue = self.receive_queue
         if not queue and not nonblock and not flags and n and self.plain_wait():

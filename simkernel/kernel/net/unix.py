@@ -16,6 +16,7 @@ from simkernel.kernel.net.socket import (
     SEND_SHUTDOWN,
     SHUTDOWN_MASK,
     SS_CONNECTED,
+    MsgHdr,
     Sock,
     Socket,
     Sysctl,
@@ -218,7 +219,7 @@ class UnixSock(Sock):
         return unix_name(self.peer.addr) if self.peer is not None else ""
 
     # --- bytes ---
-    def sendmsg(self, data: bytes, flags: int, nonblock: bool) -> int:
+    def sendmsg(self, data: bytes, flags: int, nonblock: bool, msg: MsgHdr | None = None) -> int:
         """unix_stream_sendmsg: cut into buffers of at most half the send buffer, each queued and announced on its own."""
         if flags:
             if flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL):
@@ -272,7 +273,7 @@ class UnixSock(Sock):
             ):
                 raise oserror(errno.EAGAIN)
 
-    def recvmsg(self, n: int, flags: int, nonblock: bool) -> bytes:
+    def recvmsg(self, n: int, flags: int, nonblock: bool, msg: MsgHdr | None = None) -> bytes:
         """unix_stream_read_generic."""
         nonblock, peek, target = self.recv_flags(n, flags, nonblock)
         if self.state != TCP_ESTABLISHED:

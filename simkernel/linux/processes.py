@@ -1,0 +1,156 @@
+"""The calls on processes, threads and time."""
+
+import ctypes
+import errno
+import os
+import threading
+import time
+import traceback
+from ctypes import c_int
+from typing import NoReturn
+
+from simkernel.api import Main
+from simkernel.errors import Unsupported
+from simkernel.linux.libc import (
+    RLIM64_INFINITY,
+    RLIMIT,
+    addressof,
+    c_getrlimit,
+    c_kill,
+    c_nanosleep,
+    c_setrlimit,
+    c_waitpid,
+    check_ints,
+    fail,
+    timespec,
+)
+from simkernel.linux.threads import exit_code, flush_stdio, forget_threads, fork_process, own, thread_ids, threads
+from simkernel.linux.waiting import WaitingCalls
+
+
+class ProcessCalls(WaitingCalls):
+    """Processes, threads, time and limits."""
+
+    __slots__ = ()
+
+    # --- time ---
+    def clock_gettime_ns(self, clockid: int, /) -> int:
+        """clock_gettime(2) in nanoseconds."""
+        return time.clock_gettime_ns(clockid)
+
+    def nanosleep(self, ns: int, /) -> None:
+        """nanosleep(2), once: EINTR when a signal came."""
+        if c_nanosleep(timespec(ns), None) < 0:
+            fail()
+
+    # --- processes and threads ---
+    def spawn(self, main: Main, /, *args: object) -> int:
+        """fork(2), and run ``main(sys, *args)`` in the child.
+
+        The child ends with status 0, with 1 and a traceback on stderr if ``main`` raises, and as SystemExit says.
+        """
+        pid = fork_process()
+        if pid:
+            return pid
+        status = 1
+        try:
+            forget_threads()
+            main(self, *args)
+            status = 0
+        except SystemExit as e:
+            status = exit_code(e)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            flush_stdio()
+            os._exit(status)
+
+    def thread(self, main: Main, /, *args: object) -> int:
+        """clone(2) of a thread that runs ``main(sys, *args)``.  Returns a small number for join.
+
+        An exception ends the thread with a traceback on stderr; the process goes on.
+        """
+
+        def body() -> None:
+            own.tid = tid
+            try:
+                main(self, *args)
+            except SystemExit:
+                pass
+            except BaseException:
+                traceback.print_exc()
+
+        tid = next(thread_ids)
+        thread = threads[tid] = threading.Thread(target=body, name=f"thread {tid}", daemon=True)
+        try:
+            thread.start()
+        except BaseException:
+            del threads[tid]
+            raise
+        return tid
+
+    def join(self, tid: int, /) -> None:
+        """Wait until thread ``tid`` has ended.  ESRCH if there is none or it was joined already, EDEADLK for oneself."""
+        if tid >> 31:
+            check_ints(tid)
+        if tid and tid == own.tid:
+            raise OSError(errno.EDEADLK, os.strerror(errno.EDEADLK))
+        thread = threads.pop(tid, None)
+        if thread is None:
+            raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+        thread.join()
+
+    def waitpid(self, pid: int, options: int = 0, /) -> tuple[int, int]:
+        """waitpid(2)."""
+        if (pid + 0x80000000) >> 32 or options >> 31:
+            check_ints(pid, options)
+        status = c_int()
+        child: int = c_waitpid(pid, addressof(status), options)
+        if child < 0:
+            fail()
+        return child, status.value
+
+    def kill(self, pid: int, signum: int, /) -> None:
+        """kill(2).  Unsupported for pid -1, every process that the user may signal: that is no test's business."""
+        if (pid | signum) >> 31:
+            check_ints(pid, signum)
+            if pid == -1:
+                raise Unsupported("kill(-1, ...) on the real kernel")
+        if c_kill(pid, signum) < 0:
+            fail()
+
+    def getpid(self) -> int:
+        """getpid(2)."""
+        return os.getpid()
+
+    def getppid(self) -> int:
+        """getppid(2)."""
+        return os.getppid()
+
+    def exit(self, status: int, /) -> NoReturn:
+        """_exit(2) of the whole process, after Python's own stdout and stderr were flushed."""
+        if status >> 31:
+            check_ints(status)
+        flush_stdio()
+        os._exit(status & 0xFF)
+
+    def getrlimit(self, resource: int, /) -> tuple[int, int]:
+        """getrlimit(2): (soft, hard), RLIM_INFINITY as -1."""
+        if resource >> 31:
+            check_ints(resource)
+        limits = ctypes.create_string_buffer(RLIMIT.size)
+        if c_getrlimit(resource, limits) < 0:
+            fail()
+        soft, hard = RLIMIT.unpack(limits)
+        return (-1 if soft == RLIM64_INFINITY else soft, -1 if hard == RLIM64_INFINITY else hard)
+
+    def setrlimit(self, resource: int, limits: tuple[int, int], /) -> None:
+        """setrlimit(2): (soft, hard), each -1 (RLIM_INFINITY) to 2**64 - 1."""
+        if resource >> 31:
+            check_ints(resource)
+        soft, hard = limits
+        for limit in (soft, hard):
+            if limit >> 64 and limit != -1:
+                raise OverflowError(f"the limit {limit} does not fit a C rlim_t")
+        if c_setrlimit(resource, RLIMIT.pack(soft & RLIM64_INFINITY, hard & RLIM64_INFINITY)) < 0:
+            fail()
