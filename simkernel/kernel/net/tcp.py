@@ -1,4 +1,4 @@
-"""TCP over AF_INET: what a program calls (net/ipv4/af_inet.c, tcp.c); tcp_input.py and tcp_output.py do the rest.
+"""TCP over AF_INET: what a program calls (net/ipv4/af_inet.c, tcp.c); the other tcp files do the rest.
 
 The way of a byte: sendmsg -> write queue -> segment -> loopback -> NET_RX -> tcp_rcv -> receive queue -> sk_data_ready -> wake_up.
 
@@ -13,7 +13,7 @@ import errno
 from collections import deque
 
 from simkernel.api import Address
-from simkernel.errors import Unsupported, oserror
+from simkernel.errors import oserror
 from simkernel.kernel.clock import Timer
 from simkernel.kernel.net.inet import InetTable, inet_sockaddr, is_local
 from simkernel.kernel.net.skbuff import ACK, SkBuff
@@ -28,10 +28,12 @@ from simkernel.kernel.net.socket import (
     MsgHdr,
     Sock,
     Sysctl,
-    int_option,
 )
 from simkernel.kernel.net.tcp_input import release_sock
-from simkernel.kernel.net.tcp_output import tcp_cleanup_rbuf, tcp_send_fin, tcp_send_reset, tcp_send_syn, tcp_write_xmit
+from simkernel.kernel.net.tcp_output import tcp_cleanup_rbuf, tcp_send_fin, tcp_send_reset, tcp_send_syn
+from simkernel.kernel.net.tcp_recvmsg import tcp_recvmsg_locked
+from simkernel.kernel.net.tcp_sendmsg import tcp_sendmsg_locked
+from simkernel.kernel.net.tcp_sockopt import do_tcp_getsockopt, do_tcp_setsockopt
 from simkernel.kernel.net.tcp_states import (
     KEY_WRITABLE,
     MSS_LOOPBACK,
@@ -54,8 +56,6 @@ from simkernel.uapi import (
     INADDR_ANY,
     INADDR_LOOPBACK,
     IPPROTO_TCP,
-    MSG_DONTWAIT,
-    MSG_MORE,
     MSG_NOSIGNAL,
     POLLERR,
     POLLHUP,
@@ -65,7 +65,6 @@ from simkernel.uapi import (
     POLLRDNORM,
     POLLWRNORM,
     SOCK_STREAM,
-    TCP_NODELAY,
 )
 
 
@@ -297,72 +296,7 @@ class TcpSock(Sock):
             self.sched.stalled = 0
             self.table.device.loopback_xmit(SkBuff(self, self.peer, ACK, data, seq))
             return n
-        return self.tcp_sendmsg_slow(data, flags, nonblock)
-
-    def tcp_sendmsg_slow(self, data: bytes, flags: int, nonblock: bool) -> int:
-        """The general case: wait for the connection, for space; cut into segments."""
-        if flags:
-            if flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE):
-                raise Unsupported(f"send on TCP with flags {flags:#x} is not modelled")
-            nonblock = nonblock or bool(flags & MSG_DONTWAIT)
-        deadline = None if self.sndtimeo is None else self.sched.clock.now + self.sndtimeo
-        if self.state not in (TCP_ESTABLISHED, TCP_CLOSE_WAIT):
-            self.wait_connect(nonblock, deadline)
-        if self.err or self.shutdown_mask & SEND_SHUTDOWN:
-            raise oserror(self.sock_error() or errno.EPIPE)
-        copied = 0
-        total = len(data)
-        # A segment is at most half of the peer's window (tcp_bound_to_half_wnd).
-        peer = self.peer
-        goal = MSS_LOOPBACK if peer is None else max(min(MSS_LOOPBACK, peer.window_clamp >> 1), 1)
-        while copied < total:
-            if self.wmem_queued >= self.sndbuf:
-                self.nospace = True
-                if nonblock:
-                    if copied:
-                        break
-                    raise self.again("send")
-                left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
-                woken = wait_event(
-                    self.sched,
-                    self.wq,
-                    lambda: self.wmem_queued < self.sndbuf or bool(self.err) or bool(self.shutdown_mask & SEND_SHUTDOWN),
-                    left,
-                )
-                if not woken:
-                    if copied:
-                        break
-                    raise oserror(errno.EAGAIN)
-                if self.err or self.shutdown_mask & SEND_SHUTDOWN:
-                    if copied:
-                        break
-                    raise oserror(self.sock_error() or errno.EPIPE)
-                continue
-            chunk = data[copied : copied + goal]
-            copied += len(chunk)
-            self.write_queue.append(chunk)
-            self.wmem_queued += len(chunk)
-            self.unsent += len(chunk)
-            self.write_seq += len(chunk)
-            self.sched.stalled = 0
-            tcp_write_xmit(self)
-            if self.err:
-                # The segment was answered by a reset: what was taken counts, the error waits for the next call.
-                break
-        return copied
-
-    def wait_connect(self, nonblock: bool, deadline: int | None) -> None:
-        """sk_stream_wait_connect: EPIPE unless a connection is being made."""
-        while self.state not in (TCP_ESTABLISHED, TCP_CLOSE_WAIT):
-            if self.err:
-                raise oserror(self.sock_error())
-            if self.state not in (TCP_SYN_SENT, TCP_SYN_RECV):
-                raise oserror(errno.EPIPE)
-            if nonblock:
-                raise self.again("send")
-            left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
-            if not wait_event(self.sched, self.wq, lambda: self.state not in (TCP_SYN_SENT, TCP_SYN_RECV), left):
-                raise oserror(errno.EAGAIN)
+        return tcp_sendmsg_locked(self, data, flags, nonblock)
 
     def writable(self) -> bool:
         """sk_stream_is_writeable: free space of at least half of what is queued, so a third of the buffer."""
@@ -405,7 +339,7 @@ class TcpSock(Sock):
                 if self.rcv_wnd << 1 <= self.window_clamp:
                     tcp_cleanup_rbuf(self)
                 return data
-        return self.tcp_recvmsg_slow(n, flags, nonblock)
+        return tcp_recvmsg_locked(self, n, flags, nonblock)
 
     def plain_wait(self) -> bool:
         """Whether a reader of an empty queue has nothing to do but sleep until something comes."""
@@ -414,85 +348,6 @@ class TcpSock(Sock):
     def sk_wait_data(self) -> bool:
         """What a sleeping reader waits for: the first bytes, or that there will be none."""
         return self.rmem > 0 or self.err != 0 or self.shutdown_mask & RCV_SHUTDOWN != 0 or self.state == TCP_CLOSE
-
-    def tcp_recvmsg_slow(self, n: int, flags: int, nonblock: bool) -> bytes:
-        """The general case: several segments, parts of one, peeking, sleeping, errors."""
-        nonblock, peek, target = self.recv_flags(n, flags, nonblock)
-        if self.state == TCP_LISTEN:
-            raise oserror(errno.ENOTCONN)
-        queue = self.receive_queue
-        deadline = None if self.rcvtimeo is None else self.sched.clock.now + self.rcvtimeo
-        got = bytearray()
-        while True:
-            if peek:
-                got.clear()
-                self.peek_into(got, n)
-            elif queue:
-                self.copy_into(got, n)
-            copied = len(got)
-            # A read of nothing is done as soon as there is something it could have read.
-            if (copied >= n or copied >= target) and (n or queue):
-                break
-            if copied:
-                if nonblock or self.err or self.state == TCP_CLOSE or self.shutdown_mask & RCV_SHUTDOWN:
-                    break
-            elif not (n == 0 and queue):
-                if self.done:
-                    break
-                if self.err:
-                    raise oserror(self.sock_error())
-                if self.shutdown_mask & RCV_SHUTDOWN:
-                    break
-                if self.state == TCP_CLOSE:
-                    raise oserror(errno.ENOTCONN)
-                if nonblock:
-                    raise self.again("recv")
-            left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
-            seen = self.rmem
-            if not wait_event(
-                self.sched,
-                self.wq,
-                lambda seen=seen: (  # type: ignore[misc]
-                    self.rmem > seen or bool(self.err) or bool(self.shutdown_mask & RCV_SHUTDOWN) or self.state == TCP_CLOSE
-                ),
-                left,
-            ):
-                if got:
-                    break
-                raise oserror(errno.EAGAIN)
-        if got:
-            self.sched.stalled = 0
-        return bytes(got)
-
-    def copy_into(self, got: bytearray, n: int) -> None:
-        """Move up to ``n`` bytes in all from the receive queue, and tell the peer about the space."""
-        queue = self.receive_queue
-        before = len(got)
-        while queue and len(got) < n:
-            data = queue[0]
-            offset = self.queue_offset
-            room = n - len(got)
-            if len(data) - offset <= room:
-                got += data[offset:] if offset else data
-                queue.popleft()
-                self.queue_offset = 0
-            else:
-                got += data[offset : offset + room]
-                self.queue_offset = offset + room
-        taken = len(got) - before
-        if taken:
-            self.copied_seq += taken
-            self.rmem -= taken
-            tcp_cleanup_rbuf(self)
-
-    def peek_into(self, got: bytearray, n: int) -> None:
-        """The same without taking them (MSG_PEEK)."""
-        offset = self.queue_offset
-        for data in self.receive_queue:
-            got += data[offset : offset + n - len(got)]
-            offset = 0
-            if len(got) >= n:
-                break
 
     # --- segments ---
     def done_with_error(self, code: int) -> None:
@@ -697,14 +552,10 @@ class TcpSock(Sock):
         return self.rmem
 
     def setsockopt_proto(self, level: int, name: int, value: int | bytes) -> None:
-        if level != IPPROTO_TCP or name != TCP_NODELAY:
-            raise Unsupported(f"setsockopt(level {level}, option {name}) on TCP is not modelled")
-        self.nodelay = int(bool(int_option(value)))
+        do_tcp_setsockopt(self, level, name, value)
 
     def getsockopt_proto(self, level: int, name: int) -> int:
-        if level != IPPROTO_TCP or name != TCP_NODELAY:
-            raise Unsupported(f"getsockopt(level {level}, option {name}) on TCP is not modelled")
-        return self.nodelay
+        return do_tcp_getsockopt(self, level, name)
 
     def describe(self) -> str:
         if self.state == TCP_LISTEN:
