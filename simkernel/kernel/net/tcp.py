@@ -107,6 +107,7 @@ class TcpSock(Sock):
         "raddr",
         "rcv_wnd",
         "receive_queue",
+        "retrans_stamp",
         "retries",
         "rmem",
         "rport",
@@ -119,6 +120,7 @@ class TcpSock(Sock):
         "unsent",
         "urg_data",
         "urg_seq",
+        "user_timeout",
         "window_clamp",
         "wmem_queued",
         "write_queue",
@@ -159,6 +161,8 @@ class TcpSock(Sock):
         self.cork = False
         self.defer_accept = 0
         self.syn_retries = 0
+        self.user_timeout = 0
+        self.retrans_stamp = 0
         self.eor = False
         self.snd_up = 0
         self.urg_data = 0
@@ -425,7 +429,8 @@ class TcpSock(Sock):
         child.raddr, child.rport = client.laddr, client.lport
         child.reuseaddr, child.reuseport = self.reuseaddr, self.reuseport
         self.inherit_options(child)
-        child.nodelay, child.cork, child.syn_retries = self.nodelay, self.cork, self.syn_retries
+        child.nodelay, child.cork = self.nodelay, self.cork
+        child.syn_retries, child.user_timeout = self.syn_retries, self.user_timeout
         child.rcvbuf, child.rcvbuf_locked = self.rcvbuf, self.rcvbuf_locked
         child.sndbuf, child.sndbuf_locked = self.sndbuf, self.sndbuf_locked
         child.shutdown_mask = self.shutdown_mask

@@ -1,8 +1,8 @@
 """TCP's own socket options (net/ipv4/tcp.c, do_tcp_setsockopt, do_tcp_getsockopt), in a table as those of sockopt.py are.
 
-Stored: the timers of keepalive, of TCP_USER_TIMEOUT and of an orphan in FIN_WAIT2 have nothing to watch over, for a peer on lo is never
-lost; TCP_QUICKACK reads back what was set, and not what the traffic made of it, since acknowledgements are not delayed; TCP_MAXSEG and
-TCP_WINDOW_CLAMP cut no segments.
+Stored: the timers of keepalive have nothing to watch over, for a peer on lo is never lost, and an orphan in FIN_WAIT2 waits for ever;
+TCP_USER_TIMEOUT ends an attempt to connect, and no connection whose peer does not read; TCP_QUICKACK reads back what was set, and not
+what the traffic made of it, since acknowledgements are not delayed; TCP_MAXSEG and TCP_WINDOW_CLAMP cut no segments.
 """
 
 import errno
@@ -115,6 +115,15 @@ def get_defer_accept(sk: "TcpSock") -> int:
     return retrans_to_secs(sk.defer_accept)
 
 
+def get_user_timeout(sk: "TcpSock") -> int:
+    return sk.user_timeout
+
+
+def set_user_timeout(sk: "TcpSock", val: int) -> None:
+    """Milliseconds; 0 is the system's default."""
+    sk.user_timeout = in_range(0, 2**31 - 1)(val)
+
+
 def check_linger2(val: int) -> int:
     """Seconds, at most two minutes; 0 is the system's default, a negative number none."""
     if val < 0:
@@ -196,7 +205,9 @@ _IPPROTO_TCP: Final[Sequence[Option]] = (
     Option(IPPROTO_TCP, TCP_WINDOW_CLAMP, "TCP_WINDOW_CLAMP", STORED, get_window_clamp, set_window_clamp, where="TCP"),
     Option(IPPROTO_TCP, TCP_INFO, "TCP_INFO", SIMULATED, tcp_get_info, None, SIZEOF_TCP_INFO, "TCP"),
     stored(IPPROTO_TCP, TCP_QUICKACK, "TCP_QUICKACK", 1, switch, where="TCP"),
-    stored(IPPROTO_TCP, TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT", 0, in_range(0, 2**31 - 1), where="TCP"),
+    Option(
+        IPPROTO_TCP, TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT", SIMULATED, get_user_timeout, set_user_timeout, where="TCP, while it connects"
+    ),
 )
 TCP_OPTIONS: Final = {option.number: option for option in _IPPROTO_TCP}
 
