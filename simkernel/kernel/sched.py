@@ -147,6 +147,7 @@ class Task:
 
     __slots__ = (
         "blocked",
+        "condition",
         "dying_calls",
         "exited",
         "files",
@@ -181,6 +182,8 @@ class Task:
         self.sigpending = False
         self.stopping = False
         self.wchan: WaitQueue | None = None
+        # What a sleeper waits for, as long as it sleeps: for the kernel's checks of itself.
+        self.condition: Callable[[], bool] | None = None
         self.wake_seq = -1
 
     def __repr__(self) -> str:
