@@ -8,6 +8,7 @@ from typing import Any
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError
 from simkernel.kernel.chardev import Console
 from simkernel.kernel.choice import Choice, Plain
+from simkernel.kernel.debug import CheckedSyscalls, check_sleepers
 from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EventPoll
@@ -39,6 +40,7 @@ class Kernel:
     deadline_ns  virtual time, in nanoseconds since boot, at which the run ends with Deadlock (default: none)
     max_stalled  calls without progress, while virtual time stands still, that are a Livelock
     nofile       (soft, hard) RLIMIT_NOFILE of process 1
+    debug        check the kernel's own books after each call, and look for lost wake-ups (slow): InvariantViolation
     on_crash     called with (task, exception) when a process other than 1 ends by an exception (default: print it to stderr)
     on_stop      called with this Kernel when the run has ended by Deadlock or Livelock, while every task is still where it slept
     """
@@ -53,6 +55,7 @@ class Kernel:
         deadline_ns: int | None = None,
         max_stalled: int = 10_000,
         nofile: tuple[int, int] = (1024, NR_OPEN),
+        debug: bool = False,
         on_crash: Crash = print_crash,
         on_stop: "Callable[[Kernel], None] | None" = None,
     ) -> None:
@@ -67,7 +70,9 @@ class Kernel:
         self.sysctl = Sysctl()
         if sched.explore:
             self._choose_buffers()
-        kind = EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
+        kind = CheckedSyscalls if debug else EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
+        if debug:
+            sched.check_sleepers = lambda: check_sleepers(sched)
         self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)
         self.result: Any = None
         self.on_stop = on_stop

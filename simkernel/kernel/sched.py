@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from simkernel.api import Handler
-from simkernel.errors import Deadlock, Livelock
+from simkernel.errors import Deadlock, Livelock, SimulationError
 from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.clock import Clock
 from simkernel.kernel.trace import Trace
@@ -199,6 +199,7 @@ class Sched:
 
     __slots__ = (
         "calls",
+        "check_sleepers",
         "choice",
         "clock",
         "current",
@@ -244,6 +245,8 @@ class Sched:
         self.fatal: BaseException | None = None
         # How many tasks have TIF_SIGPENDING set: the one number that a call looks at on its way out.
         self.sigwork = 0
+        # Called when nobody can run, if the kernel checks itself.
+        self.check_sleepers: Callable[[], None] | None = None
         # What a file that is written to without a reader calls; set at boot, since files know no signals.
         self.send_sigpipe: Callable[[], None] = _no_signals
         # A killed task that would not unwind: the hub ends it in its place.
@@ -303,6 +306,11 @@ class Sched:
         """do_idle: deliver what interrupts have left, else jump to the next timer; with neither, it is a deadlock."""
         if self.softirq is not None and self.softirq():
             return
+        if self.check_sleepers is not None:
+            try:
+                self.check_sleepers()
+            except SimulationError as error:
+                self.stop(error)
         clock = self.clock
         expires = clock.next_expiry()
         if expires is None:
