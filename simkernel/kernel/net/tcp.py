@@ -522,7 +522,11 @@ class TcpSock(Sock):
             return
         # Not an orphan yet: it is woken.
         self.dead = False
-        wait_event(self.sched, self.wq, lambda: self.state not in closing, self.linger[1] * NSEC_PER_SEC)
+        try:
+            wait_event(self.sched, self.wq, lambda: self.state not in closing, self.linger[1] * NSEC_PER_SEC)
+        except OSError:
+            # A signal ends the wait; close has succeeded.
+            pass
         self.dead = True
 
     def abort(self) -> None:

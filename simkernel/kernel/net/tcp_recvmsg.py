@@ -110,14 +110,20 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
             taken = sk.copied_seq
             tcp_cleanup_rbuf(sk)
         left = None if deadline is None else max(deadline - sk.sched.clock.now, 0)
-        if not wait_event(
-            sk.sched,
-            sk.wq,
-            lambda seen=seen: (  # type: ignore[misc]
-                sk.rmem > seen or bool(sk.err) or bool(sk.shutdown_mask & RCV_SHUTDOWN) or sk.state == TCP_CLOSE
-            ),
-            left,
-        ):
+        try:
+            woken = wait_event(
+                sk.sched,
+                sk.wq,
+                lambda seen=seen: (  # type: ignore[misc]
+                    sk.rmem > seen or bool(sk.err) or bool(sk.shutdown_mask & RCV_SHUTDOWN) or sk.state == TCP_CLOSE
+                ),
+                left,
+            )
+        except OSError:
+            if got:
+                break
+            raise
+        if not woken:
             if not got:
                 code = errno.EAGAIN
             break

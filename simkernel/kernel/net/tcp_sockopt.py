@@ -100,22 +100,27 @@ def set_cork(sk: "TcpSock", val: int) -> None:
 
 
 def set_defer_accept(sk: "TcpSock", val: int) -> None:
+    """TCP_DEFER_ACCEPT: seconds."""
     sk.defer_accept = secs_to_retrans(val)
 
 
 def set_syncnt(sk: "TcpSock", val: int) -> None:
+    """TCP_SYNCNT."""
     sk.syn_retries = in_range(1, MAX_TCP_SYNCNT)(val)
 
 
 def get_syncnt(sk: "TcpSock") -> int:
+    """TCP_SYNCNT, or the system's number."""
     return sk.syn_retries or sk.sysctl.tcp_syn_retries
 
 
 def get_defer_accept(sk: "TcpSock") -> int:
+    """TCP_DEFER_ACCEPT, in the seconds that it comes to."""
     return retrans_to_secs(sk.defer_accept)
 
 
 def get_user_timeout(sk: "TcpSock") -> int:
+    """TCP_USER_TIMEOUT in milliseconds."""
     return sk.user_timeout
 
 
@@ -157,6 +162,7 @@ def set_maxseg(sk: "TcpSock", val: int) -> None:
 
 
 def get_window_clamp(sk: "TcpSock") -> int:
+    """TCP_WINDOW_CLAMP."""
     clamp = sk.stored.get((IPPROTO_TCP, TCP_WINDOW_CLAMP), 0) if sk.stored else 0
     return clamp or (0 if sk.state in (TCP_CLOSE, TCP_LISTEN) else sk.window_clamp)
 
