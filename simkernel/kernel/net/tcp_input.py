@@ -156,6 +156,9 @@ def tcp_urg(sk: "TcpSock", skb: SkBuff) -> None:
 def tcp_data_queue(sk: "TcpSock", skb: SkBuff) -> None:
     """Data in a state other than ESTABLISHED: half-closed by us, or nobody here to read it."""
     if sk.shutdown_mask & RCV_SHUTDOWN and sk.state in (TCP_FIN_WAIT1, TCP_FIN_WAIT2):
+        if skb.flags & URG:
+            # The urgent pointer is looked at first.
+            tcp_urg(sk, skb)
         skb.sk.wmem_queued -= len(skb.data)
         tcp_send_reset(sk, skb.sk)
         tcp_reset(sk)
