@@ -582,15 +582,9 @@ class TcpSock(Sock):
             if shutdown & RCV_SHUTDOWN:
                 mask |= POLLIN | POLLRDNORM | POLLRDHUP
         if state != TCP_SYN_SENT and state != TCP_SYN_RECV:
-            target = self.rcvlowat
-            urg = self.urg_data
-            if urg:
-                if self.urg_seq == self.copied_seq and not self.urginline:
-                    # The urgent byte itself is nothing to read.
-                    target += 1
-                if urg & TCP_URG_VALID:
-                    mask |= POLLPRI
-            if self.rmem and (self.rmem >= target or self.rcv_wnd <= 0):
+            if self.urg_data:
+                mask |= self.urgent_mask()
+            elif self.rmem and (self.rmem >= self.rcvlowat or self.rcv_wnd <= 0):
                 mask |= POLLIN | POLLRDNORM
             if shutdown & SEND_SHUTDOWN:
                 mask |= POLLOUT | POLLWRNORM
@@ -603,6 +597,12 @@ class TcpSock(Sock):
         if self.err:
             mask |= POLLERR
         return mask
+
+    def urgent_mask(self) -> int:
+        """What can be read where urgent data is known of: at the mark the urgent byte itself is nothing to read, unless it is inline."""
+        target = self.rcvlowat + (self.urg_seq == self.copied_seq and not self.urginline)
+        mask = POLLIN | POLLRDNORM if self.rmem and (self.rmem >= target or self.rcv_wnd <= 0) else 0
+        return mask | POLLPRI if self.urg_data & TCP_URG_VALID else mask
 
     def fionread(self) -> int:
         return tcp_ioctl(self, FIONREAD)
