@@ -159,7 +159,7 @@ def tcp_data_queue(sk: "TcpSock", skb: SkBuff) -> None:
         if skb.flags & URG:
             # The urgent pointer is looked at first.
             tcp_urg(sk, skb)
-        skb.sk.wmem_queued -= len(skb.data)
+        tcp_uncharge(skb)
         tcp_send_reset(sk, skb.sk)
         tcp_reset(sk)
         return
@@ -306,9 +306,15 @@ def tcp_synack_timeout(sk: "TcpSock") -> None:
     release_sock(sk)
 
 
+def tcp_uncharge(skb: SkBuff) -> None:
+    """A segment that nobody takes is gone; its sender may have forgotten it already, with its write queue."""
+    snd = skb.sk
+    snd.wmem_queued = max(snd.wmem_queued - len(skb.data), snd.unsent)
+
+
 def tcp_drop(sk: "TcpSock", skb: SkBuff) -> None:
     """A segment for a socket that is no more: answered by a reset, unless it is one or a bare acknowledgement."""
-    skb.sk.wmem_queued -= len(skb.data)
+    tcp_uncharge(skb)
     if not skb.flags & RST and (skb.data or skb.flags & (SYN | FIN)):
         tcp_send_reset(sk, skb.sk)
 
