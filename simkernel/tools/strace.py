@@ -141,7 +141,9 @@ def strace_lines(trace: Trace, end: int | None = None) -> list[str]:
         elif ev in ("ep_poll_callback", "ep_ready"):
             lines.append(f"{'':>16}{_who(ctx)}fd {f['fd']} goes on the ready list of epoll {f['ep']}")
         elif ev == "netif_receive_skb":
-            lines.append(f"{'':>16}{_who(ctx)}segment {f['flags']}, {f['len']} bytes")
+            lines.append(f"{'':>16}{_who(ctx)}{_packet(f['flags'])}, {f['len']} bytes")
+        elif ev == "udp_fail_queue_rcv_skb":
+            lines.append(f"{'':>16}{_who(ctx)}datagram dropped: the receive buffer is full")
         elif ev == "hrtimer_expire_entry":
             lines.append(f"{'':>16}{_who(ctx)}timer expires")
         elif ev == "sched_process_fork":
@@ -150,6 +152,10 @@ def strace_lines(trace: Trace, end: int | None = None) -> list[str]:
         elif ev == "sched_process_exit":
             lines.append(f"{stamp}exits with {f['code'] >> 8}" + (f", killed by signal {f['code'] & 127}" if f["code"] & 127 else ""))
     return lines
+
+
+def _packet(kind: str) -> str:
+    return {"UDP": "datagram", "ICMP": "ICMP port unreachable"}.get(kind, f"segment {kind}")
 
 
 def _who(ctx: str) -> str:

@@ -16,6 +16,7 @@ from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wake_up, wake_up_all
 from simkernel.uapi import (
     AF_INET,
+    AF_INET6,
     MSG_CTRUNC,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
@@ -29,6 +30,7 @@ from simkernel.uapi import (
     POLLRDBAND,
     POLLRDNORM,
     SO_ACCEPTCONN,
+    SO_BROADCAST,
     SO_DOMAIN,
     SO_ERROR,
     SO_KEEPALIVE,
@@ -67,12 +69,25 @@ INT_MAX = 2**31 - 1
 class Sysctl:
     """/proc/sys/net: buffer sizes in bytes (minimum, default, maximum) and limits, with Linux's defaults."""
 
-    __slots__ = ("port_range", "rmem_max", "somaxconn", "tcp_rmem", "tcp_syn_retries", "tcp_wmem", "unix_wmem", "wmem_max")
+    __slots__ = (
+        "port_range",
+        "rmem_default",
+        "rmem_max",
+        "somaxconn",
+        "tcp_rmem",
+        "tcp_syn_retries",
+        "tcp_wmem",
+        "unix_wmem",
+        "wmem_default",
+        "wmem_max",
+    )
 
     def __init__(self) -> None:
         self.tcp_rmem = (4096, 131072, 33554432)
         self.tcp_wmem = (4096, 16384, 4194304)
         self.unix_wmem = 212992
+        self.rmem_default = 212992
+        self.wmem_default = 212992
         self.rmem_max = 212992
         self.wmem_max = 212992
         self.somaxconn = 4096
@@ -127,6 +142,7 @@ class Sock:
         "acceptq",
         "acceptq_wait",
         "backlog_max",
+        "broadcast",
         "dead",
         "err",
         "family",
@@ -171,6 +187,7 @@ class Sock:
         self.reuseaddr = 0
         self.reuseport = 0
         self.keepalive = 0
+        self.broadcast = 0
         self.linger: tuple[int, int] = (0, 0)
         self.rcvlowat = 1
         self.rcvtimeo: int | None = None
@@ -293,11 +310,13 @@ class Sock:
         if name == SO_REUSEADDR:
             self.reuseaddr = int(bool(val))
         elif name == SO_REUSEPORT:
-            if val and self.family != AF_INET:
+            if val and self.family not in (AF_INET, AF_INET6):
                 raise oserror(errno.EOPNOTSUPP)
             self.reuseport = int(bool(val))
         elif name == SO_KEEPALIVE:
             self.keepalive = int(bool(val))
+        elif name == SO_BROADCAST:
+            self.broadcast = int(bool(val))
         elif name == SO_SNDBUF:
             # The kernel doubles it, for its own overhead (socket(7)).
             self.sndbuf = max(min(val & 0xFFFFFFFF, self.sysctl.wmem_max) * 2, SOCK_MIN_SNDBUF)
@@ -355,6 +374,7 @@ class Sock:
             SO_REUSEADDR: lambda: self.reuseaddr,
             SO_REUSEPORT: lambda: self.reuseport,
             SO_KEEPALIVE: lambda: self.keepalive,
+            SO_BROADCAST: lambda: self.broadcast,
             SO_SNDBUF: lambda: self.sndbuf,
             SO_RCVBUF: lambda: self.rcvbuf,
             SO_RCVLOWAT: lambda: self.rcvlowat,
