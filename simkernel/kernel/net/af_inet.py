@@ -197,10 +197,10 @@ class InetSock(Sock):
 
     def route_v6(self, host: str) -> tuple[str, str]:
         """ip6_dst_lookup: (source, destination).  EAFNOSUPPORT from a socket that is bound to an IPv4 address."""
-        if is_ipv4(self.laddr):
-            raise oserror(errno.EAFNOSUPPORT)
         if not is_local(host):
             raise oserror(errno.ENETUNREACH)
+        if is_ipv4(self.laddr):
+            raise oserror(errno.EAFNOSUPPORT)
         return (IN6ADDR_LOOPBACK if self.laddr == IN6ADDR_ANY else self.laddr), host
 
     def this_machine(self) -> str:

@@ -13,7 +13,7 @@ import errno
 from collections import deque
 
 from simkernel.api import Address
-from simkernel.errors import oserror
+from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.clock import Timer
 from simkernel.kernel.net.af_inet import InetSock, inet6_sockaddr, inet_sockaddr, is_multicast, needs_scope, show
 from simkernel.kernel.net.inet import InetTable, is_ipv4
@@ -83,6 +83,7 @@ class TcpSock(InetSock):
         "copied_seq",
         "done",
         "fin_queued",
+        "mapped",
         "nodelay",
         "nospace",
         "owned",
@@ -125,6 +126,7 @@ class TcpSock(InetSock):
         self.done = False
         self.nospace = False
         self.nodelay = 0
+        self.mapped = False
         self.owned = False
         self.backlog: deque[SkBuff] = deque()
         self.acceptq: deque[TcpSock] = deque()
@@ -229,10 +231,15 @@ class TcpSock(InetSock):
             if self.ipv6only:
                 raise oserror(errno.ENETUNREACH)
             self.tcp_v4_connect(host, port)
+            self.mapped = True
             return
         if needs_scope(host) and not is_multicast(host) and not scope_id:
             raise oserror(errno.EINVAL)
-        self.tcp_connect(*self.route_v6(host), port)
+        laddr, host = self.route_v6(host)
+        if self.mapped:
+            # Linux goes on sending over IPv4 (icsk_af_ops stays ipv6_mapped), so that no SYN arrives.
+            raise Unsupported("connecting a TCP socket to an IPv6 address after an IPv4 one is not modelled")
+        self.tcp_connect(laddr, host, port)
 
     def tcp_connect(self, laddr: str, host: str, port: int) -> None:
         """Take a port, and send the SYN."""

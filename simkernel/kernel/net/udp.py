@@ -65,12 +65,14 @@ class UdpSock(InetSock):
     """struct udp_sock.
 
     ``receive_queue`` is what has come, ``reader_queue`` the part of it that readers have taken over; ``rmem`` is sk_rmem_alloc, in which
-    what was read stays for a while: ``forward_deficit``.  ``cork`` is the datagram that MSG_MORE and UDP_CORK hold back.
+    what was read stays for a while: ``forward_deficit``.  ``cork`` is the datagram that MSG_MORE and UDP_CORK hold back.  ``flow`` is
+    inet->cork.fl, whose two uses get in each other's way: source, destination and port of a connected socket and of what is held back.
     """
 
     __slots__ = (
         "cork",
         "corked",
+        "flow",
         "forward_deficit",
         "reader_queue",
         "receive_queue",
@@ -92,6 +94,7 @@ class UdpSock(InetSock):
         self.forward_deficit = 0
         self.cork: UdpSkb | None = None
         self.corked = 0
+        self.flow = INADDR_ANY, INADDR_ANY, 0
         self.reuseport_cb = False
 
     # --- names ---
@@ -116,7 +119,12 @@ class UdpSock(InetSock):
         self.sched.stalled = 0
 
     def ip4_datagram_connect(self, host: str, port: int) -> None:
-        self.connected(*self.udp_route_v4(host), port)
+        laddr, host = self.udp_route_v4(host)
+        if self.cork is not None and not is_ipv4(self.cork.daddr):
+            # inet->cork.fl is a union: the flow of the one overwrites that of the other.
+            raise Unsupported("connecting to an IPv4 address while MSG_MORE holds back a datagram of IPv6 is not modelled")
+        self.connected(laddr, host, port)
+        self.flow = laddr, host, port
 
     def ip6_datagram_connect(self, addr: Address) -> None:
         if isinstance(addr, tuple) and len(addr) == 2:
@@ -186,11 +194,16 @@ class UdpSock(InetSock):
                 raise oserror(errno.EINVAL)
         elif self.state != TCP_ESTABLISHED:
             raise oserror(errno.EDESTADDRREQ)
-        else:
-            host, port = self.raddr, self.rport
         if msg is not None and msg.control:
             self.cmsg_send(msg)
-        self.ip_make_skb(data, flags, *self.udp_route_v4(host), port)
+        if name is None:
+            # Its route is known since connect (sk_dst_check), and with it the flow.
+            flow = self.flow
+        else:
+            flow = *self.udp_route_v4(host), port
+        if flags & MSG_MORE or self.corked:
+            self.flow = flow
+        self.ip_make_skb(data, flags, *flow)
 
     def udpv6_sendmsg(self, data: bytes, flags: int, name: Address | None, msg: MsgHdr | None) -> None:
         if self.cork is not None and name is None:
@@ -210,7 +223,7 @@ class UdpSock(InetSock):
         else:
             host, port = self.raddr, self.rport
         if is_ipv4(host):
-            self.udp_over_v4(data, flags, None if name is None else (host, port), msg)
+            self.udp_over_v4(data, flags, (host, port), msg)
             return
         if self.cork is not None:
             self.append_data(self.cork, data, flags)
@@ -221,7 +234,7 @@ class UdpSock(InetSock):
             self.cmsg_send(msg)
         self.ip_make_skb(data, flags, *self.route_v6(host), port)
 
-    def udp_over_v4(self, data: bytes, flags: int, name: Address | None, msg: MsgHdr | None) -> None:
+    def udp_over_v4(self, data: bytes, flags: int, name: Address, msg: MsgHdr | None) -> None:
         """An AF_INET6 socket sends over IPv4."""
         if self.ipv6only:
             raise oserror(errno.ENETUNREACH)
@@ -261,6 +274,8 @@ class UdpSock(InetSock):
         """Send what was held back."""
         skb, self.cork = self.cork, None
         if skb is not None:
+            if is_ipv4(skb.daddr):
+                skb.saddr, skb.daddr, skb.dport = self.flow
             self.udp_send_skb(skb)
 
     def udp_send_skb(self, skb: UdpSkb) -> None:
@@ -304,6 +319,8 @@ class UdpSock(InetSock):
             return
         self.rmem -= self.forward_deficit
         self.forward_deficit = 0
+        # While it holds the lock of the queue, it takes over what has come.
+        self.splice()
 
     def recvmsg(self, n: int, flags: int, nonblock: bool, msg: MsgHdr | None = None) -> bytes:
         """udp_recvmsg: one datagram, cut to ``n`` bytes."""
