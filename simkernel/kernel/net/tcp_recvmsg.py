@@ -47,14 +47,20 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool) -> byt
                 raise sk.again("recv")
         left = None if deadline is None else max(deadline - sk.sched.clock.now, 0)
         seen = sk.rmem
-        if not wait_event(
-            sk.sched,
-            sk.wq,
-            lambda seen=seen: (  # type: ignore[misc]
-                sk.rmem > seen or bool(sk.err) or bool(sk.shutdown_mask & RCV_SHUTDOWN) or sk.state == TCP_CLOSE
-            ),
-            left,
-        ):
+        try:
+            woken = wait_event(
+                sk.sched,
+                sk.wq,
+                lambda seen=seen: (  # type: ignore[misc]
+                    sk.rmem > seen or bool(sk.err) or bool(sk.shutdown_mask & RCV_SHUTDOWN) or sk.state == TCP_CLOSE
+                ),
+                left,
+            )
+        except OSError:
+            if got:
+                break
+            raise
+        if not woken:
             if got:
                 break
             raise oserror(errno.EAGAIN)

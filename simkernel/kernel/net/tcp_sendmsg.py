@@ -22,9 +22,9 @@ def tcp_sendmsg_locked(sk: "TcpSock", data: bytes, flags: int, nonblock: bool) -
         nonblock = nonblock or bool(flags & MSG_DONTWAIT)
     deadline = None if sk.sndtimeo is None else sk.sched.clock.now + sk.sndtimeo
     if sk.state not in (TCP_ESTABLISHED, TCP_CLOSE_WAIT):
-        sk_stream_wait_connect(sk, nonblock, deadline)
+        sk_stream_wait_connect(sk, flags, nonblock, deadline)
     if sk.err or sk.shutdown_mask & SEND_SHUTDOWN:
-        raise oserror(sk.sock_error() or errno.EPIPE)
+        raise sk.stream_error(flags)
     copied = 0
     total = len(data)
     # A segment is at most half of the peer's window (tcp_bound_to_half_wnd).
@@ -38,12 +38,18 @@ def tcp_sendmsg_locked(sk: "TcpSock", data: bytes, flags: int, nonblock: bool) -
                     break
                 raise sk.again("send")
             left = None if deadline is None else max(deadline - sk.sched.clock.now, 0)
-            woken = wait_event(
-                sk.sched,
-                sk.wq,
-                lambda: sk.wmem_queued < sk.sndbuf or bool(sk.err) or bool(sk.shutdown_mask & SEND_SHUTDOWN),
-                left,
-            )
+            try:
+                woken = wait_event(
+                    sk.sched,
+                    sk.wq,
+                    lambda: sk.wmem_queued < sk.sndbuf or bool(sk.err) or bool(sk.shutdown_mask & SEND_SHUTDOWN),
+                    left,
+                )
+            except OSError:
+                # A signal: what was taken counts.
+                if copied:
+                    break
+                raise
             if not woken:
                 if copied:
                     break
@@ -51,7 +57,7 @@ def tcp_sendmsg_locked(sk: "TcpSock", data: bytes, flags: int, nonblock: bool) -
             if sk.err or sk.shutdown_mask & SEND_SHUTDOWN:
                 if copied:
                     break
-                raise oserror(sk.sock_error() or errno.EPIPE)
+                raise sk.stream_error(flags)
             continue
         chunk = data[copied : copied + goal]
         copied += len(chunk)
@@ -67,13 +73,11 @@ def tcp_sendmsg_locked(sk: "TcpSock", data: bytes, flags: int, nonblock: bool) -
     return copied
 
 
-def sk_stream_wait_connect(sk: "TcpSock", nonblock: bool, deadline: int | None) -> None:
+def sk_stream_wait_connect(sk: "TcpSock", flags: int, nonblock: bool, deadline: int | None) -> None:
     """sk_stream_wait_connect: EPIPE unless a connection is being made."""
     while sk.state not in (TCP_ESTABLISHED, TCP_CLOSE_WAIT):
-        if sk.err:
-            raise oserror(sk.sock_error())
-        if sk.state not in (TCP_SYN_SENT, TCP_SYN_RECV):
-            raise oserror(errno.EPIPE)
+        if sk.err or sk.state not in (TCP_SYN_SENT, TCP_SYN_RECV):
+            raise sk.stream_error(flags)
         if nonblock:
             raise sk.again("send")
         left = None if deadline is None else max(deadline - sk.sched.clock.now, 0)
