@@ -10,7 +10,9 @@ from simkernel.uapi import (
     EPOLLIN,
     EPOLLOUT,
     FIONREAD,
+    IP_TTL,
     IPPROTO_ICMP,
+    IPPROTO_IP,
     IPPROTO_TCP,
     IPPROTO_UDP,
     MSG_DONTWAIT,
@@ -24,6 +26,8 @@ from simkernel.uapi import (
     SHUT_RD,
     SHUT_RDWR,
     SHUT_WR,
+    SIOCATMARK,
+    SIOCOUTQ,
     SO_ACCEPTCONN,
     SO_BROADCAST,
     SO_ERROR,
@@ -770,6 +774,42 @@ def test_cork(world: World) -> None:
         sys.send(out, b"e", MSG_MORE)
         sys.close(out)
         assert everything(sys, fd) == []
+
+    world.run(main)
+
+
+def test_options_of_other_levels(world: World) -> None:
+    """Levels that are not its own: ENOPROTOOPT to set; to get EOPNOTSUPP, on AF_INET6 ENOPROTOOPT again.  Unknown names are ENOPROTOOPT."""
+
+    def main(sys: Syscalls) -> None:
+        for family, code in ((AF_INET, "EOPNOTSUPP"), (AF_INET6, "ENOPROTOOPT")):
+            fd = sys.socket(family, SOCK_DGRAM)
+            assert err(sys.setsockopt, fd, IPPROTO_TCP, 1, 1) == "ENOPROTOOPT"
+            assert err(sys.getsockopt, fd, IPPROTO_TCP, 1) == code
+            assert err(sys.setsockopt, fd, IPPROTO_UDP, 2, 1) == "ENOPROTOOPT"
+            assert err(sys.getsockopt, fd, IPPROTO_UDP, 2) == "ENOPROTOOPT"
+            assert err(sys.setsockopt, fd, IPPROTO_UDP, UDP_CORK, b"\1") == "EINVAL"
+            sys.setsockopt(fd, IPPROTO_IP, IP_TTL, 3)
+            assert sys.getsockopt(fd, IPPROTO_IP, IP_TTL) == 3
+
+    world.run(main)
+
+
+def test_siocoutq(world: World) -> None:
+    """SIOCOUTQ counts the memory of what MSG_MORE holds back, and nothing once it is sent; there is no urgent mark."""
+
+    def main(sys: Syscalls) -> None:
+        _, addr = receiver(sys)
+        out = sender(sys, addr)
+        sys.send(out, b"x")
+        assert sys.ioctl(out, SIOCOUTQ) == 0
+        sys.send(out, b"x", MSG_MORE)
+        assert sys.ioctl(out, SIOCOUTQ) == 832
+        sys.send(out, bytes(100), MSG_MORE)
+        assert sys.ioctl(out, SIOCOUTQ) == 932
+        sys.send(out, b"")
+        assert sys.ioctl(out, SIOCOUTQ) == 0
+        assert err(sys.ioctl, out, SIOCATMARK) == "ENOTTY"
 
     world.run(main)
 

@@ -9,7 +9,8 @@ import errno
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.net.inet import is_ipv4, is_local
-from simkernel.kernel.net.socket import Sock, Sysctl, int_option
+from simkernel.kernel.net.socket import Sock, Sysctl
+from simkernel.kernel.net.sockopt import do_ip_getsockopt, do_ip_setsockopt, int_option
 from simkernel.kernel.sched import Sched
 from simkernel.sockaddr import inet6_addr, inet_addr, unix_path
 from simkernel.uapi import (
@@ -19,6 +20,7 @@ from simkernel.uapi import (
     IN6ADDR_LOOPBACK,
     INADDR_ANY,
     INADDR_LOOPBACK,
+    IPPROTO_IP,
     IPPROTO_IPV6,
     IPV6_V6ONLY,
     SOCK_STREAM,
@@ -31,6 +33,8 @@ LOOPBACK_IFINDEX = 1
 TCP_SYN_SENT = 2
 TCP_CLOSE = 7
 MAPPED = "::ffff:"
+# The last option of level IPPROTO_IPV6 that Linux may know (netfilter has numbers up to here).
+IPV6_LAST = 80
 
 
 def sockaddr_len(addr: Address) -> int:
@@ -208,32 +212,34 @@ class InetSock(Sock):
         return INADDR_LOOPBACK if is_ipv4(self.laddr) else IN6ADDR_LOOPBACK
 
     # --- options ---
-    def ipv6_setsockopt(self, name: int, value: int | bytes) -> None:
-        """do_ipv6_setsockopt; on AF_INET there is no such level."""
-        if self.family != AF_INET6:
+    def inet_setsockopt(self, level: int, name: int, value: int | bytes) -> None:
+        """ip_setsockopt, ipv6_setsockopt: the levels below the protocol's own."""
+        if level == IPPROTO_IP:
+            do_ip_setsockopt(self, name, value)
+        elif level != IPPROTO_IPV6 or self.family != AF_INET6:
             raise oserror(errno.ENOPROTOOPT)
-        if name != IPV6_V6ONLY:
-            raise Unsupported(f"setsockopt(IPPROTO_IPV6, {name}) is not modelled")
-        val = int_option(value)
-        if self.lport:
-            raise oserror(errno.EINVAL)
-        self.ipv6only = bool(val)
+        elif name == IPV6_V6ONLY:
+            val = int_option(value)
+            if self.lport:
+                raise oserror(errno.EINVAL)
+            self.ipv6only = bool(val)
+        else:
+            raise self.ipv6_unknown(name, "setsockopt")
 
-    def ipv6_getsockopt(self, name: int) -> int:
-        """do_ipv6_getsockopt; on AF_INET there is no such level."""
+    def inet_getsockopt(self, level: int, name: int) -> int | bytes:
+        """ip_getsockopt, ipv6_getsockopt, which differ in what they say of a level that is none."""
+        if level == IPPROTO_IP:
+            return do_ip_getsockopt(self, name)
         if self.family != AF_INET6:
             raise oserror(errno.EOPNOTSUPP)
-        if name != IPV6_V6ONLY:
-            raise Unsupported(f"getsockopt(IPPROTO_IPV6, {name}) is not modelled")
-        return int(self.ipv6only)
+        if level != IPPROTO_IPV6:
+            raise oserror(errno.ENOPROTOOPT)
+        if name == IPV6_V6ONLY:
+            return int(self.ipv6only)
+        raise self.ipv6_unknown(name, "getsockopt")
 
-    def setsockopt_proto(self, level: int, name: int, value: int | bytes) -> None:
-        if level == IPPROTO_IPV6:
-            self.ipv6_setsockopt(name, value)
-        else:
-            raise Unsupported(f"setsockopt(level {level}, option {name}) on {self.name} is not modelled")
-
-    def getsockopt_proto(self, level: int, name: int) -> int:
-        if level == IPPROTO_IPV6:
-            return self.ipv6_getsockopt(name)
-        raise Unsupported(f"getsockopt(level {level}, option {name}) on {self.name} is not modelled")
+    def ipv6_unknown(self, name: int, call: str) -> Exception:
+        """Why an option of level IPPROTO_IPV6 is not to be had."""
+        if 0 < name <= IPV6_LAST:
+            return Unsupported(f"{call}(IPPROTO_IPV6, {name}) is not modelled")
+        return oserror(errno.ENOPROTOOPT)

@@ -12,12 +12,13 @@ FIN = 0x01
 SYN = 0x02
 RST = 0x04
 ACK = 0x10
+URG = 0x20
 
-FLAG_NAMES = {SYN: "SYN", ACK: "ACK", FIN: "FIN", RST: "RST"}
+FLAG_NAMES = {SYN: "SYN", ACK: "ACK", FIN: "FIN", RST: "RST", URG: "URG"}
 # The text of each combination, for the trace; then what is not TCP.
-FLAG_TEXTS: Final = [*(flags(bits, FLAG_NAMES) for bits in range(2 * ACK)), "UDP", "ICMP"]
-UDP: Final = 2 * ACK
-ICMP: Final = 2 * ACK + 1
+FLAG_TEXTS: Final = [*(flags(bits, FLAG_NAMES) for bits in range(2 * URG)), "UDP", "ICMP"]
+UDP: Final = 2 * URG
+ICMP: Final = 2 * URG + 1
 
 
 class Packet:
@@ -49,3 +50,13 @@ class SkBuff(Packet):
         self.window = window
         # The event of the trace that sent it.
         self.cause = -1
+
+
+class UrgentSkBuff(SkBuff):
+    """A segment with an urgent pointer: ``urg`` is where in the stream the byte behind the urgent one is."""
+
+    __slots__ = ("urg",)
+
+    def __init__(self, sk: "TcpSock", dst: "TcpSock | None", data: bytes, seq: int, urg: int) -> None:
+        super().__init__(sk, dst, ACK | URG, data, seq)
+        self.urg = urg

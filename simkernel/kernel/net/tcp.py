@@ -32,7 +32,7 @@ from simkernel.kernel.net.socket import (
 )
 from simkernel.kernel.net.tcp_input import release_sock
 from simkernel.kernel.net.tcp_output import tcp_cleanup_rbuf, tcp_send_fin, tcp_send_reset, tcp_send_syn
-from simkernel.kernel.net.tcp_recvmsg import tcp_recvmsg_locked
+from simkernel.kernel.net.tcp_recvmsg import tcp_ioctl, tcp_recvmsg_locked
 from simkernel.kernel.net.tcp_sendmsg import tcp_sendmsg_locked
 from simkernel.kernel.net.tcp_sockopt import do_tcp_getsockopt, do_tcp_setsockopt
 from simkernel.kernel.net.tcp_states import (
@@ -41,6 +41,7 @@ from simkernel.kernel.net.tcp_states import (
     STATE_NAMES,
     TCP_CLOSE,
     TCP_CLOSE_WAIT,
+    TCP_CLOSING,
     TCP_ESTABLISHED,
     TCP_FIN_WAIT1,
     TCP_LAST_ACK,
@@ -48,6 +49,7 @@ from simkernel.kernel.net.tcp_states import (
     TCP_SYN_RECV,
     TCP_SYN_SENT,
     TCP_TIME_WAIT,
+    TCP_URG_VALID,
 )
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
@@ -55,17 +57,23 @@ from simkernel.kernel.wait import wait_event, wake_up
 from simkernel.uapi import (
     AF_INET,
     AF_INET6,
+    FIONREAD,
     IN6ADDR_ANY,
     INADDR_ANY,
     IPPROTO_TCP,
     MSG_NOSIGNAL,
+    NSEC_PER_SEC,
     POLLERR,
     POLLHUP,
     POLLIN,
     POLLOUT,
+    POLLPRI,
     POLLRDHUP,
     POLLRDNORM,
     POLLWRNORM,
+    SIOCATMARK,
+    SIOCOUTQ,
+    SIOCOUTQNSD,
     SOCK_STREAM,
 )
 
@@ -81,7 +89,10 @@ class TcpSock(InetSock):
     __slots__ = (
         "backlog",
         "copied_seq",
+        "cork",
+        "defer_accept",
         "done",
+        "eor",
         "fin_queued",
         "mapped",
         "nodelay",
@@ -93,10 +104,14 @@ class TcpSock(InetSock):
         "receive_queue",
         "retries",
         "rmem",
+        "snd_up",
         "snd_wnd",
+        "syn_retries",
         "table",
         "timer",
         "unsent",
+        "urg_data",
+        "urg_seq",
         "window_clamp",
         "wmem_queued",
         "write_queue",
@@ -127,6 +142,13 @@ class TcpSock(InetSock):
         self.nospace = False
         self.nodelay = 0
         self.mapped = False
+        self.cork = False
+        self.defer_accept = 0
+        self.syn_retries = 0
+        self.eor = False
+        self.snd_up = 0
+        self.urg_data = 0
+        self.urg_seq = 0
         self.owned = False
         self.backlog: deque[SkBuff] = deque()
         self.acceptq: deque[TcpSock] = deque()
@@ -266,6 +288,8 @@ class TcpSock(InetSock):
             and not self.err
             and not self.sched.explore
             and self.wmem_queued < self.sndbuf
+            and not self.cork
+            and (msg is None or not msg.control)
         ):
             # The plain case: the peer takes it all, as one segment.
             self.snd_wnd -= n
@@ -275,7 +299,7 @@ class TcpSock(InetSock):
             self.sched.stalled = 0
             self.table.device.loopback_xmit(SkBuff(self, self.peer, ACK, data, seq))
             return n
-        return tcp_sendmsg_locked(self, data, flags, nonblock)
+        return tcp_sendmsg_locked(self, data, flags, nonblock, msg)
 
     def writable(self) -> bool:
         """sk_stream_is_writeable: free space of at least half of what is queued, so a third of the buffer."""
@@ -285,9 +309,14 @@ class TcpSock(InetSock):
     def set_rcvlowat(self, val: int) -> None:
         """tcp_set_rcvlowat: at most half of the receive buffer; with the new one there may be enough to read."""
         cap = self.rcvbuf if self.rcvbuf_locked else self.sysctl.tcp_rmem[2]
-        self.rcvlowat = min(val, cap >> 1) or 1
+        self.rcvlowat = val = min(val, cap >> 1) or 1
         if self.done or self.epollin_ready():
             self.sk_data_ready()
+        if not self.rcvbuf_locked and val << 1 > self.rcvbuf:
+            # The buffer grows with it.
+            self.rcvbuf = val << 1
+            if self.window_clamp < val:
+                self.window_clamp = val
 
     def epollin_ready(self) -> bool:
         """tcp_epollin_ready: enough to read, or no window left for more."""
@@ -306,7 +335,7 @@ class TcpSock(InetSock):
         queue = self.receive_queue
         if not queue and not nonblock and not flags and n and self.plain_wait():
             wait_event(self.sched, self.wq, self.sk_wait_data)
-        if queue and not flags and not self.queue_offset and self.rcvlowat == 1:
+        if queue and not flags and not self.queue_offset and self.rcvlowat == 1 and not self.urg_data:
             data = queue[0]
             got = len(data)
             if got <= n and (got == n or len(queue) == 1):
@@ -318,7 +347,7 @@ class TcpSock(InetSock):
                 if self.rcv_wnd << 1 <= self.window_clamp:
                     tcp_cleanup_rbuf(self)
                 return data
-        return tcp_recvmsg_locked(self, n, flags, nonblock)
+        return tcp_recvmsg_locked(self, n, flags, nonblock, msg)
 
     def plain_wait(self) -> bool:
         """Whether a reader of an empty queue has nothing to do but sleep until something comes."""
@@ -375,8 +404,8 @@ class TcpSock(InetSock):
         child.bindaddr_lock = self.bindaddr_lock
         child.raddr, child.rport = client.laddr, client.lport
         child.reuseaddr, child.reuseport = self.reuseaddr, self.reuseport
-        child.keepalive, child.nodelay, child.linger = self.keepalive, self.nodelay, self.linger
-        child.rcvlowat, child.rcvtimeo, child.sndtimeo = self.rcvlowat, self.rcvtimeo, self.sndtimeo
+        self.inherit_options(child)
+        child.nodelay, child.cork, child.syn_retries = self.nodelay, self.cork, self.syn_retries
         child.rcvbuf, child.rcvbuf_locked = self.rcvbuf, self.rcvbuf_locked
         child.sndbuf, child.sndbuf_locked = self.sndbuf, self.sndbuf_locked
         child.shutdown_mask = self.shutdown_mask
@@ -456,8 +485,20 @@ class TcpSock(InetSock):
                 self.tcp_disconnect()
             elif self.close_state():
                 tcp_send_fin(self)
+                if self.linger[0]:
+                    self.stream_wait_close()
         if self.state == TCP_CLOSE:
             self.table.put_port(self)
+
+    def stream_wait_close(self) -> None:
+        """sk_stream_wait_close: SO_LINGER waits, O_NONBLOCK or not, until the peer has everything; an exiting process does not."""
+        closing = (TCP_FIN_WAIT1, TCP_CLOSING, TCP_LAST_ACK)
+        if self.sched.current.process.exiting or self.state not in closing:
+            return
+        # Not an orphan yet: it is woken.
+        self.dead = False
+        wait_event(self.sched, self.wq, lambda: self.state not in closing, self.linger[1] * NSEC_PER_SEC)
+        self.dead = True
 
     def abort(self) -> None:
         """Reset the peer, and forget what was to be sent."""
@@ -492,6 +533,7 @@ class TcpSock(InetSock):
         self.done = False
         self.nospace = False
         self.rcv_wnd = self.window_clamp
+        self.write_seq = self.copied_seq = self.snd_up = self.urg_data = 0
         if not self.dead:
             self.sk_error_report()
 
@@ -511,7 +553,15 @@ class TcpSock(InetSock):
             if shutdown & RCV_SHUTDOWN:
                 mask |= POLLIN | POLLRDNORM | POLLRDHUP
         if state != TCP_SYN_SENT and state != TCP_SYN_RECV:
-            if self.rmem and (self.rmem >= self.rcvlowat or self.rcv_wnd <= 0):
+            target = self.rcvlowat
+            urg = self.urg_data
+            if urg:
+                if self.urg_seq == self.copied_seq and not self.urginline:
+                    # The urgent byte itself is nothing to read.
+                    target += 1
+                if urg & TCP_URG_VALID:
+                    mask |= POLLPRI
+            if self.rmem and (self.rmem >= target or self.rcv_wnd <= 0):
                 mask |= POLLIN | POLLRDNORM
             if shutdown & SEND_SHUTDOWN:
                 mask |= POLLOUT | POLLWRNORM
@@ -526,15 +576,21 @@ class TcpSock(InetSock):
         return mask
 
     def fionread(self) -> int:
-        """tcp_ioctl SIOCINQ."""
-        if self.state == TCP_LISTEN:
-            raise oserror(errno.EINVAL)
-        return self.rmem
+        return tcp_ioctl(self, FIONREAD)
+
+    def siocoutq(self) -> int:
+        return tcp_ioctl(self, SIOCOUTQ)
+
+    def siocoutqnsd(self) -> int:
+        return tcp_ioctl(self, SIOCOUTQNSD)
+
+    def siocatmark(self) -> int:
+        return tcp_ioctl(self, SIOCATMARK)
 
     def setsockopt_proto(self, level: int, name: int, value: int | bytes) -> None:
         do_tcp_setsockopt(self, level, name, value)
 
-    def getsockopt_proto(self, level: int, name: int) -> int:
+    def getsockopt_proto(self, level: int, name: int) -> int | bytes:
         return do_tcp_getsockopt(self, level, name)
 
     def describe(self) -> str:

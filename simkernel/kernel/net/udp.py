@@ -24,7 +24,8 @@ from simkernel.kernel.net.af_inet import (
 )
 from simkernel.kernel.net.datagram import receiver_wake_function
 from simkernel.kernel.net.inet import is_ipv4
-from simkernel.kernel.net.socket import RCV_SHUTDOWN, SEND_SHUTDOWN, SHUTDOWN_MASK, MsgHdr, Sysctl, int_option
+from simkernel.kernel.net.socket import RCV_SHUTDOWN, SEND_SHUTDOWN, SHUTDOWN_MASK, MsgHdr, Sysctl
+from simkernel.kernel.net.sockopt import int_option
 from simkernel.kernel.net.udp_table import TCP_CLOSE, TCP_ESTABLISHED, UdpSkb, UdpTable
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
@@ -58,6 +59,8 @@ from simkernel.uapi import (
 
 KEY_WRITABLE = POLLOUT | POLLWRNORM | POLLWRBAND
 UDP_MAX_LEN = 0xFFFF
+# UDP_ENCAP, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX, UDP_SEGMENT, UDP_GRO.
+UDP_UNMODELLED = range(100, 105)
 MSG_KNOWN = sum(MSG_NAMES)
 
 
@@ -387,6 +390,10 @@ class UdpSock(InetSock):
         """udp_ioctl SIOCINQ: the size of the next datagram."""
         return max(self.first_packet_length(), 0)
 
+    def siocoutq(self) -> int:
+        """udp_ioctl SIOCOUTQ: the memory of what is held back."""
+        return self.wmem_alloc()
+
     # --- errors and ends ---
     def udp_err(self, code: int) -> None:
         """__udp4_lib_err: an ICMP error concerns connected sockets only, since IP_RECVERR is not set."""
@@ -434,15 +441,29 @@ class UdpSock(InetSock):
 
     # --- options ---
     def setsockopt_proto(self, level: int, name: int, value: int | bytes) -> None:
-        if level != IPPROTO_UDP or name != UDP_CORK:
-            super().setsockopt_proto(level, name, value)
+        """udp_lib_setsockopt: UDP_CORK, taken out, sends what was held back."""
+        if level != IPPROTO_UDP:
+            self.inet_setsockopt(level, name, value)
             return
-        self.corked = int(bool(int_option(value)))
+        val = int_option(value)
+        self.check_option(name, "setsockopt")
+        self.corked = int(bool(val))
         if not self.corked:
             self.udp_push_pending_frames()
 
-    def getsockopt_proto(self, level: int, name: int) -> int:
-        return self.corked if level == IPPROTO_UDP and name == UDP_CORK else super().getsockopt_proto(level, name)
+    def getsockopt_proto(self, level: int, name: int) -> int | bytes:
+        """udp_lib_getsockopt."""
+        if level != IPPROTO_UDP:
+            return self.inet_getsockopt(level, name)
+        self.check_option(name, "getsockopt")
+        return self.corked
+
+    def check_option(self, name: int, call: str) -> None:
+        """Only UDP_CORK is modelled; the others are encapsulation, checksums and segmentation."""
+        if name in UDP_UNMODELLED:
+            raise Unsupported(f"{call}(IPPROTO_UDP, {name}) is not modelled")
+        if name != UDP_CORK:
+            raise oserror(errno.ENOPROTOOPT)
 
     def describe(self) -> str:
         if self.state != TCP_ESTABLISHED:
