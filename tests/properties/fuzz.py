@@ -99,6 +99,17 @@ ADDRESSES: list[Callable[[], Any]] = [
     lambda: (b"127.0.0.1", 1),
     lambda: ("127.0.0.1", 1.0),
     lambda: ("\u0661.0.0.1", 1),
+    lambda: ("::1", 0, 0, 0),
+    lambda: ("::1", 0, 0, 0),
+    lambda: ("::", 7, 0, 0),
+    lambda: ("::ffff:127.0.0.1", 7, 2**20 - 1, 2**32 - 1),
+    lambda: ("fe80::1", 7, 0, 0),
+    lambda: ("::1%lo", 0, 0, 0),
+    lambda: ("::1", 0, -1, 0),
+    lambda: ("::1", 0, 0, 2**32),
+    lambda: ("::1", 0, 0, None),
+    lambda: ("127.0.0.1", 0, 0, 0),
+    lambda: ("::1", 0, 0, 0, 0),
     lambda: "",
     lambda: b"",
     lambda: b"\0a-name-that-no-one-has-ever-bound",
@@ -118,7 +129,13 @@ ADDRESSES: list[Callable[[], Any]] = [
 ]
 
 
-FIXED_PORTS: list[Any] = [("0.0.0.0", 7), ("127.0.0.1", 7), ("127.9.9.9", 9)]
+FIXED_PORTS: list[Any] = [
+    ("0.0.0.0", 7),
+    ("127.0.0.1", 7),
+    ("127.9.9.9", 9),
+    ("::", 7, 0, 0),
+    ("::ffff:127.0.0.1", 7, 2**20 - 1, 2**32 - 1),
+]
 LIMITS: list[Any] = [
     (1024, 4096),
     (64, 4096),
@@ -142,7 +159,14 @@ class Fuzzer:
         self.random = random.Random(seed)
         self.real = real
         self.verbs: list[tuple[str, tuple[Callable[[], Any], ...]]] = [
-            ("socket", (self.one(1, 1, 2, 2, 0, 45, 46), self.one(1, 1, 0x801, 0x80801, 0, 11, 16), self.one(0, 0, 0, 6, 1, 255, 256))),
+            (
+                "socket",
+                (
+                    self.one(1, 1, 2, 2, 10, 0, 45, 46),
+                    self.one(1, 1, 2, 0x801, 0x802, 0x80801, 0, 11, 16),
+                    self.one(0, 0, 0, 6, 17, 255, 256),
+                ),
+            ),
             ("socketpair", (self.one(1, 1, 1, 2), self.one(1, 0x801, 0x80801, 15), self.one(0, 0, 1, 2))),
             ("bind", (self.fd, self.unused)),
             ("listen", (self.fd, self.one(0, 1, -1, 5000))),
@@ -151,10 +175,12 @@ class Fuzzer:
             ("getsockname", (self.fd,)),
             ("getpeername", (self.fd,)),
             ("shutdown", (self.fd, self.one(0, 1, 2, 3))),
-            ("setsockopt", (self.fd, self.one(1, 1, 1, 6), self.option, self.option_value)),
-            ("getsockopt", (self.fd, self.one(1, 1, 1, 6), self.option, self.one(0, 0, 1, 3, 4, 8, 16, 100))),
+            ("setsockopt", (self.fd, self.one(1, 1, 1, 6, 17, 41), self.option, self.option_value)),
+            ("getsockopt", (self.fd, self.one(1, 1, 1, 6, 17, 41), self.option, self.one(0, 0, 1, 3, 4, 8, 16, 100))),
             ("send", (self.fd, self.buffer, self.one(0, 0, 0x40, 0x4000))),
             ("recv", (self.fd, self.size, self.one(0, 0, 2, 0x40, 0x100))),
+            ("sendto", (self.fd, self.buffer, self.one(0, 0, 0x40, 0x4000), self.address)),
+            ("recvfrom", (self.fd, self.size, self.one(0, 0x40, 0x40, 0x42))),
             ("read", (self.fd, self.size)),
             ("write", (self.fd, self.buffer)),
             ("readv", (self.fd, self.sizes)),
@@ -305,7 +331,7 @@ class Fuzzer:
         return self.random.choice(LIMITS)
 
 
-MAY_BLOCK = frozenset({"connect", "accept4", "send", "recv", "read", "write", "readv", "writev"})
+MAY_BLOCK = frozenset({"connect", "accept4", "send", "recv", "sendto", "recvfrom", "read", "write", "readv", "writev"})
 
 
 def calls(sys: Syscalls, seed: int, n: int, real: bool) -> list[tuple[str, str, str]]:
