@@ -63,6 +63,8 @@ _FORMATS: dict[str, Callable[[Sequence[Any]], str]] = {
     ),
     "send": lambda a: f"{a[0]}, {data(a[1])}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
     "recv": lambda a: f"{a[0]}, {a[1]}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
+    "sendto": lambda a: f"{a[0]}, {data(a[1])}, {flags(a[2], MSG_NAMES)}, {text(a[3])}",
+    "recvfrom": lambda a: f"{a[0]}, {a[1]}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
     "shutdown": lambda a: f"{a[0]}, {SHUT_NAMES.get(a[1], a[1])}",
     "accept4": lambda a: f"{a[0]}" + (f", {sock_type(a[1])[2:].lstrip('|')}" if a[1] else ""),
     "fcntl": lambda a: f"{a[0]}, {FCNTL_NAMES.get(a[1], a[1])}" + _fcntl_arg(a),

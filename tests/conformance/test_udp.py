@@ -13,6 +13,7 @@ from simkernel.uapi import (
     IP_TTL,
     IPPROTO_ICMP,
     IPPROTO_IP,
+    IPPROTO_IPV6,
     IPPROTO_TCP,
     IPPROTO_UDP,
     MSG_DONTWAIT,
@@ -23,6 +24,7 @@ from simkernel.uapi import (
     MSG_PEEK,
     MSG_TRUNC,
     MSG_WAITALL,
+    SCM_RIGHTS,
     SHUT_RD,
     SHUT_RDWR,
     SHUT_WR,
@@ -791,6 +793,23 @@ def test_options_of_other_levels(world: World) -> None:
             assert err(sys.setsockopt, fd, IPPROTO_UDP, UDP_CORK, b"\1") == "EINVAL"
             sys.setsockopt(fd, IPPROTO_IP, IP_TTL, 3)
             assert sys.getsockopt(fd, IPPROTO_IP, IP_TTL) == 3
+
+    world.run(main)
+
+
+def test_control_messages(world: World) -> None:
+    """What AF_UNIX sends along, and what is of another protocol, is ignored; an unknown message of IP, UDP or SOL_SOCKET is EINVAL."""
+
+    def main(sys: Syscalls) -> None:
+        for family, ignored, unknown in ((AF_INET, (IPPROTO_IPV6, 99), (IPPROTO_IP, 99)), (AF_INET6, (IPPROTO_IP, 99), (IPPROTO_IPV6, 99))):
+            fd, addr = receiver(sys, family)
+            out = sender(sys, None, family)
+            for level, kind in (ignored, (SOL_SOCKET, SCM_RIGHTS), (IPPROTO_TCP, 1), (99, 1)):
+                assert sys.sendmsg(out, [b"x"], [(level, kind, b"abcd")], 0, addr) == 1
+            for level, kind in (unknown, (SOL_SOCKET, 99), (IPPROTO_UDP, 99)):
+                assert err(sys.sendmsg, out, [b"x"], [(level, kind, b"abcd")], 0, addr) == "EINVAL"
+            assert sys.recvmsg(fd, 9, 100)[:3] == (b"x", [], 0)
+            assert len(everything(sys, fd)) == 3
 
     world.run(main)
 

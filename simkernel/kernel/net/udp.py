@@ -8,7 +8,7 @@ A receiver is charged for each datagram with the kernel's own overhead (truesize
 
 import errno
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from simkernel.api import Address
@@ -34,6 +34,8 @@ from simkernel.uapi import (
     AF_INET,
     IN6ADDR_ANY,
     INADDR_ANY,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
     IPPROTO_UDP,
     MSG_DONTWAIT,
     MSG_ERRQUEUE,
@@ -52,6 +54,7 @@ from simkernel.uapi import (
     POLLWRNORM,
     SCM_CREDENTIALS,
     SCM_RIGHTS,
+    SO_PRIORITY,
     SOCK_DGRAM,
     SOL_SOCKET,
     UDP_CORK,
@@ -61,6 +64,15 @@ KEY_WRITABLE = POLLOUT | POLLWRNORM | POLLWRBAND
 UDP_MAX_LEN = 0xFFFF
 # UDP_ENCAP, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX, UDP_SEGMENT, UDP_GRO.
 UDP_UNMODELLED = range(100, 105)
+# Control messages that Linux knows, none of which is modelled, by level.
+CMSGS: Mapping[int, Collection[int]] = {
+    SOL_SOCKET: (SO_PRIORITY, 36, 37, 61),
+    IPPROTO_IP: (1, 2, 7, 8, 52),
+    IPPROTO_UDP: (103,),
+    IPPROTO_IPV6: range(1, 80),
+}
+# What means something over IPv4 too.
+PKTINFO_V6 = (IPPROTO_IPV6, 50)
 MSG_KNOWN = sum(MSG_NAMES)
 
 
@@ -198,7 +210,7 @@ class UdpSock(InetSock):
         elif self.state != TCP_ESTABLISHED:
             raise oserror(errno.EDESTADDRREQ)
         if msg is not None and msg.control:
-            self.cmsg_send(msg)
+            self.cmsg_send(msg, IPPROTO_IP)
         if name is None:
             # Its route is known since connect (sk_dst_check), and with it the flow.
             flow = self.flow
@@ -234,7 +246,7 @@ class UdpSock(InetSock):
         if name is not None and not port:
             raise oserror(errno.EINVAL)
         if msg is not None and msg.control:
-            self.cmsg_send(msg)
+            self.cmsg_send(msg, IPPROTO_IPV6)
         self.ip_make_skb(data, flags, *self.route_v6(host), port)
 
     def udp_over_v4(self, data: bytes, flags: int, name: Address, msg: MsgHdr | None) -> None:
@@ -243,12 +255,18 @@ class UdpSock(InetSock):
             raise oserror(errno.ENETUNREACH)
         self.udp_sendmsg(data, flags, name, msg)
 
-    def cmsg_send(self, msg: MsgHdr) -> None:
-        """__sock_cmsg_send: what AF_UNIX sends means nothing here."""
-        for level, kind, _ in msg.control:
-            if level == SOL_SOCKET and kind in (SCM_RIGHTS, SCM_CREDENTIALS):
+    def cmsg_send(self, msg: MsgHdr, level: int) -> None:
+        """udp_cmsg_send, ip_cmsg_send, ip6_datagram_send_ctl (by ``level``): what is AF_UNIX's or of another level is ignored."""
+        for cmsg_level, kind, _ in msg.control:
+            if cmsg_level not in (SOL_SOCKET, IPPROTO_UDP, level) and (cmsg_level, kind) != PKTINFO_V6:
                 continue
-            raise Unsupported(f"the control message (level {level}, type {kind}) on UDP is not modelled")
+            if cmsg_level == SOL_SOCKET and kind in (SCM_RIGHTS, SCM_CREDENTIALS):
+                continue
+            if cmsg_level == IPPROTO_IPV6 and self.family == AF_INET:
+                continue
+            if kind in CMSGS[cmsg_level]:
+                raise Unsupported(f"the control message (level {cmsg_level}, type {kind}) on UDP is not modelled")
+            raise oserror(errno.EINVAL)
 
     def ip_make_skb(self, data: bytes, flags: int, saddr: str, daddr: str, dport: int) -> None:
         """A new datagram (sock_alloc_send_skb): sent, or held back for more."""
