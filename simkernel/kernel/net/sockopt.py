@@ -154,6 +154,7 @@ def option_value(value: int | bytes, buflen: int) -> int | bytes:
 
 # --- SOL_SOCKET ---
 def set_reuseaddr(sk: "Sock", val: int) -> None:
+    """SO_REUSEADDR."""
     sk.reuseaddr = switch(val)
 
 
@@ -165,14 +166,17 @@ def set_reuseport(sk: "Sock", val: int) -> None:
 
 
 def set_keepalive(sk: "Sock", val: int) -> None:
+    """SO_KEEPALIVE."""
     sk.keepalive = switch(val)
 
 
 def set_broadcast(sk: "Sock", val: int) -> None:
+    """SO_BROADCAST."""
     sk.broadcast = switch(val)
 
 
 def set_oobinline(sk: "Sock", val: int) -> None:
+    """SO_OOBINLINE."""
     sk.urginline = val != 0
 
 
@@ -190,10 +194,12 @@ def set_rcvbuf(sk: "Sock", val: int) -> None:
 
 
 def set_rcvlowat(sk: "Sock", val: int) -> None:
+    """SO_RCVLOWAT: a negative number is the most there can be."""
     sk.set_rcvlowat(INT_MAX if val < 0 else val)
 
 
 def get_linger(sk: "Sock") -> bytes:
+    """SO_LINGER: a struct linger."""
     onoff, seconds = sk.linger
     return onoff.to_bytes(4, "little") + (seconds & 0xFFFFFFFF).to_bytes(4, "little")
 
@@ -208,6 +214,7 @@ def set_linger(sk: "Sock", raw: bytes) -> None:
 
 
 def timeval_bytes(ns: int | None) -> bytes:
+    """A struct timeval of nanoseconds; none is 0."""
     ns = ns or 0
     return (ns // NSEC_PER_SEC).to_bytes(8, "little") + (ns % NSEC_PER_SEC // 1000).to_bytes(8, "little")
 
@@ -227,10 +234,12 @@ def sock_set_timeout(raw: bytes) -> int | None:
 
 
 def set_rcvtimeo(sk: "Sock", raw: bytes) -> None:
+    """SO_RCVTIMEO."""
     sk.rcvtimeo = sock_set_timeout(raw)
 
 
 def set_sndtimeo(sk: "Sock", raw: bytes) -> None:
+    """SO_SNDTIMEO."""
     sk.sndtimeo = sock_set_timeout(raw)
 
 
@@ -242,6 +251,7 @@ def set_passcred(sk: "Sock", val: int) -> None:
 
 
 def get_passcred(sk: "Sock") -> int:
+    """SO_PASSCRED, of those who may."""
     if not sk.may_scm_recv():
         raise oserror(errno.EOPNOTSUPP)
     return int(sk.passcred)
@@ -314,6 +324,7 @@ TOS_PRIORITIES: Final = (0, 2, 6, 4)
 
 
 def get_tos(sk: "Sock") -> int:
+    """IP_TOS."""
     return sk.stored.get((IPPROTO_IP, IP_TOS), 0) if sk.stored else 0
 
 

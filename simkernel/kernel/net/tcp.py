@@ -102,6 +102,7 @@ class TcpSock(InetSock):
         "queue_offset",
         "rcv_wnd",
         "receive_queue",
+        "retrans_stamp",
         "retries",
         "rmem",
         "snd_up",
@@ -112,6 +113,7 @@ class TcpSock(InetSock):
         "unsent",
         "urg_data",
         "urg_seq",
+        "user_timeout",
         "window_clamp",
         "wmem_queued",
         "write_queue",
@@ -145,6 +147,8 @@ class TcpSock(InetSock):
         self.cork = False
         self.defer_accept = 0
         self.syn_retries = 0
+        self.user_timeout = 0
+        self.retrans_stamp = 0
         self.eor = False
         self.snd_up = 0
         self.urg_data = 0
@@ -405,7 +409,8 @@ class TcpSock(InetSock):
         child.raddr, child.rport = client.laddr, client.lport
         child.reuseaddr, child.reuseport = self.reuseaddr, self.reuseport
         self.inherit_options(child)
-        child.nodelay, child.cork, child.syn_retries = self.nodelay, self.cork, self.syn_retries
+        child.nodelay, child.cork = self.nodelay, self.cork
+        child.syn_retries, child.user_timeout = self.syn_retries, self.user_timeout
         child.rcvbuf, child.rcvbuf_locked = self.rcvbuf, self.rcvbuf_locked
         child.sndbuf, child.sndbuf_locked = self.sndbuf, self.sndbuf_locked
         child.shutdown_mask = self.shutdown_mask
@@ -497,7 +502,11 @@ class TcpSock(InetSock):
             return
         # Not an orphan yet: it is woken.
         self.dead = False
-        wait_event(self.sched, self.wq, lambda: self.state not in closing, self.linger[1] * NSEC_PER_SEC)
+        try:
+            wait_event(self.sched, self.wq, lambda: self.state not in closing, self.linger[1] * NSEC_PER_SEC)
+        except OSError:
+            # A signal ends the wait; close has succeeded.
+            pass
         self.dead = True
 
     def abort(self) -> None:

@@ -14,6 +14,7 @@ from simkernel.kernel.net.tcp_states import (
     TCP_SYN_SENT,
 )
 from simkernel.kernel.wait import wake_up
+from simkernel.uapi import NSEC_PER_MSEC
 
 if TYPE_CHECKING:
     from simkernel.kernel.net.tcp import TcpSock
@@ -21,17 +22,26 @@ if TYPE_CHECKING:
 
 def tcp_send_syn(sk: "TcpSock") -> None:
     """Send the SYN, and again when no answer comes (the backlog was full): tcp_connect, tcp_retransmit_timer."""
-    shift = max(sk.retries - SYN_LINEAR_TIMEOUTS, 0)
-    sk.timer = sk.sched.clock.add_timer(SYN_TIMEOUT << shift, lambda: tcp_syn_timeout(sk))
+    now = sk.sched.clock.now
+    if not sk.retries:
+        sk.retrans_stamp = now
+    delay = SYN_TIMEOUT << max(sk.retries - SYN_LINEAR_TIMEOUTS, 0)
+    if sk.user_timeout:
+        # tcp_clamp_rto_to_user_timeout
+        delay = min(delay, max(sk.retrans_stamp + sk.user_timeout * NSEC_PER_MSEC - now, 1))
+    sk.timer = sk.sched.clock.add_timer(delay, lambda: tcp_syn_timeout(sk))
     sk.table.device.loopback_xmit(SkBuff(sk, None, SYN, b""))
 
 
 def tcp_syn_timeout(sk: "TcpSock") -> None:
-    """The SYN was not answered in time."""
+    """The SYN was not answered in time: again, or give up (tcp_write_timeout, retransmits_timed_out)."""
     sk.timer = None
     if sk.state != TCP_SYN_SENT:
         return
-    if sk.retries >= (sk.syn_retries or sk.sysctl.tcp_syn_retries) + SYN_LINEAR_TIMEOUTS:
+    retries = sk.syn_retries or sk.sysctl.tcp_syn_retries
+    # What as many retries would have taken if each had waited twice as long as the last.
+    limit = sk.user_timeout * NSEC_PER_MSEC or ((2 << retries) - 1) * SYN_TIMEOUT
+    if sk.sched.clock.now - sk.retrans_stamp >= limit or sk.retries >= retries + SYN_LINEAR_TIMEOUTS:
         sk.done_with_error(errno.ETIMEDOUT)
         return
     sk.retries += 1

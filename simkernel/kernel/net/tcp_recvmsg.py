@@ -119,11 +119,10 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
                 ),
                 left,
             )
-        except OSError as error:
-            # A signal: what was read counts.
-            if not got:
-                code = error.errno or 0
-            break
+        except OSError:
+            if got:
+                break
+            raise
         if not woken:
             if not got:
                 code = errno.EAGAIN

@@ -112,6 +112,9 @@ def tcp_sendmsg_locked(sk: "TcpSock", data: bytes, flags: int, nonblock: bool, m
                 # tcp_mark_urg: the last byte is the urgent one.
                 sk.snd_up = sk.write_seq
         tcp_write_xmit(sk, corked)
+        if not queue:
+            # The acknowledgement of what was sent pushes what MSG_MORE would hold.
+            corked = sk.cork
         if sk.err:
             # The segment was answered by a reset: what was taken counts, the error waits for the next call.
             break

@@ -1,8 +1,8 @@
 """TCP's own socket options (net/ipv4/tcp.c, do_tcp_setsockopt, do_tcp_getsockopt), in a table as those of sockopt.py are.
 
-Stored: the timers of keepalive, of TCP_USER_TIMEOUT and of an orphan in FIN_WAIT2 have nothing to watch over, for a peer on lo is never
-lost; TCP_QUICKACK reads back what was set, and not what the traffic made of it, since acknowledgements are not delayed; TCP_MAXSEG and
-TCP_WINDOW_CLAMP cut no segments.
+Stored: the timers of keepalive have nothing to watch over, for a peer on lo is never lost, and an orphan in FIN_WAIT2 waits for ever;
+TCP_USER_TIMEOUT ends an attempt to connect, and no connection whose peer does not read; TCP_QUICKACK reads back what was set, and not
+what the traffic made of it, since acknowledgements are not delayed; TCP_MAXSEG and TCP_WINDOW_CLAMP cut no segments.
 """
 
 import errno
@@ -97,19 +97,33 @@ def set_cork(sk: "TcpSock", val: int) -> None:
 
 
 def set_defer_accept(sk: "TcpSock", val: int) -> None:
+    """TCP_DEFER_ACCEPT: seconds."""
     sk.defer_accept = secs_to_retrans(val)
 
 
 def set_syncnt(sk: "TcpSock", val: int) -> None:
+    """TCP_SYNCNT."""
     sk.syn_retries = in_range(1, MAX_TCP_SYNCNT)(val)
 
 
 def get_syncnt(sk: "TcpSock") -> int:
+    """TCP_SYNCNT, or the system's number."""
     return sk.syn_retries or sk.sysctl.tcp_syn_retries
 
 
 def get_defer_accept(sk: "TcpSock") -> int:
+    """TCP_DEFER_ACCEPT, in the seconds that it comes to."""
     return retrans_to_secs(sk.defer_accept)
+
+
+def get_user_timeout(sk: "TcpSock") -> int:
+    """TCP_USER_TIMEOUT in milliseconds."""
+    return sk.user_timeout
+
+
+def set_user_timeout(sk: "TcpSock", val: int) -> None:
+    """Milliseconds; 0 is the system's default."""
+    sk.user_timeout = in_range(0, 2**31 - 1)(val)
 
 
 def check_linger2(val: int) -> int:
@@ -145,6 +159,7 @@ def set_maxseg(sk: "TcpSock", val: int) -> None:
 
 
 def get_window_clamp(sk: "TcpSock") -> int:
+    """TCP_WINDOW_CLAMP."""
     clamp = sk.stored.get((IPPROTO_TCP, TCP_WINDOW_CLAMP), 0) if sk.stored else 0
     return clamp or (0 if sk.state in (TCP_CLOSE, TCP_LISTEN) else sk.window_clamp)
 
@@ -193,7 +208,9 @@ _IPPROTO_TCP: Final[Sequence[Option]] = (
     Option(IPPROTO_TCP, TCP_WINDOW_CLAMP, "TCP_WINDOW_CLAMP", STORED, get_window_clamp, set_window_clamp, where="TCP"),
     Option(IPPROTO_TCP, TCP_INFO, "TCP_INFO", SIMULATED, tcp_get_info, None, SIZEOF_TCP_INFO, "TCP"),
     stored(IPPROTO_TCP, TCP_QUICKACK, "TCP_QUICKACK", 1, switch, where="TCP"),
-    stored(IPPROTO_TCP, TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT", 0, in_range(0, 2**31 - 1), where="TCP"),
+    Option(
+        IPPROTO_TCP, TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT", SIMULATED, get_user_timeout, set_user_timeout, where="TCP, while it connects"
+    ),
 )
 TCP_OPTIONS: Final = {option.number: option for option in _IPPROTO_TCP}
 
