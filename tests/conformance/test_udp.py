@@ -484,6 +484,28 @@ def test_connect_again(world: World) -> None:
     world.run(main)
 
 
+def test_a_failed_connect_spoils_the_flow(world: World) -> None:
+    """After a connect that fails the old peer stays, and gets the next send; those after it are lost on the way to the other.
+
+    The flow of a connected socket is written before the route is looked up, and read again once there is one.
+    """
+
+    def main(sys: Syscalls) -> None:
+        peer, addr = receiver(sys)
+        fd = sender(sys, addr)
+        assert err(sys.connect, fd, ("127.255.255.255", 9)) == "EACCES"
+        assert sys.getpeername(fd) == addr
+        for data in (b"1", b"2", b"3"):
+            assert sys.send(fd, data) == 1
+        assert everything(sys, peer) == [b"1"]
+        sys.connect(fd, addr)
+        sys.send(fd, b"4")
+        sys.send(fd, b"5")
+        assert everything(sys, peer) == [b"4", b"5"]
+
+    world.run(main)
+
+
 def test_a_connected_socket_scores_higher(world: World) -> None:
     """Of sockets that share a port the connected one gets its peer's datagrams, then the one bound to the address, then the wildcard."""
 

@@ -4,7 +4,7 @@ import errno
 from typing import Generic, Protocol, TypeVar
 
 from simkernel.errors import oserror
-from simkernel.kernel.net.inet import is_ipv4, rcv_saddr_equal
+from simkernel.kernel.net.inet import is_ipv4, is_local, rcv_saddr_equal
 from simkernel.kernel.net.loopback import Loopback
 from simkernel.kernel.net.skbuff import ICMP, UDP, Packet
 from simkernel.kernel.net.socket import Sysctl
@@ -99,6 +99,9 @@ class UdpSkb(Packet):
 
     def rcv(self) -> None:
         """udp_rcv: to its receiver; if there is none, an ICMP error goes back."""
+        if not is_local(self.daddr):
+            # It came back from lo with a destination that is not here (ip_route_input).
+            return
         table = self.table
         sk = table.lookup(self.saddr, self.sport, self.daddr, self.dport)
         if sk is not None:
