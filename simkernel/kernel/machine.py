@@ -262,7 +262,7 @@ def describe_sock(sk: Sock) -> dict[str, Any]:
         out |= {"accept_queue": len(sk.acceptq), "snd_wnd": sk.snd_wnd, "rcv_wnd": sk.rcv_wnd}
     elif isinstance(sk, UdpSock):
         out |= {"local": (sk.laddr, sk.sport), "peer": (sk.raddr, sk.rport), "rmem": sk.rmem, "wmem": sk.wmem_alloc()}
-        out |= {"queued": [len(skb.data) for queue in (sk.reader_queue, sk.receive_queue) for skb in queue]}
+        out |= {"queued": [len(skb.data) for queue in (sk.reader_queue, sk.receive_queue) for skb in queue], "drops": sk.drops}
     elif isinstance(sk, UnixSock):
         out |= {"rmem": sum(len(skb.data) - skb.offset for skb in sk.receive_queue), "wmem": sk.wmem_alloc, "accept_queue": len(sk.connq)}
     return out

@@ -80,14 +80,15 @@ class UdpSock(InetSock):
     """struct udp_sock.
 
     ``receive_queue`` is what has come, ``reader_queue`` the part of it that readers have taken over; ``rmem`` is sk_rmem_alloc, in which
-    what was read stays for a while: ``forward_deficit``.  ``cork`` is the datagram that MSG_MORE and UDP_CORK hold back.  ``flow`` is
-    inet->cork.fl, whose uses get in each other's way: source, destination and port of a connected socket, of what is held back, and of a
-    connect that failed; ``routed`` says that a connected socket sends by it (sk_dst_cache).
+    what was read stays for a while: ``forward_deficit``.  ``drops`` counts what did not fit.  ``cork`` is the datagram that MSG_MORE and
+    UDP_CORK hold back.  ``flow`` is inet->cork.fl, whose uses get in each other's way: source, destination and port of a connected
+    socket, of what is held back, and of a connect that failed; ``routed`` says that a connected socket sends by it (sk_dst_cache).
     """
 
     __slots__ = (
         "cork",
         "corked",
+        "drops",
         "flow",
         "forward_deficit",
         "reader_queue",
@@ -109,6 +110,7 @@ class UdpSock(InetSock):
         self.reader_queue: deque[UdpSkb] = deque()
         self.rmem = 0
         self.forward_deficit = 0
+        self.drops = 0
         self.cork: UdpSkb | None = None
         self.corked = 0
         self.flow = INADDR_ANY, INADDR_ANY, 0
@@ -334,6 +336,7 @@ class UdpSock(InetSock):
         """__udp_enqueue_schedule_skb: a full buffer drops it, but an empty one takes any."""
         rmem = self.rmem
         if rmem and rmem + skb.truesize > self.rcvbuf:
+            self.drops += 1
             trace = self.sched.trace
             if trace.on:
                 trace.emit("udp_fail_queue_rcv_skb", "__udp_enqueue_schedule_skb", ("sk", self.ino, "sport", skb.sport, "dport", skb.dport))
