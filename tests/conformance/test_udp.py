@@ -626,6 +626,39 @@ def test_broadcast_needs_permission(world: World) -> None:
     world.run(main)
 
 
+def test_broadcast_reaches_all(world: World) -> None:
+    """A broadcast on lo's network: all that are bound to its address or to any get it, IPv6's too; no others, and nobody is no error."""
+
+    def main(sys: Syscalls) -> None:
+        port = 0
+        fds = []
+        for host in ("0.0.0.0", "127.0.0.1", "127.255.255.255", "::", "::1", "0.0.0.0"):
+            fd = sys.socket(AF_INET6 if ":" in host else AF_INET, SOCK_DGRAM | SOCK_NONBLOCK)
+            sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1)
+            sys.bind(fd, (host, port, 0, 0) if ":" in host else (host, port))
+            port = port or inet_name(sys, fd)[1]
+            fds.append(fd)
+        assert sys.getsockname(fds[2]) == ("127.255.255.255", port)
+        out = sender(sys)
+        sys.setsockopt(out, SOL_SOCKET, SO_BROADCAST, 1)
+        sys.sendto(out, b"a", 0, ("127.255.255.255", port))
+        name = ("127.0.0.1", inet_name(sys, out)[1])
+        assert sys.recvfrom(fds[2], 9) == (b"a", name)
+        assert [everything(sys, fd) for fd in fds] == [[b"a"], [], [], [b"a"], [], [b"a"]]
+        sys.connect(out, ("127.255.255.255", port))
+        assert sys.getsockname(out) == name
+        sys.send(out, b"b")
+        assert [everything(sys, fd) for fd in fds] == [[b"b"], [], [b"b"], [b"b"], [], [b"b"]]
+        sys.sendto(fds[2], b"c", 0, ("127.0.0.1", port))
+        assert sys.recvfrom(fds[1], 9) == (b"c", ("127.0.0.1", port))
+        for fd in fds:
+            sys.close(fd)
+        assert sys.send(out, b"d") == 1
+        assert mask(sys, out) == IDLE
+
+    world.run(main)
+
+
 def test_no_listening(world: World) -> None:
     """Raw values: listen and accept are EOPNOTSUPP."""
 

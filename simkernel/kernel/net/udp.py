@@ -177,14 +177,9 @@ class UdpSock(InetSock):
         self.state = TCP_ESTABLISHED
 
     def udp_route_v4(self, host: str) -> tuple[str, str]:
-        """A route that must not be a broadcast's, unless SO_BROADCAST is set."""
-        if is_broadcast(host):
-            if not self.broadcast:
-                raise oserror(errno.EACCES)
-            if host != "255.255.255.255":
-                raise Unsupported(f"sending to the broadcast address {host} is not modelled")
-            # No device broadcasts.
-            raise oserror(errno.ENETUNREACH)
+        """A route that must not be a broadcast's, unless SO_BROADCAST is set; 255.255.255.255 has none, without a device but lo."""
+        if not self.broadcast and is_broadcast(host):
+            raise oserror(errno.EACCES)
         return self.route_v4(host)
 
     # --- datagrams out ---
