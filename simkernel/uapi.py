@@ -125,9 +125,13 @@ SCM_CREDENTIALS: Final = 2
 SCM_MAX_FD: Final = 253
 
 IPPROTO_IP: Final = 0
+IPPROTO_ICMP: Final = 1
 IPPROTO_TCP: Final = 6
 IPPROTO_UDP: Final = 17
 IPPROTO_IPV6: Final = 41
+IPPROTO_ICMPV6: Final = 58
+IPPROTO_UDPLITE: Final = 136
+IPPROTO_MPTCP: Final = 262
 SOL_SOCKET: Final = 1
 SO_DEBUG: Final = 1
 SO_REUSEADDR: Final = 2
@@ -167,6 +171,7 @@ TCP_USER_TIMEOUT: Final = 18
 IP_TOS: Final = 1
 IP_TTL: Final = 2
 IPV6_V6ONLY: Final = 26
+UDP_CORK: Final = 1
 
 # --- eventfd(2) ---
 EFD_SEMAPHORE: Final = 1

@@ -55,12 +55,25 @@ NO_PEERCRED = bytes(4) + b"\xff" * 8
 class Sysctl:
     """/proc/sys/net: buffer sizes in bytes (minimum, default, maximum) and limits, with Linux's defaults."""
 
-    __slots__ = ("port_range", "rmem_max", "somaxconn", "tcp_rmem", "tcp_syn_retries", "tcp_wmem", "unix_wmem", "wmem_max")
+    __slots__ = (
+        "port_range",
+        "rmem_default",
+        "rmem_max",
+        "somaxconn",
+        "tcp_rmem",
+        "tcp_syn_retries",
+        "tcp_wmem",
+        "unix_wmem",
+        "wmem_default",
+        "wmem_max",
+    )
 
     def __init__(self) -> None:
         self.tcp_rmem = (4096, 131072, 33554432)
         self.tcp_wmem = (4096, 16384, 4194304)
         self.unix_wmem = 212992
+        self.rmem_default = 212992
+        self.wmem_default = 212992
         self.rmem_max = 212992
         self.wmem_max = 212992
         self.somaxconn = 4096

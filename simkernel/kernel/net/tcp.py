@@ -1,4 +1,4 @@
-"""TCP over AF_INET: what a program calls (net/ipv4/af_inet.c, tcp.c); the other tcp files do the rest.
+"""TCP: what a program calls (net/ipv4/af_inet.c, tcp.c); the other tcp files do the rest.
 
 The way of a byte: sendmsg -> write queue -> segment -> loopback -> NET_RX -> tcp_rcv -> receive queue -> sk_data_ready -> wake_up.
 
@@ -18,9 +18,10 @@ import errno
 from collections import deque
 
 from simkernel.api import Address
-from simkernel.errors import oserror
+from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.clock import Timer
-from simkernel.kernel.net.inet import InetTable, inet_sockaddr, is_local
+from simkernel.kernel.net.af_inet import InetSock, inet6_sockaddr, inet_sockaddr, is_multicast, needs_scope, show
+from simkernel.kernel.net.inet import InetTable, is_ipv4
 from simkernel.kernel.net.skbuff import ACK, SkBuff
 from simkernel.kernel.net.socket import (
     RCV_SHUTDOWN,
@@ -60,9 +61,10 @@ from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import wait_event, wake_up
 from simkernel.uapi import (
     AF_INET,
+    AF_INET6,
     FIONREAD,
+    IN6ADDR_ANY,
     INADDR_ANY,
-    INADDR_LOOPBACK,
     IPPROTO_TCP,
     MSG_NOSIGNAL,
     NSEC_PER_SEC,
@@ -81,11 +83,8 @@ from simkernel.uapi import (
 )
 
 
-class TcpSock(Sock):
+class TcpSock(InetSock):
     """struct tcp_sock.
-
-    ``lport`` is inet_num, the port it holds; ``sport`` inet_sport, which getsockname tells even when the port has been given back.
-    The locks say what bind was told, and a reset keeps.
 
     ``snd_wnd`` is how many bytes the peer still takes, ``rcv_wnd`` what we told it; ``wmem_queued`` the bytes sent or to be sent that
     the peer has not received, ``unsent`` those still in the write queue.  ``write_seq`` and ``copied_seq`` count the bytes of the
@@ -94,31 +93,25 @@ class TcpSock(Sock):
 
     __slots__ = (
         "backlog",
-        "bindaddr_lock",
-        "bindport_lock",
         "copied_seq",
         "cork",
         "defer_accept",
         "done",
         "eor",
         "fin_queued",
-        "laddr",
-        "lport",
+        "mapped",
         "nodelay",
         "nospace",
         "owned",
         "peer",
         "queue_offset",
-        "raddr",
         "rcv_wnd",
         "receive_queue",
         "retrans_stamp",
         "retries",
         "rmem",
-        "rport",
         "snd_up",
         "snd_wnd",
-        "sport",
         "syn_retries",
         "table",
         "timer",
@@ -134,17 +127,9 @@ class TcpSock(Sock):
     name = "tcp"
     state_names = STATE_NAMES
 
-    def __init__(self, sched: Sched, sysctl: Sysctl, table: InetTable["TcpSock"]) -> None:
-        super().__init__(sched, sysctl, AF_INET, SOCK_STREAM, IPPROTO_TCP)
+    def __init__(self, sched: Sched, sysctl: Sysctl, table: InetTable["TcpSock"], family: int = AF_INET) -> None:
+        super().__init__(sched, sysctl, family, SOCK_STREAM, IPPROTO_TCP)
         self.table = table
-        self.state = TCP_CLOSE
-        self.laddr = INADDR_ANY
-        self.lport = 0
-        self.sport = 0
-        self.bindaddr_lock = False
-        self.bindport_lock = False
-        self.raddr = INADDR_ANY
-        self.rport = 0
         self.peer: TcpSock | None = None
         self.rcvbuf = sysctl.tcp_rmem[1]
         self.sndbuf = sysctl.tcp_wmem[1]
@@ -163,6 +148,7 @@ class TcpSock(Sock):
         self.done = False
         self.nospace = False
         self.nodelay = 0
+        self.mapped = False
         self.cork = False
         self.defer_accept = 0
         self.syn_retries = 0
@@ -178,34 +164,8 @@ class TcpSock(Sock):
         self.timer: Timer | None = None
         self.retries = 0
 
-    # --- names ---
-    def getname(self, peer: bool) -> Address:
-        """inet_getname."""
-        if not peer:
-            return self.laddr, self.sport
-        if not self.rport or self.state in (TCP_CLOSE, TCP_SYN_SENT):
-            raise oserror(errno.ENOTCONN)
-        return self.raddr, self.rport
-
-    def accepted_name(self) -> Address:
-        return self.raddr, self.rport
-
-    def bind(self, addr: Address) -> None:
-        """inet_bind."""
-        host, port = inet_sockaddr(addr)
-        if host != INADDR_ANY and not is_local(host):
-            raise oserror(errno.EADDRNOTAVAIL)
-        if self.state != TCP_CLOSE or self.lport:
-            raise oserror(errno.EINVAL)
-        self.laddr = host
-        try:
-            self.lport = self.table.get_port(self, port)
-        except OSError:
-            self.laddr = INADDR_ANY
-            raise
-        self.sport = self.lport
-        self.bindaddr_lock = host != INADDR_ANY
-        self.bindport_lock = port != 0
+    def get_port(self, port: int) -> int:
+        return self.table.get_port(self, port)
 
     # --- listening ---
     def listening(self) -> bool:
@@ -263,10 +223,12 @@ class TcpSock(Sock):
             raise oserror(errno.EINVAL)
         code = errno.EALREADY
         if sock.state == SS_UNCONNECTED:
-            host, port = inet_sockaddr(addr)
             self.owned = True
             try:
-                self.tcp_v4_connect(host, port)
+                if self.family == AF_INET:
+                    self.tcp_v4_connect(*inet_sockaddr(addr))
+                else:
+                    self.tcp_v6_connect(*inet6_sockaddr(addr))
                 sock.state = SS_CONNECTING
                 code = errno.EINPROGRESS
             finally:
@@ -289,12 +251,29 @@ class TcpSock(Sock):
         self.sched.stalled = 0
 
     def tcp_v4_connect(self, host: str, port: int) -> None:
-        """Choose addresses and a port, and send the SYN."""
-        if host == INADDR_ANY:
-            host = INADDR_LOOPBACK
-        if not is_local(host):
-            raise oserror(errno.ENETUNREACH)
-        laddr = INADDR_LOOPBACK if self.laddr == INADDR_ANY else self.laddr
+        """Over IPv4."""
+        self.tcp_connect(*self.route_v4(host), port)
+
+    def tcp_v6_connect(self, host: str, port: int, scope_id: int) -> None:
+        """Over IPv6, or over IPv4 to an address that is mapped.  :: is this machine."""
+        if host == IN6ADDR_ANY:
+            host = self.this_machine()
+        if is_ipv4(host):
+            if self.ipv6only:
+                raise oserror(errno.ENETUNREACH)
+            self.tcp_v4_connect(host, port)
+            self.mapped = True
+            return
+        if needs_scope(host) and not is_multicast(host) and not scope_id:
+            raise oserror(errno.EINVAL)
+        laddr, host = self.route_v6(host)
+        if self.mapped:
+            # Linux goes on sending over IPv4 (icsk_af_ops stays ipv6_mapped), so that no SYN arrives.
+            raise Unsupported("connecting a TCP socket to an IPv6 address after an IPv4 one is not modelled")
+        self.tcp_connect(laddr, host, port)
+
+    def tcp_connect(self, laddr: str, host: str, port: int) -> None:
+        """Take a port, and send the SYN."""
         self.table.hash_connect(self, laddr, host, port)
         self.laddr, self.sport = laddr, self.lport
         self.raddr, self.rport = host, port
@@ -427,7 +406,8 @@ class TcpSock(Sock):
 
     def sk_clone(self, client: "TcpSock") -> "TcpSock":
         """sk_clone_lock, inet_csk_clone_lock: the child of a listener, with its options, for a connection to ``client``."""
-        child = TcpSock(self.sched, self.sysctl, self.table)
+        child = TcpSock(self.sched, self.sysctl, self.table, self.family)
+        child.ipv6only = self.ipv6only
         child.laddr, child.lport = client.raddr, client.rport
         child.sport = child.lport
         child.bindaddr_lock = self.bindaddr_lock
@@ -560,9 +540,9 @@ class TcpSock(Sock):
         self.rmem = self.queue_offset = 0
         self.peer = None
         self.rport = 0
-        self.raddr = INADDR_ANY
+        self.raddr = IN6ADDR_ANY if self.family == AF_INET6 else INADDR_ANY
         if not self.bindaddr_lock:
-            self.laddr = INADDR_ANY
+            self.reset_saddr()
         self.shutdown_mask = 0
         self.done = False
         self.nospace = False
@@ -629,7 +609,7 @@ class TcpSock(Sock):
 
     def describe(self) -> str:
         if self.state == TCP_LISTEN:
-            return f"tcp {self.laddr}:{self.sport} listening"
+            return f"tcp {show(self.laddr, self.sport)} listening"
         if not self.rport:
-            return f"tcp {self.laddr}:{self.sport} unconnected"
-        return f"tcp {self.laddr}:{self.sport} <- :{self.rport}"
+            return f"tcp {show(self.laddr, self.sport)} unconnected"
+        return f"tcp {show(self.laddr, self.sport)} <- :{self.rport}"

@@ -18,8 +18,6 @@ from simkernel.kernel.net.sockopt import (
     STORED,
     Option,
     describe_options,
-    do_ip_getsockopt,
-    do_ip_setsockopt,
     in_range,
     int_option,
     set_option,
@@ -30,7 +28,6 @@ from simkernel.kernel.net.sockopt import (
 from simkernel.kernel.net.tcp_output import tcp_push_pending_frames
 from simkernel.kernel.net.tcp_states import MSS_LOOPBACK, TCP_CLOSE, TCP_LISTEN
 from simkernel.uapi import (
-    IPPROTO_IP,
     IPPROTO_TCP,
     TCP_CORK,
     TCP_DEFER_ACCEPT,
@@ -236,21 +233,17 @@ def tcp_option(name: int, call: str) -> Option:
 
 
 def do_tcp_setsockopt(sk: "TcpSock", level: int, name: int, value: int | bytes) -> None:
-    """tcp_setsockopt, and ip_setsockopt for the level below."""
+    """tcp_setsockopt, and for the levels below af_inet.py's."""
     if level == IPPROTO_TCP:
         val = int_option(value)
         set_option(sk, tcp_option(name, "setsockopt"), val, value)
-    elif level == IPPROTO_IP:
-        do_ip_setsockopt(sk, name, value)
     else:
-        raise oserror(errno.ENOPROTOOPT)
+        sk.inet_setsockopt(level, name, value)
 
 
 def do_tcp_getsockopt(sk: "TcpSock", level: int, name: int) -> int | bytes:
-    """tcp_getsockopt, and ip_getsockopt for the level below."""
+    """tcp_getsockopt, and for the levels below af_inet.py's."""
     if level == IPPROTO_TCP:
         value: int | bytes = tcp_option(name, "getsockopt").get(sk)
         return value
-    if level == IPPROTO_IP:
-        return do_ip_getsockopt(sk, name)
-    raise oserror(errno.EOPNOTSUPP)
+    return sk.inet_getsockopt(level, name)
