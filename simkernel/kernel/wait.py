@@ -118,9 +118,16 @@ def finish_wait(sched: Sched, entry: WaitEntry) -> None:
     remove_wait_queue(entry)
 
 
-def wait_event(sched: Sched, wq: WaitQueue, condition: Callable[[], bool], timeout_ns: int | None = None, exclusive: bool = False) -> bool:
+def wait_event(
+    sched: Sched,
+    wq: WaitQueue,
+    condition: Callable[[], bool],
+    timeout_ns: int | None = None,
+    exclusive: bool = False,
+    func: WakeFunction = autoremove_wake_function,
+) -> bool:
     """wait_event_interruptible_timeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first (None: no limit)."""
-    entry = WaitEntry(sched.current, autoremove_wake_function)
+    entry = WaitEntry(sched.current, func)
     deadline = None if timeout_ns is None else sched.clock.now + timeout_ns
     try:
         while True:
