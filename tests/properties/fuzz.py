@@ -343,7 +343,7 @@ def fuzz(total: int, seed: int) -> Counter[str]:
     """``total`` calls on the fake kernel; how often there was which outcome.  AssertionError for any that may not be."""
     outcomes: Counter[str] = Counter()
     for i in range(0, total, CALLS_PER_RUN):
-        kernel = Kernel(max_stalled=1_000_000)
+        kernel = Kernel(max_stalled=1_000_000, debug=True)
         done = kernel.run(calls, seed * 1_000_003 + i, min(CALLS_PER_RUN, total - i), False)
         outcomes.update(outcome for _, _, outcome in done)
     return outcomes

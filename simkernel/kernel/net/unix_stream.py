@@ -30,6 +30,7 @@ from simkernel.kernel.wait import wait_event
 from simkernel.sockaddr import unix_name
 from simkernel.uapi import (
     MSG_DONTWAIT,
+    MSG_NOSIGNAL,
     MSG_OOB,
     MSG_PEEK,
     MSG_WAITALL,
@@ -72,7 +73,7 @@ class UnixStreamSock(UnixSock):
         if peer is None:
             raise oserror(errno.ENOTCONN)
         if self.shutdown_mask & SEND_SHUTDOWN:
-            raise oserror(errno.EPIPE)
+            raise self._broken_pipe(flags)
         sent = 0
         total = len(data)
         largest = min((self.sndbuf >> 1) - 64, SKB_MAX_HEAD + UNIX_SKB_FRAGS_SZ)
@@ -87,7 +88,7 @@ class UnixStreamSock(UnixSock):
             if peer.dead or peer.shutdown_mask & RCV_SHUTDOWN:
                 if sent:
                     return sent
-                raise oserror(errno.EPIPE)
+                raise self._broken_pipe(flags)
             chunk = data[sent : sent + largest]
             size = len(chunk)
             skb = UnixSkb(self, chunk, HEAD_TRUESIZE[(size + 63) >> 6] if size <= SKB_MAX_HEAD else stream_truesize(size))
@@ -111,7 +112,7 @@ class UnixStreamSock(UnixSock):
                 data, urgent = data[:-1], data[-1:]
             if msg is not None and msg.name is not None:
                 raise oserror(errno.EISCONN if self.state == TCP_ESTABLISHED else errno.EOPNOTSUPP)
-            sent = self.sendmsg(data, 0, nonblock, None, scm)
+            sent = self.sendmsg(data, flags & ~MSG_OOB, nonblock, None, scm)
             if urgent and sent == len(data):
                 try:
                     self._queue_oob(urgent, nonblock, scm)
@@ -122,6 +123,12 @@ class UnixStreamSock(UnixSock):
             return sent
         finally:
             self.scm_destroy(scm)
+
+    def _broken_pipe(self, flags: int) -> OSError:
+        """EPIPE with its signal, which a sender that the end finds asleep does not get."""
+        if not flags & MSG_NOSIGNAL:
+            self.sched.send_sigpipe()
+        return oserror(errno.EPIPE)
 
     def _queue_oob(self, urgent: bytes, nonblock: bool, scm: ScmCookie | None) -> None:
         """queue_oob: the last byte of a send, in a buffer of its own; the mark that there was before becomes ordinary data."""
@@ -225,16 +232,23 @@ class UnixStreamSock(UnixSock):
                 break
             left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
             last = queue[-1] if queue else None
-            if not wait_event(
-                self.sched,
-                self.wq,
-                lambda: (
-                    bool(queue and queue[-1] is not last)  # noqa: B023  called before the loop goes on
-                    or bool(self.err)
-                    or bool(self.shutdown_mask & RCV_SHUTDOWN)
-                ),
-                left,
-            ):
+            try:
+                woken = wait_event(
+                    self.sched,
+                    self.wq,
+                    lambda: (
+                        bool(queue and queue[-1] is not last)  # noqa: B023  called before the loop goes on
+                        or bool(self.err)
+                        or bool(self.shutdown_mask & RCV_SHUTDOWN)
+                    ),
+                    left,
+                )
+            except OSError:
+                # A signal: what was received counts, without a word on who sent it.
+                if got:
+                    break
+                raise
+            if not woken:
                 code = errno.EAGAIN
                 break
             i = 0
