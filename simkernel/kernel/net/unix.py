@@ -372,8 +372,11 @@ class UnixSock(Sock):
         """sock_wait_for_wmem.  A sleeper is woken when three quarters are free; awake for another reason it goes on with less."""
         if self.err or self.shutdown_mask & SEND_SHUTDOWN:
             return True
-        asleep = self.sched.current.state is TASK_INTERRUPTIBLE
-        return self.writable() if asleep else self.wmem_alloc < self.sndbuf
+        return self.writable() if self.asleep() else self.wmem_alloc < self.sndbuf
+
+    def asleep(self) -> bool:
+        """Whether the running task is still about to sleep, or has been woken to look what there is."""
+        return self.sched.current.state is TASK_INTERRUPTIBLE
 
     def scm_send(self, msg: MsgHdr) -> ScmCookie | None:
         """What the control messages of a send say; None if there are none."""
@@ -456,6 +459,10 @@ class UnixSock(Sock):
     def siocoutq(self) -> int:
         """unix_outq_len: what is charged for buffers that are not read, overhead and all."""
         return self.wmem_alloc
+
+    def siocatmark(self) -> int:
+        """Only streams have urgent bytes."""
+        raise oserror(errno.EOPNOTSUPP)
 
     # --- options ---
     def setsockopt(self, level: int, name: int, value: int | bytes) -> None:

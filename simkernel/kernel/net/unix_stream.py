@@ -245,9 +245,9 @@ class UnixStreamSock(UnixSock):
                 )
             except OSError:
                 # A signal: what was received counts, without a word on who sent it.
-                if got:
-                    break
-                raise
+                if not got:
+                    raise
+                return bytes(got)
             if not woken:
                 code = errno.EAGAIN
                 break
