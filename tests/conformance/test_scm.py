@@ -640,8 +640,8 @@ def test_credentials_come_before_files(world: World, kind: int) -> None:
             _, control, flags, _ = sys.recvmsg(ours, 9, room)
             files = 0
             ucred = None
-            for _, type, data in control:
-                if type == SCM_RIGHTS:
+            for _, cmsg_type, data in control:
+                if cmsg_type == SCM_RIGHTS:
                     files = len(data) // 4
                     for fd in struct.unpack(f"{files}i", data):
                         sys.close(fd)
