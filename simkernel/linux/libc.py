@@ -66,6 +66,7 @@ c_timerfd_settime: Final = _bind("timerfd_settime", c_int, c_int, c_int, c_void_
 c_timerfd_gettime: Final = _bind("timerfd_gettime", c_int, c_int, c_void_p)
 c_signalfd: Final = _bind("signalfd", c_int, c_int, c_void_p, c_int)
 c_sigaction: Final = _bind("sigaction", c_int, c_int, c_void_p, c_void_p)
+c_sigprocmask: Final = _bind("sigprocmask", c_int, c_int, c_void_p, c_void_p)
 c_nanosleep: Final = _bind("nanosleep", c_int, c_void_p, c_void_p)
 c_waitpid: Final = _bind("waitpid", c_int, c_int, c_void_p, c_int)
 c_kill: Final = _bind("kill", c_int, c_int, c_int)
@@ -132,6 +133,12 @@ def sigset(signums: Iterable[int]) -> bytes:
             raise ValueError(f"signal number {signum} out of range [1; {NSIG}]")
         bits |= 1 << signum - 1
     return bits.to_bytes(8, sys.byteorder).ljust(128, b"\0")
+
+
+def signums(raw: bytes) -> set[int]:
+    """The signal numbers in a sigset_t."""
+    bits = int.from_bytes(raw[:8], sys.byteorder)
+    return {signum for signum in range(1, NSIG + 1) if bits >> (signum - 1) & 1}
 
 
 class SigAction(ctypes.Structure):
