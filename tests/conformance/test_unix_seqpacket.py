@@ -287,6 +287,20 @@ def test_peer_closed_with_unread_packets(world: World, first: str) -> None:
     world.run(main)
 
 
+@pytest.mark.parametrize(("unread", "first"), [([b""], b""), ([b"", b""], "ECONNRESET"), ([b"x", b""], "ECONNRESET")])
+def test_peer_closed_with_an_empty_packet_unread(world: World, unread: list[bytes], first: object) -> None:
+    """One empty packet is not missed: Linux 6.18 takes it for the place of an urgent byte."""
+
+    def main(sys: Syscalls) -> None:
+        ours, theirs = pair(sys)
+        for data in unread:
+            sys.send(ours, data)
+        sys.close(theirs)
+        assert err(sys.recv, ours, 9) == first
+
+    world.run(main)
+
+
 def test_listener_closed_with_a_pending_connection(world: World) -> None:
     """The client has everything and ERR: ECONNRESET, then b''."""
 

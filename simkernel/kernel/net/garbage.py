@@ -17,28 +17,31 @@ if TYPE_CHECKING:
 
 
 class InFlight:
-    """The queued messages with AF_UNIX sockets among their files, in the order sent, and the socket in whose queue each waits.
+    """The queued messages with files, in the order sent, each with the socket in whose queue it waits.
+
+    ``tot_inflight`` counts the AF_UNIX sockets among the files (unix_tot_inflight).
 
     ``delayed`` are files that have lost a message's reference and are still to be put, one after another (fput's task work): the last
     reference to a socket drops the files in its queue, among them sockets, whose queues ... and so on, however deep.
     """
 
-    __slots__ = ("collecting", "delayed", "edges")
+    __slots__ = ("collecting", "delayed", "edges", "tot_inflight")
 
     def __init__(self) -> None:
         self.edges: dict[ScmFpList, UnixSock] = {}
+        self.tot_inflight = 0
         self.delayed: list[File] | None = None
         self.collecting = False
 
     def add_edges(self, fpl: ScmFpList, receiver: "UnixSock") -> None:
         """unix_add_edges: the message has been queued at ``receiver``."""
-        if fpl.sockets:
-            self.edges[fpl] = receiver
+        self.edges[fpl] = receiver
+        self.tot_inflight += len(fpl.sockets)
 
     def del_edges(self, fpl: ScmFpList) -> None:
         """unix_del_edges: it has been received, or thrown away."""
-        if fpl.sockets:
-            del self.edges[fpl]
+        del self.edges[fpl]
+        self.tot_inflight -= len(fpl.sockets)
 
     def put_files(self, fpl: ScmFpList) -> None:
         """The message is thrown away: drop its files."""
@@ -52,7 +55,7 @@ class InFlight:
 
     def unix_gc(self) -> None:
         """__unix_gc: free the sockets in flight that nobody can receive."""
-        if not self.edges or self.collecting:
+        if not self.tot_inflight or self.collecting:
             return
         self.collecting = True
         hitlist: list[UnixSkb] = []

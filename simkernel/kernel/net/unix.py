@@ -533,8 +533,14 @@ class UnixSock(Sock):
             self.connq.popleft()._release(embryo=True)
 
     def loses_data(self) -> bool:
-        """Whether bytes are lost when this end is closed now: then the other end learns by ECONNRESET."""
-        return bool(self.receive_queue)
+        """Whether something is lost when this end is closed now: then the other end learns by ECONNRESET.
+
+        An empty buffer at the head does not count: an urgent byte that was received has left one, or it is an empty packet.
+        """
+        queue = self.receive_queue
+        if queue and queue[0].offset == len(queue[0].data):
+            return len(queue) > 1
+        return bool(queue)
 
     def purge(self) -> None:
         """Throw away what has been received."""

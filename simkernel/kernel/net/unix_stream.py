@@ -328,13 +328,6 @@ class UnixStreamSock(UnixSock):
             return 0
         return int(self.oob_skb is None or (len(queue) > 1 and queue[1] is self.oob_skb))
 
-    def loses_data(self) -> bool:
-        """An urgent byte that was received leaves an empty buffer, which is no loss."""
-        queue = self.receive_queue
-        if queue and queue[0].offset == len(queue[0].data):
-            return len(queue) > 1
-        return bool(queue)
-
     def _release(self, embryo: bool) -> None:
         self.oob_skb = None
         super()._release(embryo)
