@@ -290,6 +290,14 @@ class UnixSock(Sock):
         path = self.peer_path(addr)
         if self.passcred:
             self.autobind()
+        try:
+            self._connect(path, nonblock)
+        except OSError:
+            # The other end was made before all else, and its release collects.
+            self.table.inflight.unix_gc()
+            raise
+
+    def _connect(self, path: bytes, nonblock: bool) -> None:
         deadline = None if self.sndtimeo is None else self.sched.clock.now + self.sndtimeo
         while True:
             other = self.table.find(path, self.type)
