@@ -54,12 +54,13 @@ def receiver_wake_function(entry: WaitEntry, key: int) -> int:
 
 
 class UnixDgramSock(UnixSock):
-    """A socket for datagrams, each with its sender."""
+    """A socket for datagrams, each with its sender.  ``peeked``: the buffer that was last looked at by MSG_PEEK."""
 
-    __slots__ = ()
+    __slots__ = ("peeked",)
 
     def __init__(self, sched: Sched, sysctl: Sysctl, table: UnixTable, type: int = SOCK_DGRAM) -> None:
         super().__init__(sched, sysctl, table, type)
+        self.peeked: UnixSkb | None = None
 
     # --- connections ---
     def listen(self, backlog: int) -> None:
@@ -223,6 +224,7 @@ class UnixDgramSock(UnixSock):
         cb = skb.cb
         fpl = None
         if flags & MSG_PEEK:
+            self.peeked = skb
             if cb is not None and cb.fp is not None:
                 fpl = cb.fp.dup()
         else:
@@ -254,7 +256,7 @@ class UnixDgramSock(UnixSock):
             if not wait_event(
                 self.sched,
                 self.wq,
-                lambda: bool(queue) or bool(self.err) or bool(self.shutdown_mask & RCV_SHUTDOWN),
+                self._recv_may_go_on,
                 left,
                 exclusive=True,
                 func=receiver_wake_function,
@@ -266,6 +268,12 @@ class UnixDgramSock(UnixSock):
                 return True
             if self.shutdown_mask & RCV_SHUTDOWN:
                 return False
+
+    def _recv_may_go_on(self) -> bool:
+        """A datagram wakes one sleeper.  One that only peeks leaves it, and does not wake the next: that one sleeps on."""
+        if self.receive_queue:
+            return self.receive_queue[0] is not self.peeked or not self.asleep()
+        return bool(self.err) or bool(self.shutdown_mask & RCV_SHUTDOWN)
 
     # --- state ---
     def poll(self, table: PollTable | None) -> int:
