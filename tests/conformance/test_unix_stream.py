@@ -271,6 +271,27 @@ def test_blocking_connect_waits_for_the_backlog(world: World) -> None:
     world.run(main)
 
 
+def test_shutdown_does_not_wake_a_blocked_connect(world: World) -> None:
+    """A listener's SHUT_RD refuses later connects at once; one that sleeps learns of it at the next accept."""
+
+    def main(sys: Syscalls) -> None:
+        listening, name = unix_listener(sys, 0)
+        sys.connect(unix(sys), name)
+        late = unix(sys)
+        got: list[object] = []
+        tid = start(sys, lambda sys: got.append(err(sys.connect, late, name)))
+        sys.shutdown(listening, SHUT_RD)
+        settle(sys, 50)
+        assert got == []
+        assert err(sys.connect, unix(sys), name) == "ECONNREFUSED"
+        sys.accept4(listening)
+        sys.join(tid)
+        assert got == ["ECONNREFUSED"]
+        assert err(sys.accept4, listening) == "EINVAL"
+
+    world.run(main)
+
+
 def test_nobody_there(world: World, tmp_path: os.PathLike[str]) -> None:
     """Fact 121: an abstract name nobody has is ECONNREFUSED, a path ENOENT."""
     path = os.fspath(tmp_path) + "/s"

@@ -335,8 +335,10 @@ class UnixSock(Sock):
         other.sk_data_ready()
 
     def connect_may_go_on(self) -> bool:
-        """unix_wait_for_peer: whether whoever waits for room in this listener's queue has to look again."""
-        return self.dead or bool(self.shutdown_mask & RCV_SHUTDOWN) or len(self.connq) <= self.backlog_max
+        """unix_wait_for_peer: whether whoever waits for room in this listener's queue has to look again.  A shutdown wakes nobody."""
+        if self.dead or len(self.connq) <= self.backlog_max:
+            return True
+        return bool(self.shutdown_mask & RCV_SHUTDOWN) and not self.asleep()
 
     def accept(self, nonblock: bool) -> Sock:
         """unix_accept.  EINVAL unless it listens, or when it is shut down."""

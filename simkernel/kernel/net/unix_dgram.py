@@ -193,19 +193,14 @@ class UnixDgramSock(UnixSock):
             self._wait_for_peer(other, left)
 
     def _wait_for_peer(self, other: UnixSock, left: int | None) -> None:
-        """unix_wait_for_peer: the first to come is the first to go on.  Once awake it also finds that it may not send any more."""
-        wait_event(
-            self.sched,
-            other.peer_wait,
-            lambda: (
-                other.dead
-                or bool(other.shutdown_mask & RCV_SHUTDOWN)
-                or not other.recvq_full()
-                or not (self.asleep() or self._may_send(other))
-            ),
-            left,
-            exclusive=True,
-        )
+        """unix_wait_for_peer: the first to come is the first to go on.  Only once awake it finds that it may not send any more."""
+
+        def may_go_on() -> bool:
+            if other.dead or not other.recvq_full():
+                return True
+            return not self.asleep() and (bool(other.shutdown_mask & RCV_SHUTDOWN) or not self._may_send(other))
+
+        wait_event(self.sched, other.peer_wait, may_go_on, left, exclusive=True)
 
     # --- receiving ---
     def recvmsg(self, n: int, flags: int, nonblock: bool, msg: MsgHdr | None = None) -> bytes:
