@@ -188,7 +188,7 @@ class Syscalls(Protocol):
         """ioctl(2): FIONREAD returns the bytes that can be read; FIONBIO sets O_NONBLOCK to ``bool(arg)`` and returns 0.
 
         Of sockets, SIOCOUTQ returns the bytes not yet acknowledged (TCP) or what is charged for those not yet read, with the kernel's
-        overhead (AF_UNIX); SIOCATMARK whether the urgent mark is next.
+        overhead (AF_UNIX), SIOCOUTQNSD those not yet sent, SIOCATMARK whether the urgent mark is next.
         """
         ...
 

@@ -8,6 +8,7 @@ import errno
 
 from simkernel.api import Address
 from simkernel.errors import oserror
+from simkernel.kernel.net.datagram import receiver_wake_function
 from simkernel.kernel.net.scm import NO_CREDS, ScmCookie, scm_recv
 from simkernel.kernel.net.socket import RCV_SHUTDOWN, SHUTDOWN_MASK, MsgHdr, Sock, Sysctl
 from simkernel.kernel.net.unix import (
@@ -22,9 +23,7 @@ from simkernel.kernel.net.unix import (
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import (
-    WaitEntry,
     add_wait_queue,
-    autoremove_wake_function,
     remove_wait_queue,
     wait_event,
     wake_up,
@@ -44,13 +43,6 @@ from simkernel.uapi import (
     SOCK_DGRAM,
     SOCK_SEQPACKET,
 )
-
-
-def receiver_wake_function(entry: WaitEntry, key: int) -> int:
-    """A sleeping receiver is not for those who tell of room to write (net/core/datagram.c)."""
-    if key and not key & (POLLIN | POLLERR):
-        return 0
-    return autoremove_wake_function(entry, key)
 
 
 class UnixDgramSock(UnixSock):
