@@ -353,16 +353,6 @@ class UnmodelledCalls:
 
     __slots__ = ()
 
-    open = _unmodelled("open")
-    unlink = _unmodelled("unlink")
-    mkdir = _unmodelled("mkdir")
-    memfd_create = _unmodelled("memfd_create")
-    lseek = _unmodelled("lseek")
-    ftruncate = _unmodelled("ftruncate")
-    pread = _unmodelled("pread")
-    pwrite = _unmodelled("pwrite")
-    sendfile = _unmodelled("sendfile")
-    splice = _unmodelled("splice")
     signalfd = _unmodelled("signalfd")
     timerfd_create = _unmodelled("timerfd_create")
     timerfd_settime = _unmodelled("timerfd_settime")

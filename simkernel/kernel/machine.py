@@ -6,7 +6,7 @@ from types import FrameType
 from typing import Any
 
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError
-from simkernel.kernel.chardev import Console
+from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
@@ -15,6 +15,7 @@ from simkernel.kernel.exit import do_exit, do_group_exit
 from simkernel.kernel.fdtable import DeadFiles
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
+from simkernel.kernel.namei import PosFile
 from simkernel.kernel.net.socket import Sock, Socket, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.unix import UnixSock
@@ -38,6 +39,8 @@ class Kernel:
     deadline_ns  virtual time, in nanoseconds since boot, at which the run ends with Deadlock (default: none)
     max_stalled  calls without progress, while virtual time stands still, that are a Livelock
     nofile       (soft, hard) RLIMIT_NOFILE of process 1
+    file_max     fs.file-max: open files on the whole machine, above which calls fail with ENFILE, as for a program without CAP_SYS_ADMIN
+                 (default: None, no limit: programs run as root, which Linux exempts; so on Linux ENFILE is not seen as root either)
     on_crash     called with (task, exception) when a process other than 1 ends by an exception (default: print it to stderr)
     on_stop      called with this Kernel when the run has ended by Deadlock or Livelock, while every task is still where it slept
     """
@@ -52,6 +55,7 @@ class Kernel:
         deadline_ns: int | None = None,
         max_stalled: int = 10_000,
         nofile: tuple[int, int] = (1024, NR_OPEN),
+        file_max: int | None = None,
         on_crash: Crash = print_crash,
         on_stop: "Callable[[Kernel], None] | None" = None,
     ) -> None:
@@ -60,9 +64,14 @@ class Kernel:
             raise UsageError(f"nofile must be (soft, hard) with 3 <= soft <= hard <= {NR_OPEN}, not {nofile}")
         if max_stalled < 100:
             raise UsageError(f"max_stalled must be at least 100, not {max_stalled}: epoll loops make a few calls between progress")
+        if file_max is not None and file_max < 3:
+            raise UsageError(f"file_max must be at least 3, for stdin, stdout and stderr, or None for no limit, not {file_max}")
         self.sched = Sched(choice or Plain(), trace if trace is not None else Trace(on=False), deadline_ns, max_stalled)
         sched = self.sched
         sched.dead_files = DeadFiles(sched)
+        if file_max is not None:
+            sched.max_files = file_max
+            sched.cap_sys_admin = False
         self.sysctl = Sysctl()
         if sched.explore:
             self._choose_buffers()
@@ -83,6 +92,10 @@ class Kernel:
             sysctl.tcp_rmem = (4096, size, size)
             sysctl.tcp_wmem = (4096, size, size)
             sysctl.unix_wmem = size
+
+    def register_chrdev(self, name: str, driver: OpenDevice) -> None:
+        """Make /dev/``name``: each open(2) of it calls ``driver(sched, f_flags)``, which returns a new File.  UsageError if it is there."""
+        register_chrdev(self.sys.vfs, name, driver)
 
     def run(self, main: Callable[..., object], *args: object) -> Any:
         """Run ``main(sys, *args)`` as process 1 and return what it returns, or raise what it raised.
@@ -229,6 +242,8 @@ def describe_file(file: File) -> dict[str, Any]:
         out["sleepers"] = [entry.private.pid for entry in file.wq.entries]
     elif isinstance(file, EventFd):
         out["count_value"] = file.count
+    elif isinstance(file, PosFile):
+        out["pos"], out["size"] = file.f_pos, file.size()
     elif isinstance(file, Pipe):
         out["queued"] = file.pipe.queued()
         out["readers"], out["writers"] = file.pipe.readers, file.pipe.writers

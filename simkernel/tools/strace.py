@@ -19,12 +19,16 @@ from simkernel.uapi import (
     FCNTL_NAMES,
     IOCTL_NAMES,
     MSG_NAMES,
+    O_ACCMODE,
+    O_CREAT,
     OPEN_NAMES,
     POLL_NAMES,
+    SEEK_NAMES,
     SHUT_NAMES,
     SIGNAL_NAMES,
     SO_NAMES,
     SOL_SOCKET,
+    SPLICE_NAMES,
     flags,
     sock_type,
 )
@@ -65,6 +69,10 @@ _FORMATS: dict[str, Callable[[Sequence[Any]], str]] = {
     "accept4": lambda a: f"{a[0]}" + (f", {sock_type(a[1])[2:].lstrip('|')}" if a[1] else ""),
     "fcntl": lambda a: f"{a[0]}, {FCNTL_NAMES.get(a[1], a[1])}" + _fcntl_arg(a),
     "ioctl": lambda a: _rest(a, str(a[0]), IOCTL_NAMES.get(a[1], hex(a[1]))),
+    "open": lambda a: f"{text(a[0])}, {_open_flags(a[1])}" + (f", 0o{a[2]:o}" if a[1] & O_CREAT else ""),
+    "mkdir": lambda a: f"{text(a[0])}, 0o{a[1]:o}",
+    "lseek": lambda a: f"{a[0]}, {a[1]}, {SEEK_NAMES.get(a[2], a[2])}",
+    "splice": lambda a: ", ".join(map(text, a[:5])) + f", {flags(a[5], SPLICE_NAMES)}",
     "pipe2": lambda a: flags(a[0], OPEN_NAMES),
     "kill": lambda a: f"{a[0]}, {SIGNAL_NAMES.get(a[1], a[1])}",
     "clock_gettime_ns": lambda a: str(CLOCK_NAMES.get(a[0], a[0])),
@@ -76,6 +84,11 @@ _FORMATS: dict[str, Callable[[Sequence[Any]], str]] = {
 
 def _args_socket(a: Sequence[Any]) -> str:
     return f"{FAMILY_NAMES.get(a[0], a[0])}, {sock_type(a[1])}"
+
+
+def _open_flags(value: int) -> str:
+    """As strace: the access mode is always named."""
+    return flags(value, OPEN_NAMES) if value & O_ACCMODE else "|".join(["O_RDONLY", *([flags(value, OPEN_NAMES)] if value else [])])
 
 
 def _fcntl_arg(a: Sequence[Any]) -> str:
@@ -106,7 +119,7 @@ def result_text(name: str, value: Any) -> str:
         return "[" + ", ".join(f"({text(d)}, {flags(ev, EPOLL_NAMES)})" for d, ev in value) + "]"
     if name == "poll" and isinstance(value, tuple):
         return "[" + ", ".join(f"({fd}, {flags(ev, POLL_NAMES)})" for fd, ev in value) + "]"
-    if name == "recv" or name == "read":
+    if name in ("recv", "read", "pread"):
         return data(value)
     if value is None:
         return "0"

@@ -72,7 +72,12 @@ class InetTable(Generic[S]):
         self.bound: dict[int, list[S | TimeWait]] = {}
         self.established: dict[tuple[str, int, str, int], S] = {}
         self.listeners: dict[int, list[S]] = {}
-        low = sysctl.port_range[0]
+        self.next_even = self.next_odd = 0
+        self.set_port_range()
+
+    def set_port_range(self) -> None:
+        """The sysctl has changed: the next free ports are looked for from its beginning on."""
+        low = self.sysctl.port_range[0]
         self.next_even = low + low % 2
         self.next_odd = low + 1 - low % 2
 

@@ -16,6 +16,7 @@ from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wake_up, wake_up_all
 from simkernel.uapi import (
     AF_INET,
+    AF_UNIX,
     MSG_CTRUNC,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
@@ -23,6 +24,7 @@ from simkernel.uapi import (
     MSG_WAITALL,
     NSEC_PER_SEC,
     O_RDWR,
+    PAGE_SIZE,
     POLLERR,
     POLLIN,
     POLLPRI,
@@ -42,7 +44,9 @@ from simkernel.uapi import (
     SO_SNDBUF,
     SO_SNDTIMEO,
     SO_TYPE,
+    SOCK_STREAM,
     SOL_SOCKET,
+    SPLICE_F_NONBLOCK,
 )
 
 RCV_SHUTDOWN = 1
@@ -62,6 +66,8 @@ KEY_ERROR = POLLERR
 SOCK_MIN_RCVBUF = 2304
 SOCK_MIN_SNDBUF = 4608
 INT_MAX = 2**31 - 1
+# The largest piece of memory that sent bytes are laid in (SKB_FRAG_PAGE_ORDER).
+SKB_FRAG_PAGE = 32768
 
 
 class Sysctl:
@@ -265,6 +271,10 @@ class Sock:
         """ioctl FIONREAD: bytes that can be read at once."""
         raise oserror(errno.EOPNOTSUPP)
 
+    def splice_piece(self) -> int:
+        """How many bytes, at most, of the first that can be read go into one buffer of a pipe: what lies together in memory."""
+        return SKB_FRAG_PAGE
+
     def describe(self) -> str:
         """The connection in words, for explanations."""
         return self.name
@@ -392,6 +402,8 @@ class Socket(File):
 
     __slots__ = ("proto", "state")
     kind = "socket"
+    can_seek = False
+    can_splice_write = True
 
     def __init__(self, sched: Sched, sk: Sock, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)
@@ -418,6 +430,29 @@ class Socket(File):
 
     def fionread(self) -> int:
         return self.proto.fionread()
+
+    def splice_wait(self, flags: int) -> None:
+        """The first half of sock_splice_read.  TCP and datagrams sleep whatever SPLICE_F_NONBLOCK says, AF_UNIX streams do not."""
+        sk = self.proto
+        if sk.type == SOCK_STREAM:
+            sk.recvmsg(1, MSG_PEEK, self.nonblock or (sk.family == AF_UNIX and bool(flags & SPLICE_F_NONBLOCK)))
+
+    def splice_read(self, n: int, pos: int, slots: int, flags: int) -> list[bytes]:
+        """sock_splice_read: of a stream the pieces that it arrived in, of anything else one message (copy_splice_read)."""
+        sk = self.proto
+        pieces: list[bytes] = []
+        if sk.type != SOCK_STREAM:
+            data = sk.recvmsg(n, 0, self.nonblock)
+            return [data[i : i + PAGE_SIZE] for i in range(0, len(data), PAGE_SIZE)]
+        while n > 0 and len(pieces) < slots and sk.fionread():
+            piece = sk.recvmsg(min(n, sk.splice_piece()), 0, True)
+            pieces.append(piece)
+            n -= len(piece)
+        return pieces
+
+    def splice_write(self, data: bytes, pos: int, flags: int) -> int:
+        """splice_to_socket."""
+        return self.proto.sendmsg(data, 0, self.nonblock)
 
     def release(self) -> None:
         """sock_release: the program's end is gone, the protocol's may have work left."""

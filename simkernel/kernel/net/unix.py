@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
+from simkernel.kernel.namei import SocketNode, Vfs
 from simkernel.kernel.net.socket import (
     RCV_SHUTDOWN,
     SEND_SHUTDOWN,
@@ -55,9 +56,14 @@ UNIX_SKB_FRAGS_SZ = 32768
 KMALLOC_SIZES = (8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192)
 
 
+def skb_data_len(size: int) -> int:
+    """How many bytes of a buffer of ``size`` bytes lie in pages, and not in its head."""
+    return min(size, -(-max(size - SKB_MAX_HEAD, 0) // PAGE_SIZE) * PAGE_SIZE)
+
+
 def skb_truesize(size: int) -> int:
     """What the sender is charged for a buffer of ``size`` bytes (sock_alloc_send_pskb): header from a slab, the rest in pages."""
-    data_len = min(size, -(-max(size - SKB_MAX_HEAD, 0) // PAGE_SIZE) * PAGE_SIZE)
+    data_len = skb_data_len(size)
     head = -(-(size - data_len) // 64) * 64 + SIZEOF_SHARED_INFO
     slab = next(s for s in KMALLOC_SIZES if s >= head)
     return slab + SIZEOF_SKBUFF + -(-data_len // PAGE_SIZE) * PAGE_SIZE
@@ -75,14 +81,35 @@ class UnixSkb:
         self.truesize = skb_truesize(len(data))
 
 
+def inode_key(node: SocketNode) -> bytes:
+    """A path's socket is known by its inode, not by its name: it can be reached by other paths, and not once it is unlinked."""
+    return b"inode %d" % node.i_ino
+
+
 class UnixTable:
     """Names of AF_UNIX sockets: paths, which outlive their socket, and abstract names, which do not."""
 
-    __slots__ = ("autobind", "names")
+    __slots__ = ("autobind", "names", "vfs")
 
-    def __init__(self) -> None:
+    def __init__(self, vfs: Vfs) -> None:
         self.names: dict[bytes, UnixSock] = {}
         self.autobind = 0
+        self.vfs = vfs
+
+    def bind_path(self, path: bytes, bound: bool) -> bytes:
+        """unix_bind_bsd: make the node of a path; the key of ``names`` for it.  EADDRINUSE if there is anything of that name."""
+        try:
+            if bound:
+                # It is made, and taken away again when the socket turns out to have a name.
+                self.vfs.may_mknod(path)
+                raise oserror(errno.EINVAL)
+            return inode_key(self.vfs.mknod_socket(path))
+        except FileExistsError:
+            raise oserror(errno.EADDRINUSE) from None
+
+    def find_path(self, path: bytes) -> bytes:
+        """unix_find_bsd: the key of ``names`` for a path.  ENOENT if there is none, ECONNREFUSED if it is no socket's."""
+        return inode_key(self.vfs.find_socket(path))
 
 
 class UnixSock(Sock):
@@ -112,12 +139,16 @@ class UnixSock(Sock):
         if isinstance(addr, tuple):
             raise oserror(errno.EINVAL)
         path = unix_path(addr)
+        names = self.table.names
+        if path and path[0]:
+            names[self.table.bind_path(path, bool(self.addr))] = self
+            self.addr = path
+            return
         if self.addr:
             if not path:
                 # unix_autobind: it has a name already, which will do.
                 return
             raise oserror(errno.EINVAL)
-        names = self.table.names
         if not path:
             while True:
                 path = b"\0%05x" % self.table.autobind
@@ -159,9 +190,9 @@ class UnixSock(Sock):
             raise oserror(errno.EINVAL)
         deadline = None if self.sndtimeo is None else self.sched.clock.now + self.sndtimeo
         while True:
-            found = self.table.names.get(path)
+            found = self.table.names.get(path if path[0] == 0 else self.table.find_path(path))
             if found is None:
-                raise oserror(errno.ECONNREFUSED if path[0] == 0 else errno.ENOENT)
+                raise oserror(errno.ECONNREFUSED)
             other = found
             if other.dead or other.state != TCP_LISTEN or other.shutdown_mask & RCV_SHUTDOWN:
                 raise oserror(errno.ECONNREFUSED)
@@ -346,6 +377,12 @@ class UnixSock(Sock):
         if self.wq.entries and self.writable():
             wake_up(self.wq, KEY_WRITABLE)
 
+    def splice_piece(self) -> int:
+        """The rest of the first buffer's head, or of the page fragment after it."""
+        skb = self.receive_queue[0]
+        head = len(skb.data) - skb_data_len(len(skb.data))
+        return head - skb.offset if skb.offset < head else UNIX_SKB_FRAGS_SZ - (skb.offset - head) % UNIX_SKB_FRAGS_SZ
+
     def fionread(self) -> int:
         if self.state == TCP_LISTEN:
             raise oserror(errno.EINVAL)
@@ -419,6 +456,7 @@ class UnixSock(Sock):
 
 def unix_socketpair(sched: Sched, sysctl: Sysctl, table: UnixTable, type: int, f_flags: int) -> tuple[Socket, Socket]:
     """unix_socketpair: two unnamed sockets, each the other's peer."""
+    sched.check_files(2)
     a = UnixSock(sched, sysctl, table, type)
     b = UnixSock(sched, sysctl, table, type)
     a.peer, b.peer = b, a

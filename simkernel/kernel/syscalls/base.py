@@ -12,8 +12,11 @@ from simkernel.errors import oserror
 from simkernel.kernel.fdtable import FilesStruct
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash
+from simkernel.kernel.namei import Vfs
+from simkernel.kernel.namespace import init_mount_tree
 from simkernel.kernel.net.inet import InetTable
 from simkernel.kernel.net.loopback import Loopback
+from simkernel.kernel.net.proc import register_proc_net
 from simkernel.kernel.net.socket import Sock, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.tcp_input import tcp_v4_rcv
@@ -109,7 +112,7 @@ def do_loop_writev(file: File, buffers: Sequence[bytes]) -> int:
 class BaseSyscalls(UnmodelledCalls):
     """The machine that the calls work on.  One object serves all tasks: each call is made by the running one."""
 
-    __slots__ = ("crash", "inet", "lo", "sched", "sysctl", "unix")
+    __slots__ = ("crash", "inet", "lo", "sched", "sysctl", "unix", "vfs")
 
     def __init__(self, sched: Sched, sysctl: Sysctl, crash: Crash) -> None:
         self.sched = sched
@@ -118,7 +121,11 @@ class BaseSyscalls(UnmodelledCalls):
         self.inet: InetTable[TcpSock] = InetTable(sched, sysctl)
         self.lo = Loopback(sched, tcp_v4_rcv)
         self.inet.device = self.lo
-        self.unix = UnixTable()
+        self.vfs = Vfs(sched, self._mount)
+        self.unix = UnixTable(self.vfs)
+
+    def _mount(self, vfs: Vfs) -> None:
+        register_proc_net(init_mount_tree(vfs), self.sysctl, self.inet, self.unix)
 
     # --- helpers ---
     def _install(self, files: FilesStruct, file: File, cloexec: bool) -> int:

@@ -1,0 +1,117 @@
+"""/proc/net and /proc/sys/net (net/ipv4/tcp_ipv4.c, net/unix/af_unix.c, net/core/sysctl_net_core.c, net/ipv4/sysctl_net_ipv4.c)."""
+
+import errno
+
+from simkernel.errors import oserror
+from simkernel.kernel.net.inet import InetTable
+from simkernel.kernel.net.socket import SOCK_MIN_RCVBUF, SOCK_MIN_SNDBUF, Socket, Sysctl
+from simkernel.kernel.net.tcp import TcpSock
+from simkernel.kernel.net.tcp_states import TCP_ESTABLISHED, TCP_LISTEN
+from simkernel.kernel.net.unix import UnixSock, UnixTable
+from simkernel.kernel.procfs import CtlTable, ProcRoot
+from simkernel.kernel.sched import Sched
+
+# The record of /proc/net/tcp is padded to this many characters (TMPSZ - 1).
+TCP_RECORD = 149
+TCP_HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+UNIX_HEADER = "Num       RefCount Protocol Flags    Type St Inode Path\n"
+# struct socket's flag and states as af_unix.c prints them.
+SO_ACCEPTCON = 1 << 16
+SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED, SS_DISCONNECTING = range(1, 5)
+# Retransmission timeouts in jiffies of a hundredth of a second: before anything was measured, and on lo.
+TCP_TIMEOUT_INIT = 100
+TCP_RTO_MIN = 20
+
+
+def hex_addr(host: str, port: int) -> str:
+    """An IPv4 address as a number of the host's byte order (little-endian), and the port."""
+    a, b, c, d = map(int, host.split("."))
+    return f"{d:02X}{c:02X}{b:02X}{a:02X}:{port:04X}"
+
+
+def tcp4_seq_show(table: InetTable[TcpSock]) -> list[str]:
+    """tcp4_seq_show: listeners, then what is connected or about to be.
+
+    What the simulator has no notion of is shown as it is on an idle connection: timers, the congestion window.  TIME_WAIT is not listed.
+    """
+    socks = [sk for port in table.listeners for sk in table.listeners[port]] + list(table.established.values())
+    records = [TCP_HEADER.ljust(TCP_RECORD) + "\n"]
+    for num, sk in enumerate(socks):
+        listening = sk.state == TCP_LISTEN
+        rx_queue = len(sk.acceptq) if listening else sk.rmem
+        inode = sk.socket.ino if sk.socket is not None else 0
+        remote = "00000000:0000" if listening else hex_addr(sk.raddr, sk.rport)
+        record = (
+            f"{num:4}: {hex_addr(sk.laddr, sk.sport)} {remote} {sk.state:02X} {sk.wmem_queued:08X}:{rx_queue:08X} 00:00000000 "
+            f"00000000 {0:5} {0:8} {inode} {2 if inode else 1} {sk.ino:016x} {TCP_TIMEOUT_INIT if listening else TCP_RTO_MIN} 0 0 10 "
+            f"{0 if listening else -1}"
+        )
+        records.append(record.ljust(TCP_RECORD) + "\n")
+    return records
+
+
+def unix_seq_show(sched: Sched) -> list[str]:
+    """unix_seq_show: every socket that a process has open, and those that wait to be accepted."""
+    found: dict[int, UnixSock] = {}
+    for process in sched.processes.values():
+        for file in process.files.open_fds().values():
+            if isinstance(file, Socket) and isinstance(file.proto, UnixSock):
+                found[file.proto.ino] = file.proto
+                found.update((child.ino, child) for child in file.proto.connq)
+    records = [UNIX_HEADER]
+    for _, sk in sorted(found.items()):
+        established = sk.state == TCP_ESTABLISHED
+        if sk.socket is not None:
+            state = SS_CONNECTED if established else SS_UNCONNECTED
+        else:
+            state = SS_CONNECTING if established else SS_DISCONNECTING
+        flags = SO_ACCEPTCON if sk.state == TCP_LISTEN else 0
+        inode = sk.socket.ino if sk.socket is not None else 0
+        name = " " + sk.addr.replace(b"\0", b"@").decode("utf-8", "surrogateescape") if sk.addr else ""
+        records.append(f"{sk.ino:016x}: {2:08X} {0:08X} {flags:08X} {sk.type:04X} {state:02X} {inode:5}{name}\n")
+    return records
+
+
+def register_proc_net(proc: ProcRoot, sysctl: Sysctl, inet: InetTable[TcpSock], unix: UnixTable) -> None:
+    """Make the network's files below ``proc``."""
+    proc.register_seq("net/tcp", lambda: tcp4_seq_show(inet))
+    proc.register_seq("net/unix", lambda: unix_seq_show(proc.sched))
+
+    def three(values: list[int]) -> tuple[int, int, int]:
+        low, default, high = values
+        return low, default, high
+
+    def set_tcp_rmem(values: list[int]) -> None:
+        sysctl.tcp_rmem = three(values)
+
+    def set_tcp_wmem(values: list[int]) -> None:
+        sysctl.tcp_wmem = three(values)
+
+    def set_somaxconn(values: list[int]) -> None:
+        sysctl.somaxconn = values[0]
+
+    def set_rmem_max(values: list[int]) -> None:
+        sysctl.rmem_max = values[0]
+
+    def set_wmem_max(values: list[int]) -> None:
+        sysctl.wmem_max = values[0]
+
+    def set_syn_retries(values: list[int]) -> None:
+        sysctl.tcp_syn_retries = values[0]
+
+    def set_port_range(values: list[int]) -> None:
+        """ipv4_local_port_range: EINVAL if it ends before it begins."""
+        low, high = values
+        if high < low:
+            raise oserror(errno.EINVAL)
+        sysctl.port_range = low, high
+        inet.set_port_range()
+
+    register = proc.register_sysctl
+    register("net/core/somaxconn", CtlTable(lambda: [sysctl.somaxconn], set_somaxconn, low=0))
+    register("net/core/rmem_max", CtlTable(lambda: [sysctl.rmem_max], set_rmem_max, low=SOCK_MIN_RCVBUF))
+    register("net/core/wmem_max", CtlTable(lambda: [sysctl.wmem_max], set_wmem_max, low=SOCK_MIN_SNDBUF))
+    register("net/ipv4/tcp_rmem", CtlTable(lambda: list(sysctl.tcp_rmem), set_tcp_rmem, low=1))
+    register("net/ipv4/tcp_wmem", CtlTable(lambda: list(sysctl.tcp_wmem), set_tcp_wmem, low=1))
+    register("net/ipv4/tcp_syn_retries", CtlTable(lambda: [sysctl.tcp_syn_retries], set_syn_retries, low=1, high=127, unsigned=True))
+    register("net/ipv4/ip_local_port_range", CtlTable(lambda: list(sysctl.port_range), set_port_range, low=1, high=65535, whole=True))
