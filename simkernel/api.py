@@ -352,15 +352,3 @@ class UnmodelledCalls:
     """System calls of the layer that neither kernel offers yet: a program that makes one is told so."""
 
     __slots__ = ()
-
-    signalfd = _unmodelled("signalfd")
-    timerfd_create = _unmodelled("timerfd_create")
-    timerfd_settime = _unmodelled("timerfd_settime")
-    timerfd_gettime = _unmodelled("timerfd_gettime")
-    epoll_pwait = _unmodelled("epoll_pwait")
-    ppoll = _unmodelled("ppoll")
-    pselect = _unmodelled("pselect")
-    pidfd_open = _unmodelled("pidfd_open")
-    sigaction = _unmodelled("sigaction")
-    sigprocmask = _unmodelled("sigprocmask")
-    sigpending = _unmodelled("sigpending")

@@ -31,6 +31,8 @@ def shown(value: Any) -> Any:
             return value
     if isinstance(value, (tuple, list)):
         return tuple([shown(item) for item in value])
+    if kind is set and all(type(item) is int for item in value):
+        return tuple(sorted(value))
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     if callable(value):

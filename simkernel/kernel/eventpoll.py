@@ -253,6 +253,8 @@ class EventPoll(File):
         task = sched.current
         wq = self.wq
         while True:
+            if task.sigpending:
+                raise oserror(errno.EINTR)
             entry = WaitEntry(task, autoremove_wake_function)
             # As in Linux: exclusive, yet at the head, so the last to sleep is the first to be woken.
             entry.flags = WQ_FLAG_EXCLUSIVE

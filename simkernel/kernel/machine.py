@@ -11,7 +11,7 @@ from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EventPoll
-from simkernel.kernel.exit import do_exit, do_group_exit
+from simkernel.kernel.exit import do_exit
 from simkernel.kernel.fdtable import DeadFiles
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
@@ -20,10 +20,11 @@ from simkernel.kernel.net.socket import Sock, Socket, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
-from simkernel.kernel.sched import Sched, Task, TaskExit
+from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
+from simkernel.kernel.signal import do_group_exit, send_sigpipe
 from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
 from simkernel.kernel.trace import Trace
-from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, flags
+from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGPIPE, flags
 
 KERNEL_DIR = str(Path(__file__).parent)
 
@@ -79,7 +80,10 @@ class Kernel:
         self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)
         self.result: Any = None
         self.on_stop = on_stop
+        sched.send_sigpipe = lambda: send_sigpipe(sched)
         init = copy_process(sched, None, "main")
+        # As Python starts a program.
+        init.process.action[SIGPIPE] = KSigAction(SIG_IGN)
         init.process.rlimits[RLIMIT_NOFILE] = nofile
         for fd in range(3):
             init.files.fd_install(fd, Console(sched, O_WRONLY if fd else O_RDONLY, stderr=fd == 2), cloexec=False)

@@ -163,7 +163,15 @@ class SocketCalls(VfsCalls):
         if sk is None:
             raise oserror(errno.ENOTSOCK)
         if files.count == 1:
-            return sk.sendmsg(data, flags, file.nonblock)
+            try:
+                n = sk.sendmsg(data, flags, file.nonblock)
+            except OSError as error:
+                if not self._restarts(error):
+                    raise
+                return self.send(fd, data, flags)
+            if self.sched.sigwork:
+                self._exit_to_user()
+            return n
         sent: int = self._held(files, file, sk.sendmsg, data, flags, file.nonblock)
         return sent
 
@@ -183,7 +191,15 @@ class SocketCalls(VfsCalls):
         if sk is None:
             raise oserror(errno.ENOTSOCK)
         if files.count == 1:
-            return sk.recvmsg(n, flags, file.nonblock)
+            try:
+                got = sk.recvmsg(n, flags, file.nonblock)
+            except OSError as error:
+                if not self._restarts(error):
+                    raise
+                return self.recv(fd, n, flags)
+            if self.sched.sigwork:
+                self._exit_to_user()
+            return got
         data: bytes = self._held(files, file, sk.recvmsg, n, flags, file.nonblock)
         return data
 
