@@ -172,6 +172,7 @@ def wait_for_space(sched: Sched, pipe: PipeInode, nonblock: bool) -> None:
     """Until a buffer of the pipe is free.  EPIPE without readers."""
     while True:
         if not pipe.readers:
+            sched.send_sigpipe()
             raise oserror(errno.EPIPE)
         if len(pipe.bufs) < pipe.max_usage:
             return
@@ -258,6 +259,7 @@ def splice_pipe_to_pipe(sched: Sched, ipipe: PipeInode, opipe: PipeInode, n: int
         wait_for_space(sched, opipe, nonblock)
         while done < n:
             if not opipe.readers:
+                sched.send_sigpipe()
                 if not done:
                     raise oserror(errno.EPIPE)
                 break
