@@ -185,7 +185,9 @@ def test_access_modes(world: World) -> None:
         for f in (w, neither):
             assert [err(sys.read, f, 1), err(sys.read, f, 0), err(sys.readv, f, [1]), err(sys.pread, f, 1, 0)] == ["EBADF"] * 4
         for f in (r, neither):
-            assert [err(sys.write, f, b"x"), err(sys.write, f, b""), err(sys.writev, f, [b"x"]), err(sys.pwrite, f, b"x", 0)] == ["EBADF"] * 4
+            assert [err(sys.write, f, b"x"), err(sys.write, f, b""), err(sys.writev, f, [b"x"]), err(sys.pwrite, f, b"x", 0)] == [
+                "EBADF"
+            ] * 4
         assert err(sys.ftruncate, r, 0) == "EINVAL"
         assert err(sys.ftruncate, w, 0) is None
 
