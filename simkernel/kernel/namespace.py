@@ -3,7 +3,7 @@
 from simkernel.kernel.mem import chr_dev_init
 from simkernel.kernel.namei import Vfs
 from simkernel.kernel.pipe import PIPE_MAX_SIZE
-from simkernel.kernel.procfs import CtlTable, ProcRoot
+from simkernel.kernel.procfs import ProcRoot, constant
 from simkernel.kernel.shmem import ShmemDir
 
 
@@ -16,5 +16,5 @@ def init_mount_tree(vfs: Vfs) -> ProcRoot:
     chr_dev_init(vfs)
     proc = ProcRoot(vfs, root)
     root.mknod(b"proc", proc)
-    proc.register_sysctl("fs/pipe-max-size", CtlTable(lambda: [PIPE_MAX_SIZE], None))
+    proc.register_sysctl("fs/pipe-max-size", constant("fs.pipe-max-size", PIPE_MAX_SIZE))
     return proc

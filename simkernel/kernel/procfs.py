@@ -7,7 +7,7 @@ import errno
 from collections.abc import Callable
 from typing import TypeAlias
 
-from simkernel.errors import oserror
+from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.file import File
 from simkernel.kernel.namei import DirNode, Node, PosFile, Vfs
 from simkernel.kernel.sched import Process, Sched
@@ -93,6 +93,9 @@ class SeqFile(PosFile):
 
     def pwrite(self, data: bytes, pos: int) -> int:
         raise oserror(errno.EINVAL)
+
+    def ftruncate(self, length: int) -> None:
+        """proc_setattr takes a size and forgets it."""
 
     def fionread(self) -> int:
         """The size of these files is 0, whatever they hold."""
@@ -217,6 +220,16 @@ def proc_dointvec(table: CtlTable, data: bytes) -> int:
     if bad or not stored:
         raise oserror(errno.EINVAL)
     return len(data) if table.unsigned else skip_spaces(text, at)
+
+
+def constant(name: str, value: int) -> CtlTable:
+    """A limit that is built in: root may write it on Linux, not here."""
+
+    def store(values: list[int]) -> None:
+        if values != [value]:
+            raise Unsupported(f"a new value of {name} is not modelled")
+
+    return CtlTable(lambda: [value], store, 0, 2**32 - 1, unsigned=True)
 
 
 def skip_spaces(text: str, at: int) -> int:

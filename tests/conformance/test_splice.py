@@ -244,11 +244,11 @@ def test_sendfile_fills_a_pipe(world: World) -> None:
             assert sys.sendfile(ends[1], source, offset, n) == wanted
             assert holds(sys, ends) == (wanted, "IN|RDNORM", "OUT|WRNORM" if slots else "0")
             assert free_slots(sys, ends[1]) == slots
-        r, w = pipe(sys, b"x")
+        _, w = pipe(sys, b"x")
         assert sys.sendfile(w, source, 0, FULL) == FULL - PAGE_SIZE
         assert err(sys.write, w, b"x") == "EAGAIN"
         # Even one that may sleep.
-        r, w = pipe(sys, flags=0)
+        _, w = pipe(sys, flags=0)
         assert sys.sendfile(w, source, 0, 200_000) == FULL
 
     world.run(main)

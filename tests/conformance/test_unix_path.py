@@ -85,7 +85,7 @@ def test_stale_path(world: World, workdir: str) -> None:
 
 
 def test_unlinked_listener(world: World, workdir: str) -> None:
-    """A listener whose path is unlinked keeps its connections, its name and its queue, but nobody finds it; the path is free for another."""
+    """A listener whose path is unlinked keeps its name and its queue, but nobody finds it; the path is free for another."""
 
     def main(sys: Syscalls) -> None:
         sys.mkdir(workdir)

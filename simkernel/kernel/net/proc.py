@@ -6,7 +6,7 @@ from simkernel.errors import oserror
 from simkernel.kernel.net.inet import InetTable
 from simkernel.kernel.net.socket import SOCK_MIN_RCVBUF, SOCK_MIN_SNDBUF, Socket, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
-from simkernel.kernel.net.tcp_states import TCP_ESTABLISHED, TCP_LISTEN
+from simkernel.kernel.net.tcp_states import TCP_CLOSE_WAIT, TCP_CLOSING, TCP_ESTABLISHED, TCP_LAST_ACK, TCP_LISTEN
 from simkernel.kernel.net.unix import UnixSock, UnixTable
 from simkernel.kernel.procfs import CtlTable, ProcRoot
 from simkernel.kernel.sched import Sched
@@ -18,6 +18,8 @@ UNIX_HEADER = "Num       RefCount Protocol Flags    Type St Inode Path\n"
 # struct socket's flag and states as af_unix.c prints them.
 SO_ACCEPTCON = 1 << 16
 SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED, SS_DISCONNECTING = range(1, 5)
+# The states in which the peer's FIN has come.
+AFTER_FIN = (TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING)
 # Retransmission timeouts in jiffies of a hundredth of a second: before anything was measured, and on lo.
 TCP_TIMEOUT_INIT = 100
 TCP_RTO_MIN = 20
@@ -32,13 +34,14 @@ def hex_addr(host: str, port: int) -> str:
 def tcp4_seq_show(table: InetTable[TcpSock]) -> list[str]:
     """tcp4_seq_show: listeners, then what is connected or about to be.
 
-    What the simulator has no notion of is shown as it is on an idle connection: timers, the congestion window.  TIME_WAIT is not listed.
+    A FIN counts in rx_queue, as it takes a number of the stream.  What the simulator has no notion of is shown as it is
+    on an idle connection: timers, the congestion window.  TIME_WAIT is not listed.
     """
     socks = [sk for port in table.listeners for sk in table.listeners[port]] + list(table.established.values())
     records = [TCP_HEADER.ljust(TCP_RECORD) + "\n"]
     for num, sk in enumerate(socks):
         listening = sk.state == TCP_LISTEN
-        rx_queue = len(sk.acceptq) if listening else sk.rmem
+        rx_queue = len(sk.acceptq) if listening else sk.rmem + (sk.state in AFTER_FIN)
         inode = sk.socket.ino if sk.socket is not None else 0
         remote = "00000000:0000" if listening else hex_addr(sk.raddr, sk.rport)
         record = (

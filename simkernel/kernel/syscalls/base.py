@@ -21,6 +21,7 @@ from simkernel.kernel.net.socket import Sock, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.tcp_input import tcp_v4_rcv
 from simkernel.kernel.net.unix import UnixTable
+from simkernel.kernel.procfs import constant
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.signal import do_signal, set_current_blocked
 from simkernel.sockaddr import inet_addr, unix_path
@@ -151,7 +152,9 @@ class BaseSyscalls(UnmodelledCalls):
         self.unix = UnixTable(self.vfs)
 
     def _mount(self, vfs: Vfs) -> None:
-        register_proc_net(init_mount_tree(vfs), self.sysctl, self.inet, self.unix)
+        proc = init_mount_tree(vfs)
+        proc.register_sysctl("fs/nr_open", constant("fs.nr_open", NR_OPEN))
+        register_proc_net(proc, self.sysctl, self.inet, self.unix)
 
     # --- helpers ---
     def _install(self, files: FilesStruct, file: File, cloexec: bool) -> int:
