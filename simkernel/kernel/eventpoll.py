@@ -134,6 +134,7 @@ class EventPoll(File):
     __slots__ = ("poll_wait", "rbr", "rdllist", "refs", "wq")
     kind = "epoll"
     can_read = False
+    can_write = False
 
     def __init__(self, sched: Sched, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)

@@ -8,6 +8,7 @@ from typing import Any
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError
 from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
+from simkernel.kernel.debug import CheckedSyscalls, check_sleepers
 from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EventPoll
@@ -42,6 +43,7 @@ class Kernel:
     nofile       (soft, hard) RLIMIT_NOFILE of process 1
     file_max     fs.file-max: open files on the whole machine, above which calls fail with ENFILE, as for a program without CAP_SYS_ADMIN
                  (default: None, no limit: programs run as root, which Linux exempts; so on Linux ENFILE is not seen as root either)
+    debug        check the kernel's own books after each call, and look for lost wake-ups (slow): InvariantViolation
     on_crash     called with (task, exception) when a process other than 1 ends by an exception (default: print it to stderr)
     on_stop      called with this Kernel when the run has ended by Deadlock or Livelock, while every task is still where it slept
     """
@@ -57,6 +59,7 @@ class Kernel:
         max_stalled: int = 10_000,
         nofile: tuple[int, int] = (1024, NR_OPEN),
         file_max: int | None = None,
+        debug: bool = False,
         on_crash: Crash = print_crash,
         on_stop: "Callable[[Kernel], None] | None" = None,
     ) -> None:
@@ -76,7 +79,9 @@ class Kernel:
         self.sysctl = Sysctl()
         if sched.explore:
             self._choose_buffers()
-        kind = EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
+        kind = CheckedSyscalls if debug else EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
+        if debug:
+            sched.check_sleepers = lambda: check_sleepers(sched)
         self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)
         self.result: Any = None
         self.on_stop = on_stop

@@ -12,6 +12,8 @@ class PidFd(File):
     __slots__ = ("process",)
     kind = "pidfd"
     can_seek = False
+    can_read = False
+    can_write = False
 
     def __init__(self, sched: Sched, process: Process, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)

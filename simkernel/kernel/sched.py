@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from simkernel.api import Handler
-from simkernel.errors import Deadlock, Livelock, oserror
+from simkernel.errors import Deadlock, Livelock, SimulationError, oserror
 from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.clock import Clock
 from simkernel.kernel.trace import Trace
@@ -150,6 +150,7 @@ class Task:
 
     __slots__ = (
         "blocked",
+        "condition",
         "dying_calls",
         "exited",
         "files",
@@ -184,6 +185,8 @@ class Task:
         self.sigpending = False
         self.stopping = False
         self.wchan: WaitQueue | None = None
+        # What a sleeper waits for, as long as it sleeps: for the kernel's checks of itself.
+        self.condition: Callable[[], bool] | None = None
         self.wake_seq = -1
 
     def __repr__(self) -> str:
@@ -200,6 +203,7 @@ class Sched:
     __slots__ = (
         "calls",
         "cap_sys_admin",
+        "check_sleepers",
         "choice",
         "clock",
         "current",
@@ -251,6 +255,8 @@ class Sched:
         self.fatal: BaseException | None = None
         # How many tasks have TIF_SIGPENDING set: the one number that a call looks at on its way out.
         self.sigwork = 0
+        # Called when nobody can run, if the kernel checks itself.
+        self.check_sleepers: Callable[[], None] | None = None
         # What a file that is written to without a reader calls; set at boot, since files know no signals.
         self.send_sigpipe: Callable[[], None] = _no_signals
         # A killed task that would not unwind: the hub ends it in its place.
@@ -323,6 +329,11 @@ class Sched:
         """do_idle: deliver what interrupts have left, else jump to the next timer; with neither, it is a deadlock."""
         if self.softirq is not None and self.softirq():
             return
+        if self.check_sleepers is not None:
+            try:
+                self.check_sleepers()
+            except SimulationError as error:
+                self.stop(error)
         clock = self.clock
         expires = clock.next_expiry()
         if expires is None:

@@ -93,7 +93,7 @@ def do_poll(sched: Sched, files: FilesStruct, fds: Sequence[tuple[int, int]], de
                 found.append((fd, mask))
         return found
 
-    return _poll_loop(sched, pwq, scan, deadline, "poll")
+    return _poll_loop(sched, files, [fd for fd, _ in fds if fd >= 0], pwq, scan, deadline, "poll")
 
 
 def do_select(
@@ -127,7 +127,7 @@ def do_select(
                 found.append((fd, ready))
         return found
 
-    ready = dict(_poll_loop(sched, pwq, scan, deadline, "select"))
+    ready = dict(_poll_loop(sched, files, order, pwq, scan, deadline, "select"))
     ready.update((fd, bits) for fd, bits in wanted.items() if fd >= max_fds)
     return (
         [fd for fd in r if ready.get(fd, 0) & 1],
@@ -136,10 +136,17 @@ def do_select(
     )
 
 
-def _poll_loop(sched: Sched, pwq: PollWqueues, scan: Scan, deadline: int | None, call: str) -> list[tuple[int, int]]:
+def _poll_loop(
+    sched: Sched, files: FilesStruct, fds: list[int], pwq: PollWqueues, scan: Scan, deadline: int | None, call: str
+) -> list[tuple[int, int]]:
     """Scan, sleep unless something is ready, scan all again.  A ``deadline`` (virtual ns) that has passed means one look and no sleep."""
     task = pwq.task
     table: PollTable | None = None if deadline is not None and deadline <= sched.clock.now else pwq
+
+    def condition() -> bool:
+        # A file that was closed meanwhile wakes nobody (poll(2) tells at the timeout).
+        return all(fd < len(files.fd) and files.fd[fd] is not None for fd in fds) and bool(scan(None))
+
     try:
         while True:
             task.state = TASK_INTERRUPTIBLE
@@ -155,6 +162,7 @@ def _poll_loop(sched: Sched, pwq: PollWqueues, scan: Scan, deadline: int | None,
                 return found
             if not pwq.triggered:
                 task.wchan = pwq.entries[0].wq if pwq.entries else None
+                task.condition = condition
                 if deadline is None:
                     sched.schedule()
                 else:
@@ -163,4 +171,5 @@ def _poll_loop(sched: Sched, pwq: PollWqueues, scan: Scan, deadline: int | None,
     finally:
         task.state = TASK_RUNNING
         task.wchan = None
+        task.condition = None
         pwq.freewait()

@@ -30,6 +30,7 @@ class SignalFd(File):
 
     __slots__ = ("sigmask",)
     kind = "signalfd"
+    can_write = False
 
     def __init__(self, sched: Sched, sigmask: int, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)

@@ -213,6 +213,8 @@ def splice_from_pipe(sched: Sched, pipe: PipeInode, out: File, pos: int, n: int,
                 buf = pipe.bufs.popleft()
                 taken.append(buf)
                 data += buf.page[buf.offset : buf.end]
+            # They still take up the room that they had.
+            pipe.max_usage -= len(taken)
             written = 0
             try:
                 written = out.splice_write(data[: n - done], pos + done, flags)
@@ -235,6 +237,7 @@ def splice_from_pipe(sched: Sched, pipe: PipeInode, out: File, pos: int, n: int,
 
 def _put_back(pipe: PipeInode, taken: list[PipeBuffer], used: int) -> bool:
     """Return what was not used of the buffers to the pipe's head; whether any was used up."""
+    pipe.max_usage += len(taken)
     released = False
     left: list[PipeBuffer] = []
     for buf in taken:

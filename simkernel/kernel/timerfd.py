@@ -23,6 +23,7 @@ class TimerFd(File):
 
     __slots__ = ("clockid", "expired", "expires", "settime_flags", "ticks", "timer", "tintv", "wqh")
     kind = "timerfd"
+    can_write = False
 
     def __init__(self, sched: Sched, clockid: int, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)

@@ -118,6 +118,7 @@ def finish_wait(sched: Sched, entry: WaitEntry) -> None:
     if task.state is TASK_INTERRUPTIBLE:
         task.state = TASK_RUNNING
     task.wchan = None
+    task.condition = None
     remove_wait_queue(entry)
 
 
@@ -127,22 +128,24 @@ def wait_event(sched: Sched, wq: WaitQueue, condition: Callable[[], bool], timeo
     A signal ends the sleep: OSError with ERESTARTSYS, or EINTR where there is a limit, since the call can't start again with what is left
     of it (sock_intr_errno).
     """
-    entry = WaitEntry(sched.current, autoremove_wake_function)
+    task = sched.current
+    entry = WaitEntry(task, autoremove_wake_function)
     deadline = None if timeout_ns is None else sched.clock.now + timeout_ns
+    task.condition = condition
     try:
         while True:
             prepare_to_wait(sched, wq, entry, exclusive)
             if condition():
                 return True
             if deadline is None:
-                if sched.current.sigpending:
+                if task.sigpending:
                     raise oserror(ERESTARTSYS)
                 sched.schedule()
             else:
                 left = deadline - sched.clock.now
                 if left <= 0:
                     return False
-                if sched.current.sigpending:
+                if task.sigpending:
                     raise oserror(EINTR)
                 sched.schedule_timeout(left)
             # Linux joins the queue again before it looks; here nobody can come in between.
@@ -164,6 +167,7 @@ def wait_event_locked(sched: Sched, wq: WaitQueue, condition: Callable[[], bool]
     else:
         entry.wq = wq
         wq.entries.append(entry)
+    task.condition = condition
     try:
         while not condition():
             if task.sigpending:
@@ -174,4 +178,5 @@ def wait_event_locked(sched: Sched, wq: WaitQueue, condition: Callable[[], bool]
     finally:
         task.state = TASK_RUNNING
         task.wchan = None
+        task.condition = None
         remove_wait_queue(entry)

@@ -32,7 +32,7 @@ from simkernel.linux.libc import (
     c_write,
     c_writev,
     check_ints,
-    check_offsets,
+    check_offset,
     check_size,
     contents,
     fail,
@@ -82,7 +82,7 @@ class FileCalls(UnmodelledCalls):
     def lseek(self, fd: int, offset: int, whence: int, /) -> int:
         """lseek(2)."""
         check_ints(fd, whence)
-        check_offsets(offset)
+        check_offset(offset)
         pos: int = c_lseek(fd, offset, whence)
         if pos < 0:
             fail()
@@ -91,7 +91,7 @@ class FileCalls(UnmodelledCalls):
     def ftruncate(self, fd: int, length: int, /) -> None:
         """ftruncate(2)."""
         check_ints(fd)
-        check_offsets(length)
+        check_offset(length)
         if c_ftruncate(fd, length) < 0:
             fail()
 
@@ -99,7 +99,7 @@ class FileCalls(UnmodelledCalls):
         """pread(2).  ValueError for a negative ``n``."""
         check_ints(fd)
         check_size(n)
-        check_offsets(offset)
+        check_offset(offset)
         buf = ctypes.create_string_buffer(n)
         got: int = c_pread(fd, buf, n, offset)
         if got < 0:
@@ -109,7 +109,7 @@ class FileCalls(UnmodelledCalls):
     def pwrite(self, fd: int, data: Buffer, offset: int, /) -> int:
         """pwrite(2)."""
         check_ints(fd)
-        check_offsets(offset)
+        check_offset(offset)
         raw = contents(data)
         n: int = c_pwrite(fd, raw, len(raw), offset)
         if n < 0:
@@ -119,9 +119,9 @@ class FileCalls(UnmodelledCalls):
     def sendfile(self, out_fd: int, in_fd: int, offset: int | None, count: int, /) -> int:
         """sendfile(2).  The offset comes in and its new value is known: ``offset`` plus the result."""
         check_ints(out_fd, in_fd)
-        check_offsets(offset)
+        where = loff(offset)
         check_size(count)
-        n: int = c_sendfile(out_fd, in_fd, loff(offset), count)
+        n: int = c_sendfile(out_fd, in_fd, where, count)
         if n < 0:
             fail()
         return n
@@ -129,9 +129,9 @@ class FileCalls(UnmodelledCalls):
     def splice(self, fd_in: int, off_in: int | None, fd_out: int, off_out: int | None, count: int, flags: int = 0, /) -> int:
         """splice(2).  ValueError for a negative ``count``."""
         check_ints(fd_in, fd_out, flags)
-        check_offsets(off_in, off_out)
+        where, there = loff(off_in), loff(off_out)
         check_size(count)
-        n: int = c_splice(fd_in, loff(off_in), fd_out, loff(off_out), count, flags)
+        n: int = c_splice(fd_in, where, fd_out, there, count, flags)
         if n < 0:
             fail()
         return n

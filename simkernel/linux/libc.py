@@ -77,6 +77,7 @@ c_timerfd_settime: Final = _bind("timerfd_settime", c_int, c_int, c_int, c_void_
 c_timerfd_gettime: Final = _bind("timerfd_gettime", c_int, c_int, c_void_p)
 c_signalfd: Final = _bind("signalfd", c_int, c_int, c_void_p, c_int)
 c_sigaction: Final = _bind("sigaction", c_int, c_int, c_void_p, c_void_p)
+c_sigprocmask: Final = _bind("sigprocmask", c_int, c_int, c_void_p, c_void_p)
 c_nanosleep: Final = _bind("nanosleep", c_int, c_void_p, c_void_p)
 c_waitpid: Final = _bind("waitpid", c_int, c_int, c_void_p, c_int)
 c_kill: Final = _bind("kill", c_int, c_int, c_int)
@@ -145,6 +146,12 @@ def sigset(signums: Iterable[int]) -> bytes:
     return bits.to_bytes(8, sys.byteorder).ljust(128, b"\0")
 
 
+def signums(raw: bytes) -> set[int]:
+    """The signal numbers in a sigset_t."""
+    bits = int.from_bytes(raw[:8], sys.byteorder)
+    return {signum for signum in range(1, NSIG + 1) if bits >> (signum - 1) & 1}
+
+
 class SigAction(ctypes.Structure):
     """libc's struct sigaction."""
 
@@ -191,18 +198,18 @@ def check_size(n: int) -> None:
         raise OverflowError(f"the size {n} does not fit a C ssize_t")
 
 
-def check_offsets(*values: int | None) -> None:
+def check_offset(value: int) -> None:
     """OverflowError for what no loff_t holds."""
-    for value in values:
-        if value is not None:
-            if not isinstance(value, int):
-                raise TypeError(f"an offset must be an int, not {type(value).__name__}")
-            if not -(2**63) <= value < 2**63:
-                raise OverflowError(f"the offset {value} does not fit a C loff_t")
+    if not isinstance(value, int):
+        raise TypeError(f"an offset must be an int, not {type(value).__name__}")
+    if not -(2**63) <= value < 2**63:
+        raise OverflowError(f"the offset {value} does not fit a C loff_t")
 
 
 def loff(value: int | None) -> Any:
     """A pointer to a loff_t that the kernel may move, or a null pointer."""
+    if value is not None:
+        check_offset(value)
     return None if value is None else byref(_loff_t(value))
 
 

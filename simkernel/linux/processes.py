@@ -23,12 +23,14 @@ from simkernel.linux.libc import (
     c_nanosleep,
     c_setrlimit,
     c_signalfd,
+    c_sigprocmask,
     c_timerfd_create,
     c_timerfd_gettime,
     c_timerfd_settime,
     c_waitpid,
     check_ints,
     fail,
+    signums,
     sigset,
     timespec,
 )
@@ -159,11 +161,11 @@ class ProcessCalls(WaitingCalls):
     def sigprocmask(self, how: int, set: Iterable[int] | None = None, /) -> _set[int]:
         """sigprocmask(2) of the calling thread."""
         check_ints(how)
-        signums = None if set is None else list(set)
-        if signums is not None:
-            sigset(signums)
-        old = signal.pthread_sigmask(how, signums) if signums is not None else signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        return {int(signum) for signum in old}
+        mask = None if set is None else sigset(set)
+        old = ctypes.create_string_buffer(128)
+        if c_sigprocmask(how, mask, old) < 0:
+            fail()
+        return signums(old.raw)
 
     def sigpending(self) -> _set[int]:
         """sigpending(2)."""

@@ -17,7 +17,7 @@ from types import FrameType
 
 from simkernel.api import Handler
 from simkernel.errors import Unsupported
-from simkernel.linux.libc import SigAction, c_sigaction, fail, sigset
+from simkernel.linux.libc import SigAction, c_sigaction, c_sigprocmask, fail, sigset
 from simkernel.uapi import SA_NODEFER, SIG_DFL, SIG_IGN
 
 _handlers: dict[int, Handler] = {}
@@ -26,20 +26,21 @@ _handlers: dict[int, Handler] = {}
 class _PythonHandler:
     """What Python calls: the handler, with the signals blocked that the kernel would block meanwhile."""
 
-    def __init__(self, handler: Handler, blocked: set[int]) -> None:
+    def __init__(self, handler: Handler, blocked: bytes) -> None:
         self.handler = handler
         self.blocked = blocked
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         # The errno that the interrupted call left is read after this returns.
         code = ctypes.get_errno()
-        old = signal.pthread_sigmask(signal.SIG_BLOCK, self.blocked)
+        old = ctypes.create_string_buffer(128)
+        c_sigprocmask(signal.SIG_BLOCK, self.blocked, old)
         try:
             assert callable(self.handler)
             self.handler(signum)
         finally:
             ctypes.set_errno(code)
-            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+            c_sigprocmask(signal.SIG_SETMASK, old, None)
 
 
 def sigaction(signum: int, handler: Handler | None, flags: int, mask: Iterable[int]) -> Handler:
@@ -61,7 +62,7 @@ def sigaction(signum: int, handler: Handler | None, flags: int, mask: Iterable[i
             raise Unsupported("sigaction with a function in a thread other than the first, on the real kernel: Python does not allow it")
         own = set() if flags & SA_NODEFER else {signum}
         try:
-            signal.signal(signum, _PythonHandler(handler, blocked | own))
+            signal.signal(signum, _PythonHandler(handler, sigset(blocked | own)))
         except ValueError as error:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from error
         if c_sigaction(signum, None, byref(old)) < 0:

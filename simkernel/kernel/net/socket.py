@@ -441,8 +441,8 @@ class Socket(File):
     def splice_wait(self, flags: int) -> None:
         """The first half of sock_splice_read.  TCP and datagrams sleep whatever SPLICE_F_NONBLOCK says, AF_UNIX streams do not."""
         sk = self.proto
-        if sk.type == SOCK_STREAM:
-            sk.recvmsg(1, MSG_PEEK, self.nonblock or (sk.family == AF_UNIX and bool(flags & SPLICE_F_NONBLOCK)))
+        heeds = sk.family == AF_UNIX and sk.type == SOCK_STREAM
+        sk.recvmsg(1, MSG_PEEK, self.nonblock or (heeds and bool(flags & SPLICE_F_NONBLOCK)))
 
     def splice_read(self, n: int, pos: int, slots: int, flags: int) -> list[bytes]:
         """sock_splice_read: of a stream the pieces that it arrived in, of anything else one message (copy_splice_read)."""

@@ -258,16 +258,15 @@ class BaseSyscalls(UnmodelledCalls):
             return True
         raise oserror(errno.EINTR) from None
 
-    def _masked(self, sigmask: Iterable[int] | None, call: Callable[..., Any], *args: Any) -> Any:
+    def _masked(self, sigmask: int | None, call: Callable[..., Any], *args: Any) -> Any:
         """Do an operation that may sleep with another signal mask for its duration (set_user_sigmask)."""
         if sigmask is None:
             return self._interruptible(call, *args)
-        mask = sigset(sigmask)
         sched = self.sched
         task = sched.current
         while True:
             saved = task.blocked
-            set_current_blocked(sched, task, mask)
+            set_current_blocked(sched, task, sigmask)
             try:
                 result = call(*args)
             except OSError as error:

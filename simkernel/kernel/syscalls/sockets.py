@@ -204,12 +204,14 @@ class SocketCalls(VfsCalls):
         return data
 
     def sendto(self, fd: int, data: Buffer, flags: int, addr: Address | None, /) -> int:
+        c_int(fd, "fd")
         raw = as_bytes(data)
         c_int(flags, "flags")
         name = None if addr is None else move_addr_to_kernel(fd, addr)
         return self._sendmsg(fd, raw, flags, MsgHdr(name))
 
     def recvfrom(self, fd: int, n: int, flags: int = 0, /) -> tuple[bytes, Address]:
+        c_int(fd, "fd")
         size(n)
         c_int(flags, "flags")
         msg = MsgHdr()
@@ -219,10 +221,14 @@ class SocketCalls(VfsCalls):
     def sendmsg(
         self, fd: int, buffers: Sequence[Buffer], ancdata: Iterable[Cmsg] = (), flags: int = 0, addr: Address | None = None, /
     ) -> int:
+        c_int(fd, "fd")
         raw = [as_bytes(buffer) for buffer in buffers]
         control = [(c_int(level, "cmsg_level"), c_int(kind, "cmsg_type"), as_bytes(data)) for level, kind, data in ancdata]
         c_int(flags, "flags")
         name = None if addr is None else move_addr_to_kernel(fd, addr)
+        if flags < 0:
+            # MSG_CMSG_COMPAT, the sign bit, is the kernel's own.
+            raise oserror(errno.EINVAL)
         if len(raw) > IOV_MAX:
             self._sock(fd)
             raise oserror(errno.EMSGSIZE)
@@ -231,9 +237,12 @@ class SocketCalls(VfsCalls):
     def recvmsg(
         self, fd: int, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[bytes, list[tuple[int, int, bytes]], int, Address]:
+        c_int(fd, "fd")
         size(bufsize, "bufsize")
         size(ancbufsize, "ancbufsize")
         c_int(flags, "flags")
+        if flags < 0:
+            raise oserror(errno.EINVAL)
         msg = MsgHdr(None, (), ancbufsize)
         # What the caller asked of the fds comes back in msg_flags (____sys_recvmsg).
         msg.flags = flags & MSG_CMSG_CLOEXEC

@@ -9,13 +9,27 @@ from simkernel.errors import oserror
 from simkernel.kernel.eventpoll import EventPoll
 from simkernel.kernel.fdtable import FilesStruct
 from simkernel.kernel.select import do_poll, do_select
-from simkernel.kernel.syscalls.base import EP_MAX_EVENTS, c_int, timespec
+from simkernel.kernel.syscalls.base import EP_MAX_EVENTS, c_int, sigset, timespec
 from simkernel.kernel.syscalls.sockets import SocketCalls
 from simkernel.uapi import (
     FD_SETSIZE,
     NSEC_PER_MSEC,
     O_CLOEXEC,
 )
+
+
+def pollfds(fds: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The pollfds of a poll: (fd, events) pairs."""
+    pairs: list[tuple[int, int]] = []
+    for pair in fds:
+        fd, events = pair
+        c_int(fd, "fd")
+        if not isinstance(events, int):
+            raise TypeError(f"events must be an int, not {type(events).__name__}")
+        if not 0 <= events <= 0xFFFF:
+            raise OverflowError(f"events do not fit a C unsigned short: {events}")
+        pairs.append((fd, events))
+    return pairs
 
 
 def fd_sets(*groups: Iterable[int]) -> list[list[int]]:
@@ -67,17 +81,19 @@ class WaitingCalls(SocketCalls):
     ) -> list[tuple[Any, int]]:
         c_int(epfd, "epfd")
         c_int(maxevents, "maxevents")
+        mask = None if sigmask is None else sigset(sigmask)
         if timeout_ns is not None:
             timespec(timeout_ns, "timeout_ns")
-        return self._epoll_pwait(epfd, maxevents, timeout_ns, sigmask)
+        return self._epoll_pwait(epfd, maxevents, timeout_ns, mask)
 
     def epoll_pwait(self, epfd: int, maxevents: int, timeout: int = -1, sigmask: Iterable[int] | None = None, /) -> list[tuple[Any, int]]:
         c_int(epfd, "epfd")
         c_int(maxevents, "maxevents")
         c_int(timeout, "timeout")
-        return self._epoll_pwait(epfd, maxevents, None if timeout < 0 else timeout * NSEC_PER_MSEC, sigmask)
+        mask = None if sigmask is None else sigset(sigmask)
+        return self._epoll_pwait(epfd, maxevents, None if timeout < 0 else timeout * NSEC_PER_MSEC, mask)
 
-    def _epoll_pwait(self, epfd: int, maxevents: int, timeout_ns: int | None, sigmask: Iterable[int] | None) -> list[tuple[Any, int]]:
+    def _epoll_pwait(self, epfd: int, maxevents: int, timeout_ns: int | None, sigmask: int | None) -> list[tuple[Any, int]]:
         if sigmask is None:
             return self._epoll_wait(epfd, maxevents, timeout_ns)
         got: list[tuple[Any, int]] = self._masked(sigmask, self._do_epoll_wait, epfd, maxevents, timeout_ns)
@@ -111,25 +127,18 @@ class WaitingCalls(SocketCalls):
 
     def poll(self, fds: Sequence[tuple[int, int]], timeout: int = -1, /) -> list[tuple[int, int]]:
         c_int(timeout, "timeout")
-        return self._do_poll(fds, None if timeout < 0 else timeout * NSEC_PER_MSEC, None)
+        return self._do_poll(pollfds(fds), None if timeout < 0 else timeout * NSEC_PER_MSEC, None)
 
     def ppoll(
         self, fds: Sequence[tuple[int, int]], timeout_ns: int | None = None, sigmask: Iterable[int] | None = None, /
     ) -> list[tuple[int, int]]:
+        pairs = pollfds(fds)
+        mask = None if sigmask is None else sigset(sigmask)
         if timeout_ns is not None:
             timespec(timeout_ns, "timeout_ns")
-        return self._do_poll(fds, timeout_ns, sigmask)
+        return self._do_poll(pairs, timeout_ns, mask)
 
-    def _do_poll(self, fds: Sequence[tuple[int, int]], timeout_ns: int | None, sigmask: Iterable[int] | None) -> list[tuple[int, int]]:
-        pairs: list[tuple[int, int]] = []
-        for pair in fds:
-            fd, events = pair
-            c_int(fd, "fd")
-            if not isinstance(events, int):
-                raise TypeError(f"events must be an int, not {type(events).__name__}")
-            if not 0 <= events <= 0xFFFF:
-                raise OverflowError(f"events do not fit a C unsigned short: {events}")
-            pairs.append((fd, events))
+    def _do_poll(self, pairs: list[tuple[int, int]], timeout_ns: int | None, sigmask: int | None) -> list[tuple[int, int]]:
         if len(pairs) > self._nofile():
             raise oserror(errno.EINVAL)
         sched = self.sched
@@ -164,13 +173,12 @@ class WaitingCalls(SocketCalls):
         /,
     ) -> tuple[list[int], list[int], list[int]]:
         sets = fd_sets(r, w, x)
+        mask = None if sigmask is None else sigset(sigmask)
         if timeout_ns is not None:
             timespec(timeout_ns, "timeout_ns")
-        return self._do_select(sets, timeout_ns, sigmask)
+        return self._do_select(sets, timeout_ns, mask)
 
-    def _do_select(
-        self, sets: list[list[int]], timeout_ns: int | None, sigmask: Iterable[int] | None
-    ) -> tuple[list[int], list[int], list[int]]:
+    def _do_select(self, sets: list[list[int]], timeout_ns: int | None, sigmask: int | None) -> tuple[list[int], list[int], list[int]]:
         sched = self.sched
         files = sched.current.files
         a, b, c = sets
