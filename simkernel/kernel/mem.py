@@ -1,6 +1,7 @@
 """/dev/null, zero, full (drivers/char/mem.c), random and urandom (drivers/char/random.c)."""
 
 import errno
+from hashlib import sha256, shake_256
 
 from simkernel.errors import oserror
 from simkernel.kernel.chardev import Console, LinkNode, OpenDevice, dev_directory, register_chrdev
@@ -9,8 +10,6 @@ from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.shmem import MAX_RW_COUNT
 from simkernel.uapi import PAGE_SIZE, POLLIN, POLLRDNORM
-
-MASK64 = 2**64 - 1
 
 
 class MemDevice(PosFile):
@@ -76,30 +75,22 @@ class FullDevice(ZeroDevice):
 
 
 class Crng:
-    """The machine's random numbers: splitmix64, stirred by a choice at each read.
+    """The machine's random numbers: a key, stirred by a choice at each read, and SHAKE256 where Linux has ChaCha20.
 
-    A run with the same choices reads the same bytes; without choices they are the same in every run, yet no byte sequence repeats, so
+    A run with the same choices reads the same bytes; without choices they are the same in every run, yet no read repeats another, so
     that whoever draws until a name is free gets there.
     """
 
-    __slots__ = ("sched", "state")
+    __slots__ = ("key", "sched")
 
     def __init__(self, sched: Sched) -> None:
         self.sched = sched
-        self.state = 0
+        self.key = b""
 
     def get_random_bytes(self, n: int) -> bytes:
         """``n`` bytes."""
-        state = self.state ^ self.sched.choice.pick(256, "random") << 32
-        out = bytearray()
-        while len(out) < n:
-            state = (state + 0x9E3779B97F4A7C15) & MASK64
-            z = state
-            z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK64
-            z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK64
-            out += (z ^ z >> 31).to_bytes(8, "little")
-        self.state = state
-        return bytes(out[:n])
+        self.key = sha256(self.key + bytes([self.sched.choice.pick(256, "random")])).digest()
+        return shake_256(self.key).digest(n)
 
 
 class UrandomDevice(ZeroDevice):

@@ -460,6 +460,12 @@ def fuzz(total: int, seed: int) -> Counter[str]:
     return outcomes
 
 
+def remove_files() -> None:
+    """Each run begins without the files of the one before."""
+    for path in glob.glob("/tmp/simkernel-fuzz-*"):
+        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+
 def differences(runs: int, seed: int, length: int = 200) -> list[str]:
     """Where the fake and the real kernel answer the same hostile calls differently, at most the first of each run."""
     seeds = [seed * 1_000_003 + i for i in range(runs)]
@@ -473,13 +479,14 @@ def differences(runs: int, seed: int, length: int = 200) -> list[str]:
                     sys.close(fd)
                 except OSError:
                     pass
+            remove_files()
         return out
 
+    remove_files()
     try:
         real_runs = simkernel.linux.run(on_real, timeout=300)
     finally:
-        for path in glob.glob("/tmp/simkernel-fuzz-*"):
-            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        remove_files()
     found: list[str] = []
     for one, real in zip(seeds, real_runs, strict=True):
         sim = Kernel(max_stalled=1_000_000).run(calls, one, length, True)
