@@ -49,6 +49,7 @@ class File:
     can_splice_write = False
     # FMODE_PREAD and FMODE_PWRITE.
     can_pread = False
+    can_pwrite = False
     # FMODE_CAN_READ and FMODE_CAN_WRITE: whether there are operations for it.
     can_read = True
     can_write = True
@@ -98,7 +99,7 @@ class File:
         raise oserror(errno.EINVAL)
 
     def pwrite(self, data: bytes, pos: int) -> int:
-        """pwrite(2), for what can_pread."""
+        """pwrite(2), for what can_pwrite."""
         raise oserror(errno.EINVAL)
 
     def splice_wait(self, flags: int) -> None:

@@ -98,6 +98,7 @@ class PosFile(File):
     __slots__ = ("node",)
     can_poll = False
     can_pread = True
+    can_pwrite = True
 
     def __init__(self, sched: Sched, node: Node, f_flags: int) -> None:
         super().__init__(sched, f_flags)
@@ -246,7 +247,7 @@ class Vfs:
         nd = self.path_lookup(path)
         node = nd.node
         if flags & O_CREAT and (not nd.last or nd.slash):
-            raise oserror(errno.EEXIST if flags & O_EXCL and node is not None and not nd.slash else errno.EISDIR)
+            raise oserror(errno.EEXIST if flags & O_EXCL and not nd.last else errno.EISDIR)
         created = False
         if node is None:
             if not flags & O_CREAT:

@@ -42,6 +42,8 @@ class SeqFile(PosFile):
 
     __slots__ = ("buf", "index", "read_pos", "show")
     kind = "proc"
+    # seq_open takes it away.
+    can_pwrite = False
 
     def __init__(self, sched: Sched, node: Node, show: Show, f_flags: int) -> None:
         super().__init__(sched, node, f_flags)

@@ -42,7 +42,7 @@ def do_splice(sched: Sched, file_in: File, off_in: int | None, file_out: File, o
             raise oserror(errno.EINVAL)
         return splice_pipe_to_pipe(sched, ipipe, opipe, n, file_in.nonblock or file_out.nonblock or bool(flags & SPLICE_F_NONBLOCK))
     if ipipe is not None:
-        pos = _offset(file_out, off_out)
+        pos = _offset(file_out, off_out, file_out.can_pwrite)
         if file_out.f_flags & O_APPEND:
             raise oserror(errno.EINVAL)
         rw_verify_area(pos, n)
@@ -52,7 +52,7 @@ def do_splice(sched: Sched, file_in: File, off_in: int | None, file_out: File, o
         _move(file_out, off_out, pos + done)
         return done
     if opipe is not None:
-        pos = _offset(file_in, off_in)
+        pos = _offset(file_in, off_in, file_in.can_pread)
         rw_verify_area(pos, n)
         if file_out.nonblock:
             flags |= SPLICE_F_NONBLOCK
@@ -62,10 +62,10 @@ def do_splice(sched: Sched, file_in: File, off_in: int | None, file_out: File, o
     raise oserror(errno.EINVAL)
 
 
-def _offset(file: File, offset: int | None) -> int:
+def _offset(file: File, offset: int | None, can: bool) -> int:
     if offset is None:
         return file.f_pos
-    if not file.can_pread:
+    if not can:
         raise oserror(errno.EINVAL)
     return offset
 

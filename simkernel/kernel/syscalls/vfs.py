@@ -144,7 +144,7 @@ class VfsCalls(FileCalls):
         if c_offset(offset) < 0:
             raise oserror(errno.EINVAL)
         file = self.sched.current.files.fget(fd)
-        if not file.can_pread:
+        if not file.can_pwrite:
             raise oserror(errno.ESPIPE)
         if not file.writable:
             raise oserror(errno.EBADF)
