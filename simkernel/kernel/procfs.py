@@ -42,8 +42,9 @@ class SeqFile(PosFile):
 
     __slots__ = ("buf", "index", "read_pos", "show")
     kind = "proc"
-    # seq_open takes it away.
+    # seq_open takes it away; and there is no f_op->write.
     can_pwrite = False
+    can_write = False
 
     def __init__(self, sched: Sched, node: Node, show: Show, f_flags: int) -> None:
         super().__init__(sched, node, f_flags)

@@ -5,9 +5,9 @@ A file is its pages; those that were never written are holes and read as zeros.
 
 import errno
 
-from simkernel.errors import oserror
+from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.file import File
-from simkernel.kernel.namei import DirNode, Node, PosFile, Vfs
+from simkernel.kernel.namei import DirFile, DirNode, Node, PosFile, Vfs
 from simkernel.kernel.sched import Sched
 from simkernel.uapi import O_APPEND, O_LARGEFILE, O_RDWR, PAGE_SIZE, SEEK_DATA, SEEK_END
 
@@ -136,6 +136,18 @@ class ShmemFile(PosFile):
         return self.pwrite(data, pos)
 
 
+class ShmemDirFile(DirFile):
+    """An open directory of tmpfs."""
+
+    __slots__ = ()
+
+    def llseek(self, offset: int, whence: int) -> int:
+        """offset_dir_llseek.  Where a directory ends is each file system's own affair: programs that ask get Unsupported."""
+        if whence >= SEEK_END:
+            raise Unsupported("lseek to the end, to data or to a hole of a directory is not modelled")
+        return super().llseek(offset, whence)
+
+
 class ShmemDir(DirNode):
     """A directory of tmpfs."""
 
@@ -144,6 +156,9 @@ class ShmemDir(DirNode):
     def __init__(self, i_ino: int, parent: DirNode | None) -> None:
         super().__init__(i_ino, parent)
         self.entries: dict[bytes, Node] = {}
+
+    def open(self, sched: Sched, f_flags: int) -> File:
+        return ShmemDirFile(sched, self, f_flags)
 
     def lookup(self, name: bytes) -> Node | None:
         return self.entries.get(name)

@@ -170,6 +170,7 @@ def test_fdinfo_names(world: World) -> None:
         assert [err(sys.open, f"/proc/self/fdinfo/{name}", O_RDONLY) for name in names] == ["ENOENT"] * 5
         assert [err(sys.open, f"/proc/self/fd/{name}", O_RDONLY) for name in names] == ["ENOENT"] * 5
         fd = sys.open("/proc/self/fdinfo/0", O_RDWR | O_TRUNC)
+        assert err(sys.writev, fd, []) == "EINVAL"
         assert [err(sys.write, fd, b""), err(sys.pwrite, fd, b"x", 0), err(sys.ftruncate, fd, 0)] == ["EINVAL", "ESPIPE", None]
         assert err(sys.write, sys.open("/proc/self/fdinfo/0", O_RDONLY), b"x") == "EBADF"
         assert isinstance(err(sys.open, f"/proc/{sys.getpid()}/fdinfo/0", O_RDONLY), int)
