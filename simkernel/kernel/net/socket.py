@@ -73,12 +73,23 @@ SKB_FRAG_PAGE = 32768
 class Sysctl:
     """/proc/sys/net: buffer sizes in bytes (minimum, default, maximum) and limits, with Linux's defaults."""
 
-    __slots__ = ("port_range", "rmem_max", "somaxconn", "tcp_rmem", "tcp_syn_retries", "tcp_wmem", "unix_wmem", "wmem_max")
+    __slots__ = (
+        "max_dgram_qlen",
+        "port_range",
+        "rmem_max",
+        "somaxconn",
+        "tcp_rmem",
+        "tcp_syn_retries",
+        "tcp_wmem",
+        "unix_wmem",
+        "wmem_max",
+    )
 
     def __init__(self) -> None:
         self.tcp_rmem = (4096, 131072, 33554432)
         self.tcp_wmem = (4096, 16384, 4194304)
         self.unix_wmem = 212992
+        self.max_dgram_qlen = 10
         self.rmem_max = 212992
         self.wmem_max = 212992
         self.somaxconn = 4096
@@ -281,6 +292,14 @@ class Sock:
     def splice_piece(self) -> int:
         """How many bytes, at most, of the first that can be read go into one buffer of a pipe: what lies together in memory."""
         return SKB_FRAG_PAGE
+
+    def siocoutq(self) -> int:
+        """ioctl SIOCOUTQ: bytes sent that have not arrived."""
+        raise oserror(errno.ENOTTY)
+
+    def siocatmark(self) -> int:
+        """ioctl SIOCATMARK: 1 if the urgent mark is next, else 0."""
+        raise oserror(errno.ENOTTY)
 
     def describe(self) -> str:
         """The connection in words, for explanations."""

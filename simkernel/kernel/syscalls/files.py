@@ -27,6 +27,8 @@ from simkernel.uapi import (
     O_DIRECT,
     O_NONBLOCK,
     PAGE_SIZE,
+    SIOCATMARK,
+    SIOCOUTQ,
 )
 
 
@@ -171,6 +173,10 @@ class FileCalls(BaseSyscalls):
         if request == FIONBIO:
             file.set_nonblock(bool(arg))
             return 0
+        if request in (SIOCOUTQ, SIOCATMARK):
+            if file.sk is None:
+                raise oserror(errno.ENOTTY)
+            return file.sk.siocoutq() if request == SIOCOUTQ else file.sk.siocatmark()
         raise Unsupported(f"ioctl request {request:#x} is not modelled")
 
     def pipe2(self, flags: int = 0, /) -> tuple[int, int]:

@@ -9,6 +9,8 @@ from simkernel.kernel.fdtable import bad_fd
 from simkernel.kernel.net.socket import SS_CONNECTED, MsgHdr, Sock, Socket
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.unix import UnixSock, unix_socketpair
+from simkernel.kernel.net.unix_dgram import UnixDgramSock, UnixSeqpacketSock
+from simkernel.kernel.net.unix_stream import UnixStreamSock
 from simkernel.kernel.syscalls.base import (
     AF_MAX,
     IOV_MAX,
@@ -28,7 +30,10 @@ from simkernel.uapi import (
     MSG_CMSG_CLOEXEC,
     SO_ERROR,
     SOCK_CLOEXEC,
+    SOCK_DGRAM,
     SOCK_NONBLOCK,
+    SOCK_RAW,
+    SOCK_SEQPACKET,
     SOCK_STREAM,
     SOL_SOCKET,
 )
@@ -58,11 +63,21 @@ class SocketCalls(VfsCalls):
             if proto not in (0, IPPROTO_TCP):
                 raise oserror(errno.EPROTONOSUPPORT) if 0 <= proto < IPPROTO_MAX else oserror(errno.EINVAL)
             return TcpSock(self.sched, self.sysctl, self.inet)
-        if family == AF_UNIX and kind == SOCK_STREAM:
-            if proto not in (0, AF_UNIX):
-                raise oserror(errno.EPROTONOSUPPORT)
-            return UnixSock(self.sched, self.sysctl, self.unix, kind)
-        raise Unsupported(f"socket(family {family}, type {kind}) is not modelled, only AF_INET and AF_UNIX with SOCK_STREAM")
+        if family == AF_UNIX:
+            return self._unix_create(kind, proto)
+        raise Unsupported(f"socket(family {family}, type {kind}) is not modelled, only AF_INET with SOCK_STREAM, and AF_UNIX")
+
+    def _unix_create(self, kind: int, proto: int) -> UnixSock:
+        """unix_create.  Linux takes SOCK_RAW for SOCK_DGRAM."""
+        if proto not in (0, AF_UNIX):
+            raise oserror(errno.EPROTONOSUPPORT)
+        if kind == SOCK_STREAM:
+            return UnixStreamSock(self.sched, self.sysctl, self.unix)
+        if kind in (SOCK_DGRAM, SOCK_RAW):
+            return UnixDgramSock(self.sched, self.sysctl, self.unix)
+        if kind == SOCK_SEQPACKET:
+            return UnixSeqpacketSock(self.sched, self.sysctl, self.unix)
+        raise oserror(errno.ESOCKTNOSUPPORT)
 
     def socketpair(self, family: int, type: int, proto: int = 0, /) -> tuple[int, int]:
         c_int(family, "family")
@@ -73,11 +88,10 @@ class SocketCalls(VfsCalls):
         if family != AF_UNIX:
             self._sk_alloc(family, type & SOCK_TYPE_MASK, proto).close()
             raise oserror(errno.EOPNOTSUPP)
-        if type & SOCK_TYPE_MASK >= SOCK_MAX:
+        kind = type & SOCK_TYPE_MASK
+        if kind >= SOCK_MAX:
             raise oserror(errno.EINVAL)
-        if proto not in (0, AF_UNIX):
-            raise oserror(errno.EPROTONOSUPPORT)
-        a, b = unix_socketpair(self.sched, self.sysctl, self.unix, type & SOCK_TYPE_MASK, type & SOCK_NONBLOCK)
+        a, b = unix_socketpair(self._unix_create(kind, proto), self._unix_create(kind, proto), type & SOCK_NONBLOCK)
         return self._install2(a, b, bool(type & SOCK_CLOEXEC))
 
     def bind(self, fd: int, addr: Address, /) -> None:
