@@ -124,6 +124,10 @@ class File:
         """show_fdinfo: the lines that this kind of file adds to /proc/self/fdinfo/N."""
         return ""
 
+    def ioctl(self, request: int) -> int:
+        """ioctl of a socket's own requests, which give a number."""
+        raise oserror(errno.ENOTTY)
+
     def release(self) -> None:
         """The last reference has gone."""
 

@@ -19,6 +19,7 @@ from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_
 from simkernel.kernel.namei import PosFile
 from simkernel.kernel.net.socket import Sock, Socket, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
+from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
@@ -101,6 +102,7 @@ class Kernel:
             sysctl.tcp_rmem = (4096, size, size)
             sysctl.tcp_wmem = (4096, size, size)
             sysctl.unix_wmem = size
+            sysctl.rmem_default = sysctl.wmem_default = size
 
     def register_chrdev(self, name: str, driver: OpenDevice) -> None:
         """Make /dev/``name``: each open(2) of it calls ``driver(sched, f_flags)``, which returns a new File.  UsageError if it is there."""
@@ -273,6 +275,9 @@ def describe_sock(sk: Sock) -> dict[str, Any]:
     if isinstance(sk, TcpSock):
         out |= {"local": (sk.laddr, sk.sport), "peer": (sk.raddr, sk.rport), "rmem": sk.rmem, "wmem": sk.wmem_queued}
         out |= {"accept_queue": len(sk.acceptq), "snd_wnd": sk.snd_wnd, "rcv_wnd": sk.rcv_wnd}
+    elif isinstance(sk, UdpSock):
+        out |= {"local": (sk.laddr, sk.sport), "peer": (sk.raddr, sk.rport), "rmem": sk.rmem, "wmem": sk.wmem_alloc()}
+        out |= {"queued": [len(skb.data) for queue in (sk.reader_queue, sk.receive_queue) for skb in queue]}
     elif isinstance(sk, UnixSock):
         out |= {"type": SOCK_NAMES[sk.type], "name": sk.addr, "peer": sk.peer.ino if sk.peer is not None else 0}
         out |= {"rmem": sk.unread(), "wmem": sk.wmem_alloc, "accept_queue": len(sk.connq), "queued": len(sk.receive_queue)}

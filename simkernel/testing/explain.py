@@ -12,6 +12,7 @@ from simkernel.kernel.file import File
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.net.socket import Sock
 from simkernel.kernel.net.tcp import TcpSock
+from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.sched import Task
 from simkernel.kernel.trace import Trace, line_of
@@ -161,6 +162,8 @@ def _explain_file(file: File, function: str) -> str:
 def _unread(sk: Sock) -> int:
     if isinstance(sk, TcpSock):
         return sk.rmem
+    if isinstance(sk, UdpSock):
+        return sk.unread()
     return sk.fionread() if isinstance(sk, UnixSock) and not sk.listening() else 0
 
 

@@ -4,7 +4,8 @@ import errno
 
 from simkernel.errors import oserror
 from simkernel.kernel.net.inet import InetTable
-from simkernel.kernel.net.socket import SOCK_MIN_RCVBUF, SOCK_MIN_SNDBUF, Socket, Sysctl
+from simkernel.kernel.net.socket import Socket, Sysctl
+from simkernel.kernel.net.sockopt import SOCK_MIN_RCVBUF, SOCK_MIN_SNDBUF
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.tcp_states import TCP_CLOSE_WAIT, TCP_CLOSING, TCP_ESTABLISHED, TCP_LAST_ACK, TCP_LISTEN
 from simkernel.kernel.net.unix import UnixSock, UnixTable

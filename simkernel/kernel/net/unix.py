@@ -15,6 +15,7 @@ from simkernel.kernel.namei import Vfs
 from simkernel.kernel.net.garbage import InFlight
 from simkernel.kernel.net.scm import NO_CREDS, ScmCookie, ScmFpList, Ucred, current_creds, scm_send, ucred_bytes
 from simkernel.kernel.net.socket import (
+    NO_PEERCRED,
     RCV_SHUTDOWN,
     SEND_SHUTDOWN,
     SHUTDOWN_MASK,
@@ -23,8 +24,6 @@ from simkernel.kernel.net.socket import (
     Sock,
     Socket,
     Sysctl,
-    int_option,
-    option_value,
 )
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, Sched
 from simkernel.kernel.wait import WaitEntry, WaitQueue, remove_wait_queue, wait_event, wake_up, wake_up_all
@@ -35,13 +34,9 @@ from simkernel.uapi import (
     POLLOUT,
     POLLWRBAND,
     POLLWRNORM,
-    SO_OOBINLINE,
-    SO_PASSCRED,
-    SO_PEERCRED,
     SOCK_DGRAM,
     SOCK_NAMES,
     SOCK_STREAM,
-    SOL_SOCKET,
 )
 
 TCP_ESTABLISHED = 1
@@ -191,15 +186,13 @@ class UnixSock(Sock):
         "addr",
         "connq",
         "listener",
-        "passcred",
         "path_ino",
         "peer",
+        "peer_cred",
         "peer_wait",
         "peer_wake",
-        "peercred",
         "receive_queue",
         "table",
-        "urginline",
         "wmem_alloc",
     )
     name = "unix"
@@ -221,9 +214,7 @@ class UnixSock(Sock):
         self.peer_wait = WaitQueue(self, "peer_wait")
         # Queued on the peer_wait of a peer that takes no more, to relay its wake-up.
         self.peer_wake = WaitEntry(self, unix_dgram_peer_wake_relay)
-        self.passcred = False
-        self.peercred: Ucred | None = None
-        self.urginline = 0
+        self.peer_cred: Ucred | None = None
         self.backlog_max = sysctl.max_dgram_qlen
         self.rcvbuf = self.sndbuf = sysctl.unix_wmem
 
@@ -293,7 +284,7 @@ class UnixSock(Sock):
         self.backlog_max = backlog
         self.state = TCP_LISTEN
         # For connect to copy.
-        self.peercred = current_creds(self.sched)
+        self.peer_cred = current_creds(self.sched)
 
     def connect(self, addr: Address, nonblock: bool) -> None:
         """unix_stream_connect: the connection is complete before anybody accepts it; with a full queue, EAGAIN or sleep."""
@@ -326,8 +317,8 @@ class UnixSock(Sock):
         new.listener = other
         new.state = TCP_ESTABLISHED
         new.passcred = other.passcred
-        new.peercred = current_creds(self.sched)
-        self.peercred = other.peercred
+        new.peer_cred = current_creds(self.sched)
+        self.peer_cred = other.peer_cred
         self.peer = new
         self.state = TCP_ESTABLISHED
         assert self.socket is not None
@@ -481,37 +472,18 @@ class UnixSock(Sock):
         raise oserror(errno.EOPNOTSUPP)
 
     # --- options ---
-    def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
-        """SO_PASSCRED and SO_OOBINLINE mean something of their own here."""
-        if level == SOL_SOCKET:
-            if name == SO_PASSCRED:
-                self.passcred = bool(int_option(value))
-                return
-            if name == SO_OOBINLINE:
-                self.urginline = int(bool(int_option(value)))
-                return
-            if name == SO_PEERCRED:
-                int_option(value)
-                raise oserror(errno.ENOPROTOOPT)
-        super().setsockopt(level, name, value)
-
-    def getsockopt(self, level: int, name: int, buflen: int) -> int | bytes:
-        """SO_PEERCRED is a struct ucred; the first int of it is the pid.  Unconnected: (0, -1, -1)."""
-        if level == SOL_SOCKET:
-            if name == SO_PASSCRED:
-                return option_value(int(self.passcred), buflen)
-            if name == SO_OOBINLINE:
-                return option_value(self.urginline, buflen)
-            if name == SO_PEERCRED:
-                creds = self.peercred or (0, -1, -1)
-                return ucred_bytes(creds)[:buflen] if buflen else creds[0]
-        return super().getsockopt(level, name, buflen)
+    def peercred(self) -> bytes:
+        """A struct ucred; unconnected: (0, -1, -1)."""
+        return ucred_bytes(self.peer_cred) if self.peer_cred is not None else NO_PEERCRED
 
     def setsockopt_proto(self, level: int, name: int, value: int | bytes) -> None:
         raise oserror(errno.EOPNOTSUPP)
 
     def getsockopt_proto(self, level: int, name: int) -> int:
         raise oserror(errno.EOPNOTSUPP)
+
+    def may_scm_recv(self) -> bool:
+        return True
 
     # --- state ---
     def shutdown(self, how: int) -> None:
@@ -582,7 +554,7 @@ def unix_socketpair(a: UnixSock, b: UnixSock, f_flags: int) -> tuple[Socket, Soc
     a.sched.check_files(2)
     a.peer, b.peer = b, a
     a.state = b.state = TCP_ESTABLISHED
-    a.peercred = b.peercred = current_creds(a.sched)
+    a.peer_cred = b.peer_cred = current_creds(a.sched)
     files = Socket(a.sched, a, f_flags), Socket(b.sched, b, f_flags)
     for file in files:
         file.state = SS_CONNECTED

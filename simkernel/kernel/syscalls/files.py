@@ -29,6 +29,7 @@ from simkernel.uapi import (
     PAGE_SIZE,
     SIOCATMARK,
     SIOCOUTQ,
+    SIOCOUTQNSD,
 )
 
 
@@ -173,10 +174,8 @@ class FileCalls(BaseSyscalls):
         if request == FIONBIO:
             file.set_nonblock(bool(arg))
             return 0
-        if request in (SIOCOUTQ, SIOCATMARK):
-            if file.sk is None:
-                raise oserror(errno.ENOTTY)
-            return file.sk.siocoutq() if request == SIOCOUTQ else file.sk.siocatmark()
+        if request in (SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK):
+            return file.ioctl(request)
         raise Unsupported(f"ioctl request {request:#x} is not modelled")
 
     def pipe2(self, flags: int = 0, /) -> tuple[int, int]:

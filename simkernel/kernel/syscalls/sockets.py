@@ -8,6 +8,7 @@ from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.fdtable import bad_fd
 from simkernel.kernel.net.socket import SS_CONNECTED, MsgHdr, Sock, Socket
 from simkernel.kernel.net.tcp import TcpSock
+from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock, unix_socketpair
 from simkernel.kernel.net.unix_dgram import UnixDgramSock, UnixSeqpacketSock
 from simkernel.kernel.net.unix_stream import UnixStreamSock
@@ -25,8 +26,14 @@ from simkernel.kernel.syscalls.base import (
 from simkernel.kernel.syscalls.vfs import VfsCalls
 from simkernel.uapi import (
     AF_INET,
+    AF_INET6,
     AF_UNIX,
+    IPPROTO_ICMP,
+    IPPROTO_ICMPV6,
+    IPPROTO_MPTCP,
     IPPROTO_TCP,
+    IPPROTO_UDP,
+    IPPROTO_UDPLITE,
     MSG_CMSG_CLOEXEC,
     SO_ERROR,
     SOCK_CLOEXEC,
@@ -59,13 +66,25 @@ class SocketCalls(VfsCalls):
             raise oserror(errno.EAFNOSUPPORT)
         if kind >= SOCK_MAX:
             raise oserror(errno.EINVAL)
-        if family == AF_INET and kind == SOCK_STREAM:
-            if proto not in (0, IPPROTO_TCP):
-                raise oserror(errno.EPROTONOSUPPORT) if 0 <= proto < IPPROTO_MAX else oserror(errno.EINVAL)
-            return TcpSock(self.sched, self.sysctl, self.inet)
+        if family in (AF_INET, AF_INET6) and kind in (SOCK_STREAM, SOCK_DGRAM):
+            return self._inet_create(family, kind, proto)
         if family == AF_UNIX:
             return self._unix_create(kind, proto)
-        raise Unsupported(f"socket(family {family}, type {kind}) is not modelled, only AF_INET with SOCK_STREAM, and AF_UNIX")
+        raise Unsupported(
+            f"socket(family {family}, type {kind}) is not modelled, only AF_INET and AF_INET6 with SOCK_STREAM and SOCK_DGRAM, and AF_UNIX"
+        )
+
+    def _inet_create(self, family: int, kind: int, proto: int) -> Sock:
+        """inet_create, inet6_create: the protocol that a type and a number name (inetsw)."""
+        if not 0 <= proto < IPPROTO_MAX:
+            raise oserror(errno.EINVAL)
+        if proto in ((IPPROTO_MPTCP,) if kind == SOCK_STREAM else (IPPROTO_UDPLITE, IPPROTO_ICMP if family == AF_INET else IPPROTO_ICMPV6)):
+            raise Unsupported(f"socket(family {family}, type {kind}, protocol {proto}) is not modelled")
+        if proto not in (0, IPPROTO_TCP if kind == SOCK_STREAM else IPPROTO_UDP):
+            raise oserror(errno.EPROTONOSUPPORT)
+        if kind == SOCK_STREAM:
+            return TcpSock(self.sched, self.sysctl, self.inet, family)
+        return UdpSock(self.sched, self.sysctl, self.udp, family)
 
     def _unix_create(self, kind: int, proto: int) -> UnixSock:
         """unix_create.  Linux takes SOCK_RAW for SOCK_DGRAM."""
