@@ -7,6 +7,7 @@ import pytest
 from simkernel.api import Syscalls
 from simkernel.uapi import (
     AF_INET,
+    AF_INET6,
     AF_UNIX,
     CLOCK_MONOTONIC,
     EFD_NONBLOCK,
@@ -36,6 +37,7 @@ from simkernel.uapi import (
     SHUT_WR,
     SIGTERM,
     SIGUSR1,
+    SOCK_DGRAM,
     SOCK_STREAM,
 )
 
@@ -318,6 +320,63 @@ def test_net_tcp(world: World) -> None:
     world.run(main)
 
 
+def test_net_udp(world: World) -> None:
+    """Sockets with a port, the charge of what is queued; 127 characters a line."""
+
+    def main(sys: Syscalls) -> None:
+        server, peer = sys.socket(AF_INET, SOCK_DGRAM), sys.socket(AF_INET, SOCK_DGRAM)
+        sys.socket(AF_INET, SOCK_DGRAM)
+        sys.bind(server, ("127.0.0.1", 0))
+        sys.connect(peer, sys.getsockname(server))
+        sys.send(peer, b"hello")
+        settle(sys)
+        lines = cat(sys, "/proc/net/udp").splitlines()
+        head = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops"
+        assert lines[0] == head.ljust(127)
+        assert {len(line) for line in lines} == {127}
+        rows = {fields[1]: fields for fields in map(str.split, lines[1:])}
+        one, two = (f"0100007F:{inet_name(sys, fd)[1]:04X}" for fd in (server, peer))
+        assert rows[one][2:9] == ["00000000:0000", "07", "00000000:00000340", "00:00000000", "00000000", "0", "0"]
+        assert rows[two][2:9] == [one, "01", "00000000:00000000", "00:00000000", "00000000", "0", "0"]
+        assert [len(rows[one]), rows[one][10], rows[one][12]] == [13, "2", "0"]
+
+    world.run(main)
+
+
+def test_net_of_ipv6(world: World) -> None:
+    """Addresses in four words; a connection from IPv4 to a socket of IPv6 shows the mapped ones.  The lines have no fixed length."""
+
+    def main(sys: Syscalls) -> None:
+        listening = sys.socket(AF_INET6, SOCK_STREAM)
+        sys.bind(listening, ("::", 0, 0, 0))
+        sys.listen(listening, 4)
+        port = sys.getsockname(listening)[1]
+        a, b = sys.socket(AF_INET6, SOCK_STREAM), sys.socket(AF_INET, SOCK_STREAM)
+        sys.connect(a, ("::1", port, 0, 0))
+        sys.connect(b, ("127.0.0.1", port))
+        udp = sys.socket(AF_INET6, SOCK_DGRAM)
+        sys.bind(udp, ("::1", 0, 0, 0))
+        settle(sys)
+        head = (
+            "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt"
+            "   uid  timeout inode"
+        )
+        lines = cat(sys, "/proc/net/tcp6").splitlines()
+        assert lines[0] == head
+        rows = {(fields[1], fields[2]): fields for fields in map(str.split, lines[1:])}
+        one, mapped, nobody = "0" * 24 + "01000000", "0" * 16 + "FFFF00000100007F", "0" * 32
+        assert rows[f"{nobody}:{port:04X}", nobody + ":0000"][3:5] == ["0A", "00000000:00000002"]
+        ours = f"{one}:{sys.getsockname(a)[1]:04X}"
+        assert rows[ours, f"{one}:{port:04X}"][3] == rows[f"{one}:{port:04X}", ours][3] == "01"
+        assert rows[f"{mapped}:{port:04X}", f"{mapped}:{inet_name(sys, b)[1]:04X}"][3] == "01"
+        lines = cat(sys, "/proc/net/udp6").splitlines()
+        assert lines[0] == head + " ref pointer drops"
+        rows = {(fields[1], fields[2]): fields for fields in map(str.split, lines[1:])}
+        assert rows[f"{one}:{sys.getsockname(udp)[1]:04X}", nobody + ":0000"][3:5] == ["07", "00000000:00000000"]
+
+    world.run(main)
+
+
 def test_net_unix(world: World) -> None:
     """Type, state and name of each socket; @ for the zero byte of an abstract name; 00010000 for one that listens."""
 
@@ -345,7 +404,7 @@ def test_net_tables_are_for_reading(world: World) -> None:
     """They can't be opened for writing, even by root: EACCES."""
 
     def main(sys: Syscalls) -> None:
-        for path in ("/proc/net/tcp", "/proc/net/unix"):
+        for path in ("/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6", "/proc/net/unix"):
             assert [err(sys.open, path, flags) for flags in (O_RDWR, O_WRONLY, O_WRONLY | O_TRUNC)] == ["EACCES"] * 3
             fd = sys.open(path, O_RDONLY)
             head = sys.read(fd, 30)

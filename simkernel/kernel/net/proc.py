@@ -1,20 +1,31 @@
-"""/proc/net and /proc/sys/net (net/ipv4/tcp_ipv4.c, net/unix/af_unix.c, net/core/sysctl_net_core.c, net/ipv4/sysctl_net_ipv4.c)."""
+"""/proc/net and /proc/sys/net (net/ipv4/tcp_ipv4.c and udp.c, net/ipv6, net/unix/af_unix.c, net/core/sysctl_net_core.c)."""
 
 import errno
+from ipaddress import IPv4Address, IPv6Address
 
 from simkernel.errors import oserror
-from simkernel.kernel.net.inet import InetTable
+from simkernel.kernel.net.inet import InetTable, is_ipv4
 from simkernel.kernel.net.socket import Socket, Sysctl
 from simkernel.kernel.net.sockopt import SOCK_MIN_RCVBUF, SOCK_MIN_SNDBUF
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.tcp_states import TCP_CLOSE_WAIT, TCP_CLOSING, TCP_ESTABLISHED, TCP_LAST_ACK, TCP_LISTEN
-from simkernel.kernel.net.unix import UnixSock, UnixTable
+from simkernel.kernel.net.udp import UdpSock
+from simkernel.kernel.net.udp_table import UdpTable
+from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.procfs import CtlTable, ProcRoot
 from simkernel.kernel.sched import Sched
+from simkernel.uapi import AF_INET, AF_INET6, IN6ADDR_ANY, INADDR_ANY
 
 # The record of /proc/net/tcp is padded to this many characters (TMPSZ - 1).
 TCP_RECORD = 149
 TCP_HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+TCP6_HEADER = (
+    "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt"
+    "   uid  timeout inode"
+)
+UDP_RECORD = 127
+UDP_HEADER = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops"
+UDP6_HEADER = TCP6_HEADER + " ref pointer drops"
 UNIX_HEADER = "Num       RefCount Protocol Flags    Type St Inode Path\n"
 # struct socket's flag and states as af_unix.c prints them.
 SO_ACCEPTCON = 1 << 16
@@ -26,31 +37,61 @@ TCP_TIMEOUT_INIT = 100
 TCP_RTO_MIN = 20
 
 
-def hex_addr(host: str, port: int) -> str:
-    """An IPv4 address as a number of the host's byte order (little-endian), and the port."""
-    a, b, c, d = map(int, host.split("."))
-    return f"{d:02X}{c:02X}{b:02X}{a:02X}:{port:04X}"
+def hex_addr(family: int, host: str, port: int) -> str:
+    """An address as numbers of the host's byte order (little-endian), four bytes each, and the port."""
+    if family == AF_INET:
+        packed = IPv4Address(host).packed
+    else:
+        packed = IPv6Address("::ffff:" + host if is_ipv4(host) else host).packed
+    words = [packed[i : i + 4][::-1].hex().upper() for i in range(0, len(packed), 4)]
+    return f"{''.join(words)}:{port:04X}"
 
 
-def tcp4_seq_show(table: InetTable[TcpSock]) -> list[str]:
-    """tcp4_seq_show: listeners, then what is connected or about to be.
+def addresses(sk: TcpSock | UdpSock) -> str:
+    """The two addresses of a socket; nobody's are zeros."""
+    local = hex_addr(sk.family, sk.laddr, sk.sport)
+    nobody = INADDR_ANY if sk.family == AF_INET else IN6ADDR_ANY
+    return f"{local} {hex_addr(sk.family, sk.raddr if sk.rport else nobody, sk.rport)}"
+
+
+def tcp_seq_show(table: InetTable[TcpSock], family: int) -> list[str]:
+    """tcp4_seq_show, tcp6_seq_show: listeners, then what is connected or about to be.
 
     A FIN counts in rx_queue, as it takes a number of the stream.  What the simulator has no notion of is shown as it is
     on an idle connection: timers, the congestion window.  TIME_WAIT is not listed.
     """
     socks = [sk for port in table.listeners for sk in table.listeners[port]] + list(table.established.values())
-    records = [TCP_HEADER.ljust(TCP_RECORD) + "\n"]
-    for num, sk in enumerate(socks):
+    width = TCP_RECORD if family == AF_INET else 0
+    records = [(TCP_HEADER if family == AF_INET else TCP6_HEADER).ljust(width) + "\n"]
+    for sk in socks:
+        if sk.family != family:
+            continue
         listening = sk.state == TCP_LISTEN
         rx_queue = len(sk.acceptq) if listening else sk.rmem + (sk.state in AFTER_FIN)
         inode = sk.socket.ino if sk.socket is not None else 0
-        remote = "00000000:0000" if listening else hex_addr(sk.raddr, sk.rport)
         record = (
-            f"{num:4}: {hex_addr(sk.laddr, sk.sport)} {remote} {sk.state:02X} {sk.wmem_queued:08X}:{rx_queue:08X} 00:00000000 "
+            f"{len(records) - 1:4}: {addresses(sk)} {sk.state:02X} {sk.wmem_queued:08X}:{rx_queue:08X} 00:00000000 "
             f"00000000 {0:5} {0:8} {inode} {2 if inode else 1} {sk.ino:016x} {TCP_TIMEOUT_INIT if listening else TCP_RTO_MIN} 0 0 10 "
             f"{0 if listening else -1}"
         )
-        records.append(record.ljust(TCP_RECORD) + "\n")
+        records.append(record.ljust(width) + "\n")
+    return records
+
+
+def udp_seq_show(table: UdpTable[UdpSock], family: int) -> list[str]:
+    """udp4_seq_show, udp6_seq_show: the sockets that have a port, whose number stands for that of the hash bucket."""
+    width = UDP_RECORD if family == AF_INET else 0
+    records = [(UDP_HEADER if family == AF_INET else UDP6_HEADER).ljust(width) + "\n"]
+    for port in sorted(table.hash):
+        for sk in table.hash[port]:
+            if sk.family != family:
+                continue
+            inode = sk.socket.ino if sk.socket is not None else 0
+            record = (
+                f"{port:5}: {addresses(sk)} {sk.state:02X} {0:08X}:{sk.rmem - sk.forward_deficit:08X} 00:00000000 "
+                f"00000000 {0:5} {0:8} {inode} 2 {sk.ino:016x} 0"
+            )
+            records.append(record.ljust(width) + "\n")
     return records
 
 
@@ -76,9 +117,12 @@ def unix_seq_show(sched: Sched) -> list[str]:
     return records
 
 
-def register_proc_net(proc: ProcRoot, sysctl: Sysctl, inet: InetTable[TcpSock], unix: UnixTable) -> None:
+def register_proc_net(proc: ProcRoot, sysctl: Sysctl, inet: InetTable[TcpSock], udp: UdpTable[UdpSock]) -> None:
     """Make the network's files below ``proc``."""
-    proc.register_seq("net/tcp", lambda: tcp4_seq_show(inet))
+    proc.register_seq("net/tcp", lambda: tcp_seq_show(inet, AF_INET))
+    proc.register_seq("net/tcp6", lambda: tcp_seq_show(inet, AF_INET6))
+    proc.register_seq("net/udp", lambda: udp_seq_show(udp, AF_INET))
+    proc.register_seq("net/udp6", lambda: udp_seq_show(udp, AF_INET6))
     proc.register_seq("net/unix", lambda: unix_seq_show(proc.sched))
 
     def three(values: list[int]) -> tuple[int, int, int]:
@@ -111,7 +155,11 @@ def register_proc_net(proc: ProcRoot, sysctl: Sysctl, inet: InetTable[TcpSock], 
         sysctl.port_range = low, high
         inet.set_port_range()
 
+    def set_dgram_qlen(values: list[int]) -> None:
+        sysctl.max_dgram_qlen = values[0]
+
     register = proc.register_sysctl
+    register("net/unix/max_dgram_qlen", CtlTable(lambda: [sysctl.max_dgram_qlen], set_dgram_qlen))
     register("net/core/somaxconn", CtlTable(lambda: [sysctl.somaxconn], set_somaxconn, low=0))
     register("net/core/rmem_max", CtlTable(lambda: [sysctl.rmem_max], set_rmem_max, low=SOCK_MIN_RCVBUF))
     register("net/core/wmem_max", CtlTable(lambda: [sysctl.wmem_max], set_wmem_max, low=SOCK_MIN_SNDBUF))

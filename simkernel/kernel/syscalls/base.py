@@ -159,7 +159,7 @@ class BaseSyscalls(UnmodelledCalls):
     def _mount(self, vfs: Vfs) -> None:
         proc = init_mount_tree(vfs)
         proc.register_sysctl("fs/nr_open", constant("fs.nr_open", NR_OPEN))
-        register_proc_net(proc, self.sysctl, self.inet, self.unix)
+        register_proc_net(proc, self.sysctl, self.inet, self.udp)
 
     # --- helpers ---
     def _install(self, files: FilesStruct, file: File, cloexec: bool) -> int:
