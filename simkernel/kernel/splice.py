@@ -118,7 +118,8 @@ def splice_direct_to_actor(file: File, pos: int, out: File, n: int) -> int:
             data = b"".join(file.splice_read(min(n - done, PIPE_DEF_BUFFERS * PAGE_SIZE), pos + done, PIPE_DEF_BUFFERS, 0))
             if not data:
                 break
-            written = _write_all(out, out.f_pos + done, data, SPLICE_F_MORE if done + len(data) < n else 0)
+            # Linux says SPLICE_F_MORE while it goes on, and pushes what that held back when it ends (splice_eof).
+            written = _write_all(out, out.f_pos + done, data)
         except OSError:
             if done:
                 break
@@ -129,14 +130,14 @@ def splice_direct_to_actor(file: File, pos: int, out: File, n: int) -> int:
     return done
 
 
-def _write_all(out: File, pos: int, data: bytes, flags: int) -> int:
+def _write_all(out: File, pos: int, data: bytes) -> int:
     """Until all is written, or no more can be."""
     if not out.can_splice_write:
         raise oserror(errno.EINVAL)
     done = 0
     while done < len(data):
         try:
-            n = out.splice_write(data[done:], pos + done, flags)
+            n = out.splice_write(data[done:], pos + done, 0)
         except OSError:
             if done:
                 break

@@ -4,6 +4,7 @@ import pytest
 
 from simkernel.api import Syscalls
 from simkernel.uapi import (
+    AF_INET,
     AF_UNIX,
     F_SETFL,
     FIONREAD,
@@ -17,7 +18,10 @@ from simkernel.uapi import (
     POLLIN,
     SEEK_CUR,
     SEEK_SET,
+    SIGPIPE,
+    SOCK_DGRAM,
     SOCK_NONBLOCK,
+    SOCK_SEQPACKET,
     SOCK_STREAM,
     SPLICE_F_MORE,
     SPLICE_F_MOVE,
@@ -606,6 +610,75 @@ def test_splice_of_tcp_ignores_nonblock(world: World) -> None:
         sys.send(a, b"abc")
         sys.join(tid)
         assert (done, sys.read(r, 9)) == ([3], b"abc")
+
+    world.run(main)
+
+
+def test_splice_more(world: World) -> None:
+    """SPLICE_F_MORE holds back a short segment or a datagram, until more comes."""
+
+    def main(sys: Syscalls) -> None:
+        a, b = tcp_pair(sys)
+        server, peer = sys.socket(AF_INET, SOCK_DGRAM), sys.socket(AF_INET, SOCK_DGRAM)
+        sys.bind(server, ("127.0.0.1", 0))
+        sys.connect(peer, sys.getsockname(server))
+        for out, at in ((a, b), (peer, server)):
+            assert sys.splice(pipe(sys, b"abc")[0], None, out, None, 3, SPLICE_F_MORE) == 3
+            settle(sys)
+            assert sys.ioctl(at, FIONREAD) == 0
+            sys.send(out, b"d")
+            settle(sys)
+            assert sys.recv(at, 9) == b"abcd"
+        # The end of a file is the end of a sendfile.
+        assert sys.sendfile(peer, memfd(sys, b"hello"), 0, 100) == 5
+        assert sys.recv(server, 9) == b"hello"
+
+    world.run(main)
+
+
+def test_splice_of_datagrams(world: World) -> None:
+    """One datagram goes into the pipe, and what did not fit is lost; what comes out of the pipe is one datagram."""
+
+    def main(sys: Syscalls) -> None:
+        for kind in (SOCK_DGRAM, SOCK_SEQPACKET):
+            a, b = sys.socketpair(AF_UNIX, kind | SOCK_NONBLOCK)
+            sys.send(a, b"one")
+            sys.send(a, b"two")
+            r, w = pipe(sys)
+            assert [sys.splice(b, None, w, None, 2), sys.read(r, 9)] == [2, b"on"]
+            assert [sys.splice(b, None, w, None, 100), sys.read(r, 9)] == [3, b"two"]
+            assert err(sys.splice, b, None, w, None, 100) == "EAGAIN"
+            packets = pipe(sys, b"aa", O_NONBLOCK | O_DIRECT)
+            sys.write(packets[1], b"bb")
+            assert [sys.splice(packets[0], None, a, None, 100), sys.recv(b, 9)] == [4, b"aabb"]
+
+    world.run(main)
+
+
+def test_sigpipe(world: World) -> None:
+    """EPIPE comes with SIGPIPE: into a pipe without readers and into a socket without a peer, even when there would be nothing to move."""
+
+    def main(sys: Syscalls) -> None:
+        got: list[int] = []
+        sys.sigaction(SIGPIPE, got.append)
+        source = memfd(sys, b"hello")
+        r, w = pipe(sys)
+        sys.close(r)
+        a, b = stream(sys, "unix")
+        sys.close(b)
+        ended = pipe(sys)
+        sys.close(ended[1])
+        calls = [
+            (sys.splice, source, 0, w, None, 5),
+            (sys.sendfile, w, source, 0, 0),
+            (sys.splice, pipe(sys, b"x")[0], None, w, None, 5),
+            (sys.splice, ended[0], None, w, None, 5),
+            (sys.splice, pipe(sys, b"x")[0], None, a, None, 5),
+            (sys.sendfile, a, source, 0, 5),
+        ]
+        for n, (call, *args) in enumerate(calls, 1):
+            assert err(call, *args) == "EPIPE"
+            assert len(got) == n
 
     world.run(main)
 

@@ -20,6 +20,7 @@ from simkernel.uapi import (
     IPPROTO_IP,
     MSG_CTRUNC,
     MSG_DONTWAIT,
+    MSG_MORE,
     MSG_NOSIGNAL,
     MSG_PEEK,
     MSG_WAITALL,
@@ -35,6 +36,7 @@ from simkernel.uapi import (
     SO_PRIORITY,
     SOCK_STREAM,
     SOL_SOCKET,
+    SPLICE_F_MORE,
     SPLICE_F_NONBLOCK,
 )
 
@@ -414,8 +416,9 @@ class Socket(File):
         return pieces
 
     def splice_write(self, data: bytes, pos: int, flags: int) -> int:
-        """splice_to_socket."""
-        return self.proto.sendmsg(data, 0, self.nonblock)
+        """splice_to_socket.  SPLICE_F_MORE is MSG_MORE, which AF_UNIX does not know."""
+        sk = self.proto
+        return sk.sendmsg(data, MSG_MORE if flags & SPLICE_F_MORE and sk.family != AF_UNIX else 0, self.nonblock)
 
     def ioctl(self, request: int) -> int:
         sk = self.proto
