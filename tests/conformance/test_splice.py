@@ -6,6 +6,9 @@ from simkernel.api import Syscalls
 from simkernel.uapi import (
     AF_INET,
     AF_UNIX,
+    EPOLLET,
+    EPOLLIN,
+    EPOLLOUT,
     F_SETFL,
     FIONREAD,
     O_APPEND,
@@ -28,7 +31,7 @@ from simkernel.uapi import (
     SPLICE_F_NONBLOCK,
 )
 
-from .helpers import World, drain, err, fill, listener, mask, nonblocking, settle, start, tcp_pair
+from .helpers import World, drain, err, fill, listener, mask, nonblocking, ready, settle, start, tcp_pair, watch
 
 FULL = 16 * PAGE_SIZE
 
@@ -578,6 +581,43 @@ def test_splice_wakes_the_other_ends(world: World) -> None:
         sys.splice(r, None, memfd(sys), None, PAGE_SIZE)
         sys.join(tid)
         assert got == [b"hello", b"\1"]
+
+    world.run(main)
+
+
+def test_splice_is_an_edge(world: World) -> None:
+    """Every splice into a pipe is an edge for who reads it; one out of it is one for who writes, if it used a buffer up, full or not."""
+
+    def main(sys: Syscalls) -> None:
+        r, w = pipe(sys)
+        source = memfd(sys, b"0123456789")
+        ins, outs = watch(sys, r, EPOLLIN | EPOLLET), watch(sys, w, EPOLLOUT | EPOLLET)
+        seen = [(ready(sys, ins), ready(sys, outs))]
+        steps = [
+            lambda: sys.splice(source, 0, w, None, 5),
+            lambda: sys.splice(source, 0, w, None, 5),
+            lambda: sys.splice(r, None, memfd(sys), None, 3),
+            lambda: sys.splice(r, None, memfd(sys), None, 2),
+            lambda: sys.splice(r, None, pipe(sys)[1], None, 3),
+            lambda: sys.splice(r, None, pipe(sys)[1], None, 2),
+            lambda: sys.sendfile(w, source, 0, 1),
+            lambda: len(sys.read(r, 9)),
+        ]
+        for step in steps:
+            step()
+            seen.append((ready(sys, ins), ready(sys, outs)))
+        read, write, none = [(r, "IN")], [(w, "OUT")], []
+        assert seen == [
+            (none, write),
+            (read, none),
+            (read, none),
+            (none, none),
+            (none, write),
+            (none, none),
+            (none, write),
+            (read, none),
+            (none, none),
+        ]
 
     world.run(main)
 
