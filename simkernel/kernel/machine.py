@@ -277,7 +277,7 @@ def describe_sock(sk: Sock) -> dict[str, Any]:
         out |= {"accept_queue": len(sk.acceptq), "snd_wnd": sk.snd_wnd, "rcv_wnd": sk.rcv_wnd}
     elif isinstance(sk, UdpSock):
         out |= {"local": (sk.laddr, sk.sport), "peer": (sk.raddr, sk.rport), "rmem": sk.rmem, "wmem": sk.wmem_alloc()}
-        out |= {"queued": [len(skb.data) for queue in (sk.reader_queue, sk.receive_queue) for skb in queue]}
+        out |= {"queued": [len(skb.data) for queue in (sk.reader_queue, sk.receive_queue) for skb in queue], "drops": sk.drops}
     elif isinstance(sk, UnixSock):
         out |= {"type": SOCK_NAMES[sk.type], "name": sk.addr, "peer": sk.peer.ino if sk.peer is not None else 0}
         out |= {"rmem": sk.unread(), "wmem": sk.wmem_alloc, "accept_queue": len(sk.connq), "queued": len(sk.receive_queue)}

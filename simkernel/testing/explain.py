@@ -156,6 +156,9 @@ def _explain_file(file: File, function: str) -> str:
         return f", for space: {sk.wmem_queued} bytes wait for the peer to read"
     if isinstance(sk, TcpSock) and function == "connect":
         return ", for an answer to its SYN: the listener's backlog is full"
+    if isinstance(sk, UdpSock) and function in ("recv", "recvfrom", "recvmsg", "read", "readv"):
+        drops = f"; {sk.drops} that came were dropped, since its receive buffer was full" if sk.drops else ""
+        return f", for a datagram on {sk.describe()}{drops}"
     return f", on {'an' if file.kind[0] in 'aeiou' else 'a'} {file.kind}"
 
 

@@ -18,6 +18,9 @@ from simkernel.uapi import (
     FAMILY_NAMES,
     FCNTL_NAMES,
     IOCTL_NAMES,
+    IP_NAMES,
+    IPPROTO_IP,
+    IPPROTO_TCP,
     MSG_NAMES,
     O_ACCMODE,
     O_CREAT,
@@ -31,6 +34,7 @@ from simkernel.uapi import (
     SO_NAMES,
     SOL_SOCKET,
     SPLICE_NAMES,
+    TCP_NAMES,
     flags,
     sock_type,
 )
@@ -123,6 +127,10 @@ def _fcntl_arg(a: Sequence[Any]) -> str:
 def _sockopt(a: Sequence[Any]) -> str:
     if a[1] == SOL_SOCKET:
         return _rest(a, str(a[0]), "SOL_SOCKET", str(SO_NAMES.get(a[2], a[2])))
+    if a[1] == IPPROTO_TCP:
+        return _rest(a, str(a[0]), "IPPROTO_TCP", str(TCP_NAMES.get(a[2], a[2])))
+    if a[1] == IPPROTO_IP:
+        return _rest(a, str(a[0]), "IPPROTO_IP", str(IP_NAMES.get(a[2], a[2])))
     return _rest(a)
 
 

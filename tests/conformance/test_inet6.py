@@ -33,18 +33,25 @@ def port_of(sys: Syscalls, fd: int) -> int:
     return name[1]
 
 
-def bound6(sys: Syscalls, kind: int, host: str = "::1", v6only: bool | None = None) -> tuple[int, int]:
+def free_port(sys: Syscalls, kind: int) -> int:
+    """A port that nobody has, neither over IPv4 nor over IPv6: other programs may hold one that is free in one family alone."""
+    fd = sys.socket(AF_INET6, kind)
+    sys.bind(fd, ("::", 0, 0, 0))
+    port = port_of(sys, fd)
+    sys.close(fd)
+    return port
+
+
+def bound6(sys: Syscalls, kind: int, host: str = "::1") -> tuple[int, int]:
     """A socket bound to ``host`` and a port of the kernel's choice."""
     fd = sys.socket(AF_INET6, kind)
-    if v6only is not None:
-        sys.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6only)
     sys.bind(fd, (host, 0, 0, 0))
     return fd, port_of(sys, fd)
 
 
-def listener6(sys: Syscalls, host: str = "::1", v6only: bool | None = None) -> tuple[int, int]:
+def listener6(sys: Syscalls, host: str = "::1") -> tuple[int, int]:
     """A listening TCP socket and its port."""
-    fd, port = bound6(sys, SOCK_STREAM, host, v6only)
+    fd, port = bound6(sys, SOCK_STREAM, host)
     sys.listen(fd, 8)
     return fd, port
 
@@ -238,7 +245,11 @@ def test_v6only_takes_no_ipv4(world: World) -> None:
     """IPV6_V6ONLY: an IPv4 client is refused, and an IPv4 listener may have the port."""
 
     def main(sys: Syscalls) -> None:
-        listening, port = listener6(sys, "::", v6only=True)
+        port = free_port(sys, SOCK_STREAM)
+        listening = sys.socket(AF_INET6, SOCK_STREAM)
+        sys.setsockopt(listening, IPPROTO_IPV6, IPV6_V6ONLY, 1)
+        sys.bind(listening, ("::", port, 0, 0))
+        sys.listen(listening, 8)
         four = sys.socket(AF_INET, SOCK_STREAM)
         assert err(sys.connect, four, ("127.0.0.1", port)) == "ECONNREFUSED"
         other = sys.socket(AF_INET, SOCK_STREAM)
@@ -257,12 +268,12 @@ def test_the_ipv4_listener_comes_first(world: World) -> None:
     """With SO_REUSEPORT both a :: and a 0.0.0.0 listener may have a port: IPv4 goes to the latter, IPv6 to the former."""
 
     def main(sys: Syscalls) -> None:
+        port = free_port(sys, SOCK_STREAM)
         six = sys.socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK)
         four = sys.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK)
         for fd in (six, four):
             sys.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1)
-        sys.bind(six, ("::", 0, 0, 0))
-        port = port_of(sys, six)
+        sys.bind(six, ("::", port, 0, 0))
         sys.bind(four, ("0.0.0.0", port))
         for fd in (six, four):
             sys.listen(fd, 4)
@@ -378,9 +389,9 @@ def test_bind_conflicts(world: World, kind: int, v6only: bool, first: str) -> No
         return (host, port, 0, 0) if ":" in host else (host, port)
 
     def main(sys: Syscalls) -> None:
+        port = free_port(sys, kind)
         holder = new(sys, first, v6only)
-        sys.bind(holder, addr(first, 0))
-        port = port_of(sys, holder)
+        sys.bind(holder, addr(first, port))
         speaks4 = ":" not in first or first.startswith("::ffff:") or (first == "::" and not v6only)
         held4 = {"0.0.0.0", "127.0.0.1", "127.0.0.2"} if first in ("0.0.0.0", "::", "::ffff:0.0.0.0") else {"0.0.0.0", "127.0.0.1"}
         for host in ("0.0.0.0", "127.0.0.1", "127.0.0.2", "::", "::1", "::ffff:0.0.0.0", "::ffff:127.0.0.1", "::ffff:127.0.0.2"):

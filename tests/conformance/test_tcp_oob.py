@@ -16,6 +16,7 @@ from simkernel.uapi import (
     MSG_TRUNC,
     MSG_WAITALL,
     POLLPRI,
+    SHUT_RDWR,
     SHUT_WR,
     SIOCATMARK,
     SO_OOBINLINE,
@@ -432,5 +433,22 @@ def test_read_and_readv_stop_too(world: World) -> None:
         reader, _ = urgent(sys, b"ab", b"!", b"cd")
         assert sys.read(reader, 10) == b"ab"
         assert sys.recvmsg(reader, 10) == (b"cd", [], 0, "")
+
+    world.run(main)
+
+
+def test_urgent_data_that_nobody_will_read(world: World) -> None:
+    """Urgent data for a socket that is shut down is answered by a RST, and still moves its mark: the old urgent byte is like others.
+
+    PRI is told, yet recv(MSG_OOB) is ENOTCONN.
+    """
+
+    def main(sys: Syscalls) -> None:
+        reader, writer = urgent(sys, b"a", b"1")
+        sys.shutdown(reader, SHUT_RDWR)
+        assert sys.send(writer, b"b2", MSG_OOB) == 2
+        assert mask(sys, reader) == "IN|PRI|OUT|ERR|HUP|RDNORM|WRNORM|RDHUP"
+        assert sys.recv(reader, 10) == b"a1"
+        assert err(sys.recv, reader, 10, MSG_OOB) == "ENOTCONN"
 
     world.run(main)

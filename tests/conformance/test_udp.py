@@ -484,6 +484,28 @@ def test_connect_again(world: World) -> None:
     world.run(main)
 
 
+def test_a_failed_connect_spoils_the_flow(world: World) -> None:
+    """After a connect that fails the old peer stays, and gets the next send; those after it are lost on the way to the other.
+
+    The flow of a connected socket is written before the route is looked up, and read again once there is one.
+    """
+
+    def main(sys: Syscalls) -> None:
+        peer, addr = receiver(sys)
+        fd = sender(sys, addr)
+        assert err(sys.connect, fd, ("127.255.255.255", 9)) == "EACCES"
+        assert sys.getpeername(fd) == addr
+        for data in (b"1", b"2", b"3"):
+            assert sys.send(fd, data) == 1
+        assert everything(sys, peer) == [b"1"]
+        sys.connect(fd, addr)
+        sys.send(fd, b"4")
+        sys.send(fd, b"5")
+        assert everything(sys, peer) == [b"4", b"5"]
+
+    world.run(main)
+
+
 def test_a_connected_socket_scores_higher(world: World) -> None:
     """Of sockets that share a port the connected one gets its peer's datagrams, then the one bound to the address, then the wildcard."""
 
@@ -600,6 +622,39 @@ def test_broadcast_needs_permission(world: World) -> None:
         assert err(sys.connect, fd, ("127.255.255.255", 9)) == "EACCES"
         sys.setsockopt(fd, SOL_SOCKET, SO_BROADCAST, 7)
         assert sys.getsockopt(fd, SOL_SOCKET, SO_BROADCAST) == 1
+
+    world.run(main)
+
+
+def test_broadcast_reaches_all(world: World) -> None:
+    """A broadcast on lo's network: all that are bound to its address or to any get it, IPv6's too; no others, and nobody is no error."""
+
+    def main(sys: Syscalls) -> None:
+        port = 0
+        fds = []
+        for host in ("0.0.0.0", "127.0.0.1", "127.255.255.255", "::", "::1", "0.0.0.0"):
+            fd = sys.socket(AF_INET6 if ":" in host else AF_INET, SOCK_DGRAM | SOCK_NONBLOCK)
+            sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1)
+            sys.bind(fd, (host, port, 0, 0) if ":" in host else (host, port))
+            port = port or inet_name(sys, fd)[1]
+            fds.append(fd)
+        assert sys.getsockname(fds[2]) == ("127.255.255.255", port)
+        out = sender(sys)
+        sys.setsockopt(out, SOL_SOCKET, SO_BROADCAST, 1)
+        sys.sendto(out, b"a", 0, ("127.255.255.255", port))
+        name = ("127.0.0.1", inet_name(sys, out)[1])
+        assert sys.recvfrom(fds[2], 9) == (b"a", name)
+        assert [everything(sys, fd) for fd in fds] == [[b"a"], [], [], [b"a"], [], [b"a"]]
+        sys.connect(out, ("127.255.255.255", port))
+        assert sys.getsockname(out) == name
+        sys.send(out, b"b")
+        assert [everything(sys, fd) for fd in fds] == [[b"b"], [], [b"b"], [b"b"], [], [b"b"]]
+        sys.sendto(fds[2], b"c", 0, ("127.0.0.1", port))
+        assert sys.recvfrom(fds[1], 9) == (b"c", ("127.0.0.1", port))
+        for fd in fds:
+            sys.close(fd)
+        assert sys.send(out, b"d") == 1
+        assert mask(sys, out) == IDLE
 
     world.run(main)
 

@@ -1,10 +1,13 @@
 """UDP in the fake kernel: what a trace, a snapshot and a report show of it, and what a choice may do."""
 
+import pytest
+
 import simkernel
 from simkernel.api import Syscalls
 from simkernel.kernel.choice import Seeded
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
+from simkernel.testing.explain import explain_stop
 from simkernel.tools.strace import strace_lines
 from simkernel.uapi import AF_INET, AF_INET6, SO_RCVBUF, SO_REUSEPORT, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET
 
@@ -79,6 +82,33 @@ def test_sockets_describe_themselves() -> None:
         return [sk.describe() for sk in (files[n].sk for n in (fd, six, tcp))]
 
     assert kernel.run(main) == ["udp 127.0.0.1:9000 unconnected", "udp [::1]:7 <- [::1]:9", "tcp [::]:8 listening"]
+
+
+def test_a_report_tells_of_dropped_datagrams() -> None:
+    """Whoever waits for a datagram that was dropped is told so."""
+    told: list[str] = []
+
+    def main(sys: Syscalls) -> None:
+        fd = receiver(sys, 0)
+        sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, 0)
+        out = sys.socket(AF_INET, SOCK_DGRAM)
+        for _ in range(3):
+            sys.sendto(out, b"x", 0, ("127.0.0.1", 9000))
+        sys.waitpid(sys.spawn(read, fd))
+
+    def read(sys: Syscalls, fd: int) -> None:
+        for _ in range(3):
+            sys.recv(fd, 1)
+
+    def look(kernel: Kernel) -> None:
+        told.extend(explain_stop(kernel))
+
+    with pytest.raises(simkernel.Deadlock):
+        Kernel(trace=Trace(), on_stop=look).run(main)
+    assert any(
+        "for a datagram on udp 127.0.0.1:9000 unconnected; 1 that came were dropped, since its receive buffer was full" in line
+        for line in told
+    )
 
 
 def test_a_choice_may_delay_datagrams_but_loses_none() -> None:

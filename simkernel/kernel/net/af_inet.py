@@ -8,7 +8,7 @@ import errno
 
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
-from simkernel.kernel.net.inet import is_ipv4, is_local
+from simkernel.kernel.net.inet import LO_BROADCAST, is_ipv4, is_local
 from simkernel.kernel.net.socket import Sock, Sysctl
 from simkernel.kernel.net.sockopt import do_ip_getsockopt, do_ip_setsockopt, int_option
 from simkernel.kernel.sched import Sched
@@ -23,6 +23,7 @@ from simkernel.uapi import (
     IPPROTO_IP,
     IPPROTO_IPV6,
     IPV6_V6ONLY,
+    SOCK_DGRAM,
     SOCK_STREAM,
 )
 
@@ -77,7 +78,7 @@ def is_multicast(host: str) -> bool:
 
 def is_broadcast(host: str) -> bool:
     """The broadcast addresses of this machine: of the network of lo, and of any."""
-    return host in ("127.255.255.255", "255.255.255.255")
+    return host in (LO_BROADCAST, "255.255.255.255")
 
 
 def needs_scope(host: str) -> bool:
@@ -166,6 +167,8 @@ class InetSock(Sock):
 
     def _check_bind4(self, host: str) -> None:
         """inet_addr_valid_or_nonlocal."""
+        if is_broadcast(host) and self.family == AF_INET and self.type == SOCK_DGRAM:
+            return
         if is_multicast(host) or is_broadcast(host):
             raise Unsupported(f"bind to the multicast or broadcast address {host} is not modelled")
         if host != INADDR_ANY and not is_local(host):
@@ -191,11 +194,11 @@ class InetSock(Sock):
     def route_v4(self, host: str) -> tuple[str, str]:
         """ip_route_output: (source, destination).  0.0.0.0 is this machine.  ENETUNREACH for what is not on lo."""
         laddr = self.laddr
-        # An IPv6 address has no IPv4 twin: as if unbound.
-        source = laddr if is_ipv4(laddr) and laddr != INADDR_ANY else ""
+        # An IPv6 address has no IPv4 twin, and a broadcast address is no source: as if unbound.
+        source = laddr if is_ipv4(laddr) and laddr != INADDR_ANY and not is_broadcast(laddr) else ""
         if host == INADDR_ANY:
             host = source or INADDR_LOOPBACK
-        if not is_local(host) or not is_ipv4(host):
+        if not (is_ipv4(host) and (is_local(host) or (host == LO_BROADCAST and self.type == SOCK_DGRAM))):
             raise oserror(errno.ENETUNREACH)
         return source or INADDR_LOOPBACK, host
 

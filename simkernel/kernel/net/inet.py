@@ -15,6 +15,8 @@ TIME_WAIT_LEN = 60 * NSEC_PER_SEC
 TCP_LISTEN = 10
 # inet_rcv_saddr of an AF_INET6 socket whose address has no IPv4 form (LOOPBACK4_IPV6, include/net/ipv6.h).
 LOOPBACK4_IPV6 = "127.0.0.6"
+# The broadcast address of lo's network.
+LO_BROADCAST = "127.255.255.255"
 
 
 def is_ipv4(host: str) -> bool:
@@ -24,7 +26,7 @@ def is_ipv4(host: str) -> bool:
 
 def is_local(host: str) -> bool:
     """Whether an address is this machine's: 127.0.0.0/8 but its broadcast address, and ::1, all on lo."""
-    return (host.startswith("127.") and host != "127.255.255.255") or host == IN6ADDR_LOOPBACK
+    return (host.startswith("127.") and host != LO_BROADCAST) or host == IN6ADDR_LOOPBACK
 
 
 class BoundAddr(Protocol):

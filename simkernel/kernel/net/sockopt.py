@@ -2,7 +2,7 @@
 
 Each entry says how an option is set and read, and whether it is `simulated` (it does here what it does in Linux) or `stored` (it is
 checked, clamped, kept and read back as in Linux, and has no effect: a loopback peer always answers, routes and priorities do not
-exist).  tcp_sockopt.py has the table of TCP's own level; documentation is made from all of them with option_table().
+exist).  tcp_sockopt.py has the table of TCP's own level; its option_table() lists them all, for documentation.
 
 What Linux does not know is ENOPROTOOPT; what it knows and this kernel does not raises Unsupported.
 """
@@ -257,7 +257,7 @@ def get_passcred(sk: "Sock") -> int:
     return int(sk.passcred)
 
 
-_SOL_SOCKET: Final[Sequence[Option]] = (
+SOL_SOCKET_TABLE: Final[Sequence[Option]] = (
     stored(SOL_SOCKET, SO_DEBUG, "SO_DEBUG", 0, switch),
     Option(SOL_SOCKET, SO_REUSEADDR, "SO_REUSEADDR", SIMULATED, lambda sk: sk.reuseaddr, set_reuseaddr),
     Option(SOL_SOCKET, SO_TYPE, "SO_TYPE", SIMULATED, lambda sk: sk.type),
@@ -281,7 +281,7 @@ _SOL_SOCKET: Final[Sequence[Option]] = (
     Option(SOL_SOCKET, SO_PROTOCOL, "SO_PROTOCOL", SIMULATED, lambda sk: sk.protocol),
     Option(SOL_SOCKET, SO_DOMAIN, "SO_DOMAIN", SIMULATED, lambda sk: sk.family),
 )
-SOL_SOCKET_OPTIONS: Final = {option.number: option for option in _SOL_SOCKET}
+SOL_SOCKET_OPTIONS: Final = {option.number: option for option in SOL_SOCKET_TABLE}
 
 
 def sk_setsockopt(sk: "Sock", name: int, value: int | bytes) -> None:
@@ -345,11 +345,11 @@ def check_ttl(val: int) -> int:
     return in_range(1, 255)(val)
 
 
-_IPPROTO_IP: Final[Sequence[Option]] = (
-    Option(IPPROTO_IP, IP_TOS, "IP_TOS", STORED, get_tos, set_tos),
-    stored(IPPROTO_IP, IP_TTL, "IP_TTL", IP_DEFAULT_TTL, check_ttl),
+IPPROTO_IP_TABLE: Final[Sequence[Option]] = (
+    Option(IPPROTO_IP, IP_TOS, "IP_TOS", STORED, get_tos, set_tos, where="AF_INET, AF_INET6"),
+    stored(IPPROTO_IP, IP_TTL, "IP_TTL", IP_DEFAULT_TTL, check_ttl, "AF_INET, AF_INET6"),
 )
-IP_OPTIONS: Final = {option.number: option for option in _IPPROTO_IP}
+IP_OPTIONS: Final = {option.number: option for option in IPPROTO_IP_TABLE}
 
 
 def ip_option(name: int, call: str) -> Option:
@@ -386,9 +386,3 @@ def ip_option_value(value: int | bytes, buflen: int) -> int | bytes:
 def describe_options(options: Sequence[Option]) -> list[tuple[int, str, str, str]]:
     """(level, name, for whom, tag) of each option of a table, for documentation."""
     return [(option.level, option.name, option.where or "every socket", option.tag) for option in options]
-
-
-def option_table() -> list[tuple[int, str, str, str]]:
-    """The options of the levels SOL_SOCKET and IPPROTO_IP: (level, name, for whom, ``simulated`` or ``stored``)."""
-    inet = [(level, name, "AF_INET, AF_INET6", tag) for level, name, _, tag in describe_options(_IPPROTO_IP)]
-    return describe_options(_SOL_SOCKET) + inet

@@ -3,10 +3,15 @@
 The way of a byte: sendmsg -> write queue -> segment -> loopback -> NET_RX -> tcp_rcv -> receive queue -> sk_data_ready -> wake_up.
 
 Kept from Linux: the states and their transitions, the masks of poll, errors and when they are reported, RST against FIN, the lock of a
-socket and its backlog (why a non-blocking connect on loopback says EINPROGRESS although it is done), windows and send buffers.
-Simplified: an acknowledgement takes effect at once instead of travelling; buffers count bytes without the kernel's overhead; there is no
-loss, so nothing is retransmitted but SYNs to a full backlog; Nagle's algorithm, delayed ACKs and congestion windows don't delay anything,
-nor does receive buffer autotuning.
+socket and its backlog (why a non-blocking connect on loopback says EINPROGRESS although it is done), windows and send buffers, urgent
+data, what TCP_CORK and MSG_MORE hold back and for how long, TCP_DEFER_ACCEPT, lingering.
+
+Simplified: an acknowledgement takes effect at once instead of travelling, or of waiting up to 40 ms.  So Nagle's algorithm has nothing to
+wait for: on Linux, without TCP_NODELAY, the second of two small writes of a program that has been answered before comes some 40 ms after
+the first, here at once.  What MSG_MORE holds goes with each segment from the peer, on Linux not with those that header prediction takes;
+and urgent data pushes what follows it only until it is acknowledged, here at once.  Buffers count bytes without the kernel's overhead;
+there is no loss, so nothing is retransmitted but SYNs to a full backlog; congestion windows don't delay anything, nor does receive buffer
+autotuning.  A peer that does not read is waited for without limit, whatever TCP_USER_TIMEOUT says, and an orphan in FIN_WAIT2 too.
 """
 
 import errno
@@ -562,15 +567,9 @@ class TcpSock(InetSock):
             if shutdown & RCV_SHUTDOWN:
                 mask |= POLLIN | POLLRDNORM | POLLRDHUP
         if state != TCP_SYN_SENT and state != TCP_SYN_RECV:
-            target = self.rcvlowat
-            urg = self.urg_data
-            if urg:
-                if self.urg_seq == self.copied_seq and not self.urginline:
-                    # The urgent byte itself is nothing to read.
-                    target += 1
-                if urg & TCP_URG_VALID:
-                    mask |= POLLPRI
-            if self.rmem and (self.rmem >= target or self.rcv_wnd <= 0):
+            if self.urg_data:
+                mask |= self.urgent_mask()
+            elif self.rmem and (self.rmem >= self.rcvlowat or self.rcv_wnd <= 0):
                 mask |= POLLIN | POLLRDNORM
             if shutdown & SEND_SHUTDOWN:
                 mask |= POLLOUT | POLLWRNORM
@@ -583,6 +582,12 @@ class TcpSock(InetSock):
         if self.err:
             mask |= POLLERR
         return mask
+
+    def urgent_mask(self) -> int:
+        """What can be read where urgent data is known of: at the mark the urgent byte itself is nothing to read, unless it is inline."""
+        target = self.rcvlowat + (self.urg_seq == self.copied_seq and not self.urginline)
+        mask = POLLIN | POLLRDNORM if self.rmem and (self.rmem >= target or self.rcv_wnd <= 0) else 0
+        return mask | POLLPRI if self.urg_data & TCP_URG_VALID else mask
 
     def fionread(self) -> int:
         return tcp_ioctl(self, FIONREAD)

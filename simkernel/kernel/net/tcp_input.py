@@ -156,7 +156,10 @@ def tcp_urg(sk: "TcpSock", skb: SkBuff) -> None:
 def tcp_data_queue(sk: "TcpSock", skb: SkBuff) -> None:
     """Data in a state other than ESTABLISHED: half-closed by us, or nobody here to read it."""
     if sk.shutdown_mask & RCV_SHUTDOWN and sk.state in (TCP_FIN_WAIT1, TCP_FIN_WAIT2):
-        skb.sk.wmem_queued -= len(skb.data)
+        if skb.flags & URG:
+            # The urgent pointer is looked at first.
+            tcp_urg(sk, skb)
+        tcp_uncharge(skb)
         tcp_send_reset(sk, skb.sk)
         tcp_reset(sk)
         return
@@ -303,9 +306,15 @@ def tcp_synack_timeout(sk: "TcpSock") -> None:
     release_sock(sk)
 
 
+def tcp_uncharge(skb: SkBuff) -> None:
+    """A segment that nobody takes is gone; its sender may have forgotten it already, with its write queue."""
+    snd = skb.sk
+    snd.wmem_queued = max(snd.wmem_queued - len(skb.data), snd.unsent)
+
+
 def tcp_drop(sk: "TcpSock", skb: SkBuff) -> None:
     """A segment for a socket that is no more: answered by a reset, unless it is one or a bare acknowledgement."""
-    skb.sk.wmem_queued -= len(skb.data)
+    tcp_uncharge(skb)
     if not skb.flags & RST and (skb.data or skb.flags & (SYN | FIN)):
         tcp_send_reset(sk, skb.sk)
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.net.sockopt import (
+    IPPROTO_IP_TABLE,
     SIMULATED,
     SOCK_MIN_RCVBUF,
+    SOL_SOCKET_TABLE,
     STORED,
     Option,
     describe_options,
@@ -187,7 +189,7 @@ def tcp_get_info(sk: "TcpSock") -> bytes:
     return bytes(info)
 
 
-_IPPROTO_TCP: Final[Sequence[Option]] = (
+IPPROTO_TCP_TABLE: Final[Sequence[Option]] = (
     Option(IPPROTO_TCP, TCP_NODELAY, "TCP_NODELAY", SIMULATED, lambda sk: sk.nodelay, set_nodelay, where="TCP"),
     Option(IPPROTO_TCP, TCP_MAXSEG, "TCP_MAXSEG", STORED, get_maxseg, set_maxseg, where="TCP"),
     Option(IPPROTO_TCP, TCP_CORK, "TCP_CORK", SIMULATED, lambda sk: int(sk.cork), set_cork, where="TCP"),
@@ -212,12 +214,12 @@ _IPPROTO_TCP: Final[Sequence[Option]] = (
         IPPROTO_TCP, TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT", SIMULATED, get_user_timeout, set_user_timeout, where="TCP, while it connects"
     ),
 )
-TCP_OPTIONS: Final = {option.number: option for option in _IPPROTO_TCP}
+TCP_OPTIONS: Final = {option.number: option for option in IPPROTO_TCP_TABLE}
 
 
-def tcp_option_table() -> list[tuple[int, str, str, str]]:
-    """The options of level IPPROTO_TCP: (level, name, for whom, ``simulated`` or ``stored``)."""
-    return describe_options(_IPPROTO_TCP)
+def option_table() -> list[tuple[int, str, str, str]]:
+    """All socket options that are modelled: (level, name, for whom, ``simulated`` or ``stored``), for documentation."""
+    return describe_options(SOL_SOCKET_TABLE) + describe_options(IPPROTO_IP_TABLE) + describe_options(IPPROTO_TCP_TABLE)
 
 
 def tcp_option(name: int, call: str) -> Option:

@@ -80,19 +80,22 @@ class UdpSock(InetSock):
     """struct udp_sock.
 
     ``receive_queue`` is what has come, ``reader_queue`` the part of it that readers have taken over; ``rmem`` is sk_rmem_alloc, in which
-    what was read stays for a while: ``forward_deficit``.  ``cork`` is the datagram that MSG_MORE and UDP_CORK hold back.  ``flow`` is
-    inet->cork.fl, whose two uses get in each other's way: source, destination and port of a connected socket and of what is held back.
+    what was read stays for a while: ``forward_deficit``.  ``drops`` counts what did not fit.  ``cork`` is the datagram that MSG_MORE and
+    UDP_CORK hold back.  ``flow`` is inet->cork.fl, whose uses get in each other's way: source, destination and port of a connected
+    socket, of what is held back, and of a connect that failed; ``routed`` says that a connected socket sends by it (sk_dst_cache).
     """
 
     __slots__ = (
         "cork",
         "corked",
+        "drops",
         "flow",
         "forward_deficit",
         "reader_queue",
         "receive_queue",
         "reuseport_cb",
         "rmem",
+        "routed",
         "table",
     )
     name = "udp"
@@ -107,9 +110,11 @@ class UdpSock(InetSock):
         self.reader_queue: deque[UdpSkb] = deque()
         self.rmem = 0
         self.forward_deficit = 0
+        self.drops = 0
         self.cork: UdpSkb | None = None
         self.corked = 0
         self.flow = INADDR_ANY, INADDR_ANY, 0
+        self.routed = False
         self.reuseport_cb = False
 
     # --- names ---
@@ -134,12 +139,16 @@ class UdpSock(InetSock):
         self.sched.stalled = 0
 
     def ip4_datagram_connect(self, host: str, port: int) -> None:
+        self.routed = False
+        # Even a connect that fails has written the flow.
+        self.flow = INADDR_ANY, host, port
         laddr, host = self.udp_route_v4(host)
         if self.cork is not None and not is_ipv4(self.cork.daddr):
             # inet->cork.fl is a union: the flow of the one overwrites that of the other.
             raise Unsupported("connecting to an IPv4 address while MSG_MORE holds back a datagram of IPv6 is not modelled")
         self.connected(laddr, host, port)
         self.flow = laddr, host, port
+        self.routed = True
 
     def ip6_datagram_connect(self, addr: Address) -> None:
         if isinstance(addr, tuple) and len(addr) == 2:
@@ -168,14 +177,9 @@ class UdpSock(InetSock):
         self.state = TCP_ESTABLISHED
 
     def udp_route_v4(self, host: str) -> tuple[str, str]:
-        """A route that must not be a broadcast's, unless SO_BROADCAST is set."""
-        if is_broadcast(host):
-            if not self.broadcast:
-                raise oserror(errno.EACCES)
-            if host != "255.255.255.255":
-                raise Unsupported(f"sending to the broadcast address {host} is not modelled")
-            # No device broadcasts.
-            raise oserror(errno.ENETUNREACH)
+        """A route that must not be a broadcast's, unless SO_BROADCAST is set; 255.255.255.255 has none, without a device but lo."""
+        if not self.broadcast and is_broadcast(host):
+            raise oserror(errno.EACCES)
         return self.route_v4(host)
 
     # --- datagrams out ---
@@ -209,12 +213,17 @@ class UdpSock(InetSock):
                 raise oserror(errno.EINVAL)
         elif self.state != TCP_ESTABLISHED:
             raise oserror(errno.EDESTADDRREQ)
+        else:
+            host, port = self.raddr, self.rport
         if msg is not None and msg.control:
             self.cmsg_send(msg, IPPROTO_IP)
-        if name is None:
-            # Its route is known since connect (sk_dst_check), and with it the flow.
+        if name is None and self.routed:
+            # Its route is known since connect (sk_dst_check), and the flow is whatever was written there last.
             flow = self.flow
+            if flags & MSG_MORE or self.corked:
+                flow = flow[0], host, port
         else:
+            self.routed = self.routed or name is None
             flow = *self.udp_route_v4(host), port
         if flags & MSG_MORE or self.corked:
             self.flow = flow
@@ -322,6 +331,7 @@ class UdpSock(InetSock):
         """__udp_enqueue_schedule_skb: a full buffer drops it, but an empty one takes any."""
         rmem = self.rmem
         if rmem and rmem + skb.truesize > self.rcvbuf:
+            self.drops += 1
             trace = self.sched.trace
             if trace.on:
                 trace.emit("udp_fail_queue_rcv_skb", "__udp_enqueue_schedule_skb", ("sk", self.ino, "sport", skb.sport, "dport", skb.dport))

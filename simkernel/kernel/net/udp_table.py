@@ -4,7 +4,7 @@ import errno
 from typing import Generic, Protocol, TypeVar
 
 from simkernel.errors import oserror
-from simkernel.kernel.net.inet import is_ipv4, rcv_saddr_equal
+from simkernel.kernel.net.inet import LO_BROADCAST, is_ipv4, is_local, rcv_saddr_equal
 from simkernel.kernel.net.loopback import Loopback
 from simkernel.kernel.net.skbuff import ICMP, UDP, Packet
 from simkernel.kernel.net.socket import Sysctl
@@ -60,7 +60,7 @@ U = TypeVar("U", bound=UdpReceiver)
 class UdpSkb(Packet):
     """A datagram.  ``head`` is the size of its linear part, ``linear`` how many bytes of the payload lie there."""
 
-    __slots__ = ("daddr", "dport", "head", "linear", "saddr", "sport", "table", "truesize")
+    __slots__ = ("cloned", "daddr", "dport", "head", "linear", "saddr", "sport", "table", "truesize")
 
     def __init__(self, table: "UdpTable[U]", saddr: str, sport: int, daddr: str, dport: int, data: bytes) -> None:
         super().__init__(UDP, data)
@@ -69,6 +69,7 @@ class UdpSkb(Packet):
         self.sport = sport
         self.daddr = daddr
         self.dport = dport
+        self.cloned = False
         n = len(data)
         room = self.headroom() + (TAILROOM_V4 if is_ipv4(daddr) else TAILROOM_V6)
         # Too big for one piece: the headers alone are linear, the rest lies in pages.
@@ -93,12 +94,26 @@ class UdpSkb(Packet):
     def condense(self) -> None:
         """skb_condense: when memory is short, what lies in pages moves to the linear part if there is room."""
         paged = len(self.data) - self.linear
-        if paged and paged <= self.head - SIZEOF_SHARED_INFO - self.headroom() - self.linear:
+        if paged and not self.cloned and paged <= self.head - SIZEOF_SHARED_INFO - self.headroom() - self.linear:
             self.linear += paged
             self.truesize = self.head + SIZEOF_SKBUFF
 
+    def clone(self) -> "UdpSkb":
+        """skb_clone: the same bytes for another receiver."""
+        skb = UdpSkb(self.table, self.saddr, self.sport, self.daddr, self.dport, self.data)
+        skb.linear, skb.head, skb.truesize = self.linear, self.head, self.truesize
+        self.cloned = skb.cloned = True
+        skb.cause = self.cause
+        return skb
+
     def rcv(self) -> None:
         """udp_rcv: to its receiver; if there is none, an ICMP error goes back."""
+        if self.daddr == LO_BROADCAST:
+            self.table.mcast_deliver(self)
+            return
+        if not is_local(self.daddr):
+            # It came back from lo with a destination that is not here (ip_route_input).
+            return
         table = self.table
         sk = table.lookup(self.saddr, self.sport, self.daddr, self.dport)
         if sk is not None:
@@ -259,6 +274,21 @@ class UdpTable(Generic[U]):
                 return 0
             score += 4
         return score
+
+    def mcast_deliver(self, skb: UdpSkb) -> None:
+        """__udp4_lib_mcast_deliver: a clone to each whom a broadcast concerns, the datagram itself to the first; nobody is no error."""
+        found = [sk for sk in self.hash.get(skb.dport, ()) if self.is_mcast_sock(sk, skb)]
+        clones = [(sk, skb.clone()) for sk in found[1:]]
+        for sk, clone in clones:
+            sk.queue_rcv_skb(clone)
+        for sk in found[:1]:
+            sk.queue_rcv_skb(skb)
+
+    def is_mcast_sock(self, sk: U, skb: UdpSkb) -> bool:
+        """__udp_is_mcast_sock: bound to the broadcast address or to any, and not connected to somebody else."""
+        if sk.ipv6only or sk.laddr not in (skb.daddr, INADDR_ANY, IN6ADDR_ANY):
+            return False
+        return sk.raddr in (skb.saddr, INADDR_ANY, IN6ADDR_ANY) and sk.rport in (skb.sport, 0)
 
     def reuseport_group(self, sk: U) -> list[U]:
         """struct sock_reuseport: those that bound the same address with SO_REUSEPORT, in the order in which they did."""
