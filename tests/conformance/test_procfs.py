@@ -320,6 +320,30 @@ def test_net_tcp(world: World) -> None:
     world.run(main)
 
 
+def test_net_tcp_time_wait(world: World) -> None:
+    """Who closed first is there for a minute more, its timer in hundredths of a second; it is no socket any more."""
+
+    def main(sys: Syscalls) -> None:
+        a, b = tcp_pair(sys)
+        ours, theirs = (f"0100007F:{inet_name(sys, fd)[1]:04X}" for fd in (a, b))
+        sys.close(a)
+        settle(sys)
+        sys.close(b)
+        settle(sys)
+        lines = cat(sys, "/proc/net/tcp").splitlines()
+        rows = [(line, line.split()) for line in lines if ours in line and theirs in line]
+        assert len(rows) == 1
+        line, fields = rows[0]
+        assert len(line) == 149
+        assert fields[1:5] == [ours, theirs, "06", "00000000:00000000"]
+        assert fields[5].startswith("03:")
+        assert 5500 < int(fields[5][3:], 16) <= 6000
+        assert fields[6:11] == ["00000000", "0", "0", "0", "3"]
+        assert len(fields) == 12
+
+    world.run(main)
+
+
 def test_net_udp(world: World) -> None:
     """Sockets with a port, the charge of what is queued; 127 characters a line."""
 

@@ -72,12 +72,13 @@ class PortOwner(Protocol):
 class TimeWait:
     """inet_timewait_sock: what is left of a connection that we closed first, until ``expires``."""
 
-    __slots__ = ("expires", "family", "ipv6only", "laddr", "reuseaddr", "reuseport", "state")
+    __slots__ = ("expires", "family", "ipv6only", "laddr", "lport", "raddr", "reuseaddr", "reuseport", "rport", "state")
 
     def __init__(self, sk: PortOwner, expires: int) -> None:
         self.family = sk.family
         self.ipv6only = sk.ipv6only
-        self.laddr = sk.laddr
+        self.laddr, self.lport = sk.laddr, sk.lport
+        self.raddr, self.rport = sk.raddr, sk.rport
         self.reuseaddr = sk.reuseaddr
         self.reuseport = sk.reuseport
         self.expires = expires

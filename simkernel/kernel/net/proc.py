@@ -4,7 +4,7 @@ import errno
 from ipaddress import IPv4Address, IPv6Address
 
 from simkernel.errors import oserror
-from simkernel.kernel.net.inet import InetTable, is_ipv4
+from simkernel.kernel.net.inet import InetTable, TimeWait, is_ipv4
 from simkernel.kernel.net.socket import Socket, Sysctl
 from simkernel.kernel.net.sockopt import SOCK_MIN_RCVBUF, SOCK_MIN_SNDBUF
 from simkernel.kernel.net.tcp import TcpSock
@@ -14,7 +14,7 @@ from simkernel.kernel.net.udp_table import UdpTable
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.procfs import CtlTable, ProcRoot
 from simkernel.kernel.sched import Sched
-from simkernel.uapi import AF_INET, AF_INET6, IN6ADDR_ANY, INADDR_ANY
+from simkernel.uapi import AF_INET, AF_INET6, IN6ADDR_ANY, INADDR_ANY, NSEC_PER_SEC
 
 # The record of /proc/net/tcp is padded to this many characters (TMPSZ - 1).
 TCP_RECORD = 149
@@ -32,6 +32,8 @@ SO_ACCEPTCON = 1 << 16
 SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED, SS_DISCONNECTING = range(1, 5)
 # The states in which the peer's FIN has come.
 AFTER_FIN = (TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING)
+# Times are shown in hundredths of a second (USER_HZ).
+USER_TICK = NSEC_PER_SEC // 100
 # Retransmission timeouts in jiffies of a hundredth of a second: before anything was measured, and on lo.
 TCP_TIMEOUT_INIT = 100
 TCP_RTO_MIN = 20
@@ -47,18 +49,18 @@ def hex_addr(family: int, host: str, port: int) -> str:
     return f"{''.join(words)}:{port:04X}"
 
 
-def addresses(sk: TcpSock | UdpSock) -> str:
+def addresses(sk: TcpSock | UdpSock | TimeWait) -> str:
     """The two addresses of a socket; nobody's are zeros."""
-    local = hex_addr(sk.family, sk.laddr, sk.sport)
+    local = hex_addr(sk.family, sk.laddr, sk.lport)
     nobody = INADDR_ANY if sk.family == AF_INET else IN6ADDR_ANY
     return f"{local} {hex_addr(sk.family, sk.raddr if sk.rport else nobody, sk.rport)}"
 
 
 def tcp_seq_show(table: InetTable[TcpSock], family: int) -> list[str]:
-    """tcp4_seq_show, tcp6_seq_show: listeners, then what is connected or about to be.
+    """tcp4_seq_show, tcp6_seq_show: listeners, then what is connected or about to be, then what is left of others (TIME_WAIT).
 
     A FIN counts in rx_queue, as it takes a number of the stream.  What the simulator has no notion of is shown as it is
-    on an idle connection: timers, the congestion window.  TIME_WAIT is not listed.
+    on an idle connection: timers, the congestion window.
     """
     socks = [sk for port in table.listeners for sk in table.listeners[port]] + list(table.established.values())
     width = TCP_RECORD if family == AF_INET else 0
@@ -75,6 +77,14 @@ def tcp_seq_show(table: InetTable[TcpSock], family: int) -> list[str]:
             f"{0 if listening else -1}"
         )
         records.append(record.ljust(width) + "\n")
+    for port in sorted(table.bound):
+        for tw in table.owners(port):
+            if isinstance(tw, TimeWait) and tw.family == family:
+                ticks = -(-(tw.expires - table.sched.clock.now) // USER_TICK)
+                record = (
+                    f"{len(records) - 1:4}: {addresses(tw)} {tw.state:02X} {0:08X}:{0:08X} 03:{ticks:08X} {0:08X} {0:5} {0:8} 0 3 {0:016x}"
+                )
+                records.append(record.ljust(width) + "\n")
     return records
 
 
