@@ -34,7 +34,7 @@ from simkernel.uapi import (
     SOL_SOCKET,
 )
 
-from .helpers import UNIX_DATA, UNIX_FULL, UNIX_IDLE, World, abstract, err, mask, ready, start, timeval, watch
+from .helpers import UNIX_DATA, UNIX_FULL, UNIX_IDLE, World, abstract, err, mask, ready, settle, start, timeval, watch
 
 ECONNRESET = 104
 IN = "IN|RDNORM"
@@ -640,6 +640,25 @@ def test_timeouts(world: World) -> None:
         ours, _ = pair(sys, 0)
         sys.setsockopt(ours, SOL_SOCKET, SO_SNDTIMEO, timeval(20))
         assert flood(sys, ours) == 278
+
+    world.run(main)
+
+
+def test_a_peek_uses_up_the_wake_up(world: World) -> None:
+    """A datagram wakes one of the sleeping receivers; if that one only peeks the next sleeps on, with a datagram to be had."""
+
+    def main(sys: Syscalls) -> None:
+        ours, theirs = pair(sys, 0)
+        got: list[object] = []
+        peeking = start(sys, lambda sys: got.append(("peek", sys.recv(ours, 9, MSG_PEEK))))
+        taking = start(sys, lambda sys: got.append(("take", sys.recv(ours, 9))))
+        sys.send(theirs, b"a")
+        sys.join(peeking)
+        settle(sys, 50)
+        assert got == [("peek", b"a")]
+        sys.send(theirs, b"b")
+        sys.join(taking)
+        assert got[1:] == [("take", b"a")]
 
     world.run(main)
 

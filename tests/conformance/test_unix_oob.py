@@ -22,7 +22,7 @@ from simkernel.uapi import (
     SOL_SOCKET,
 )
 
-from .helpers import UNIX_DATA, UNIX_FULL, UNIX_IDLE, World, err, mask, ready, settle, start, watch
+from .helpers import UNIX_DATA, UNIX_FULL, UNIX_IDLE, World, abstract, err, mask, ready, settle, start, watch
 
 PRI = "IN|PRI|OUT|RDNORM|WRNORM|WRBAND"
 
@@ -76,6 +76,22 @@ def test_none(world: World) -> None:
         assert err(sys.recv, fd, 1, MSG_OOB) == "EINVAL"
         assert err(sys.send, fd, b"x", MSG_OOB) == "ENOTCONN"
         assert sys.ioctl(fd, SIOCATMARK) == 0
+
+    world.run(main)
+
+
+def test_a_pending_connection_looks_like_a_mark(world: World) -> None:
+    """A listener's queue has an empty buffer for each connection, which SIOCATMARK takes for a mark."""
+
+    def main(sys: Syscalls) -> None:
+        listening = sys.socket(AF_UNIX, SOCK_STREAM)
+        sys.bind(listening, abstract(sys))
+        sys.listen(listening, 1)
+        assert sys.ioctl(listening, SIOCATMARK) == 0
+        sys.connect(sys.socket(AF_UNIX, SOCK_STREAM), abstract(sys))
+        assert sys.ioctl(listening, SIOCATMARK) == 1
+        sys.accept4(listening)
+        assert sys.ioctl(listening, SIOCATMARK) == 0
 
     world.run(main)
 

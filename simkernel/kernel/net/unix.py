@@ -188,7 +188,7 @@ class UnixSock(Sock):
         "listener",
         "path_ino",
         "peer",
-        "peer_cred",
+        "peer_creds",
         "peer_wait",
         "peer_wake",
         "receive_queue",
@@ -214,7 +214,7 @@ class UnixSock(Sock):
         self.peer_wait = WaitQueue(self, "peer_wait")
         # Queued on the peer_wait of a peer that takes no more, to relay its wake-up.
         self.peer_wake = WaitEntry(self, unix_dgram_peer_wake_relay)
-        self.peer_cred: Ucred | None = None
+        self.peer_creds: Ucred | None = None
         self.backlog_max = sysctl.max_dgram_qlen
         self.rcvbuf = self.sndbuf = sysctl.unix_wmem
 
@@ -284,13 +284,21 @@ class UnixSock(Sock):
         self.backlog_max = backlog
         self.state = TCP_LISTEN
         # For connect to copy.
-        self.peer_cred = current_creds(self.sched)
+        self.peer_creds = current_creds(self.sched)
 
     def connect(self, addr: Address, nonblock: bool) -> None:
         """unix_stream_connect: the connection is complete before anybody accepts it; with a full queue, EAGAIN or sleep."""
         path = self.peer_path(addr)
         if self.passcred:
             self.autobind()
+        try:
+            self._connect(path, nonblock)
+        except OSError:
+            # The other end was made before all else, and its release collects.
+            self.table.inflight.unix_gc()
+            raise
+
+    def _connect(self, path: bytes, nonblock: bool) -> None:
         deadline = None if self.sndtimeo is None else self.sched.clock.now + self.sndtimeo
         while True:
             other = self.table.find(path, self.type)
@@ -317,8 +325,8 @@ class UnixSock(Sock):
         new.listener = other
         new.state = TCP_ESTABLISHED
         new.passcred = other.passcred
-        new.peer_cred = current_creds(self.sched)
-        self.peer_cred = other.peer_cred
+        new.peer_creds = current_creds(self.sched)
+        self.peer_creds = other.peer_creds
         self.peer = new
         self.state = TCP_ESTABLISHED
         assert self.socket is not None
@@ -328,8 +336,10 @@ class UnixSock(Sock):
         other.sk_data_ready()
 
     def connect_may_go_on(self) -> bool:
-        """unix_wait_for_peer: whether whoever waits for room in this listener's queue has to look again."""
-        return self.dead or bool(self.shutdown_mask & RCV_SHUTDOWN) or len(self.connq) <= self.backlog_max
+        """unix_wait_for_peer: whether whoever waits for room in this listener's queue has to look again.  A shutdown wakes nobody."""
+        if self.dead or len(self.connq) <= self.backlog_max:
+            return True
+        return bool(self.shutdown_mask & RCV_SHUTDOWN) and not self.asleep()
 
     def accept(self, nonblock: bool) -> Sock:
         """unix_accept.  EINVAL unless it listens, or when it is shut down."""
@@ -472,10 +482,6 @@ class UnixSock(Sock):
         raise oserror(errno.EOPNOTSUPP)
 
     # --- options ---
-    def peercred(self) -> bytes:
-        """A struct ucred; unconnected: (0, -1, -1)."""
-        return ucred_bytes(self.peer_cred) if self.peer_cred is not None else NO_PEERCRED
-
     def setsockopt_proto(self, level: int, name: int, value: int | bytes) -> None:
         raise oserror(errno.EOPNOTSUPP)
 
@@ -484,6 +490,10 @@ class UnixSock(Sock):
 
     def may_scm_recv(self) -> bool:
         return True
+
+    def peercred(self) -> bytes:
+        """SO_PEERCRED: a struct ucred, (0, -1, -1) if nobody has connected."""
+        return ucred_bytes(self.peer_creds) if self.peer_creds is not None else NO_PEERCRED
 
     # --- state ---
     def shutdown(self, how: int) -> None:
@@ -554,7 +564,7 @@ def unix_socketpair(a: UnixSock, b: UnixSock, f_flags: int) -> tuple[Socket, Soc
     a.sched.check_files(2)
     a.peer, b.peer = b, a
     a.state = b.state = TCP_ESTABLISHED
-    a.peer_cred = b.peer_cred = current_creds(a.sched)
+    a.peer_creds = b.peer_creds = current_creds(a.sched)
     files = Socket(a.sched, a, f_flags), Socket(b.sched, b, f_flags)
     for file in files:
         file.state = SS_CONNECTED

@@ -8,6 +8,7 @@ import errno
 
 from simkernel.api import Address
 from simkernel.errors import oserror
+from simkernel.kernel.net.datagram import receiver_wake_function
 from simkernel.kernel.net.scm import NO_CREDS, ScmCookie, scm_recv
 from simkernel.kernel.net.socket import RCV_SHUTDOWN, SHUTDOWN_MASK, MsgHdr, Sock, Sysctl
 from simkernel.kernel.net.unix import (
@@ -22,9 +23,7 @@ from simkernel.kernel.net.unix import (
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import (
-    WaitEntry,
     add_wait_queue,
-    autoremove_wake_function,
     remove_wait_queue,
     wait_event,
     wake_up,
@@ -46,20 +45,14 @@ from simkernel.uapi import (
 )
 
 
-def receiver_wake_function(entry: WaitEntry, key: int) -> int:
-    """A sleeping receiver is not for those who tell of room to write (net/core/datagram.c)."""
-    if key and not key & (POLLIN | POLLERR):
-        return 0
-    return autoremove_wake_function(entry, key)
-
-
 class UnixDgramSock(UnixSock):
-    """A socket for datagrams, each with its sender."""
+    """A socket for datagrams, each with its sender.  ``peeked``: the buffer that was last looked at by MSG_PEEK."""
 
-    __slots__ = ()
+    __slots__ = ("peeked",)
 
     def __init__(self, sched: Sched, sysctl: Sysctl, table: UnixTable, type: int = SOCK_DGRAM) -> None:
         super().__init__(sched, sysctl, table, type)
+        self.peeked: UnixSkb | None = None
 
     # --- connections ---
     def listen(self, backlog: int) -> None:
@@ -192,19 +185,14 @@ class UnixDgramSock(UnixSock):
             self._wait_for_peer(other, left)
 
     def _wait_for_peer(self, other: UnixSock, left: int | None) -> None:
-        """unix_wait_for_peer: the first to come is the first to go on.  Once awake it also finds that it may not send any more."""
-        wait_event(
-            self.sched,
-            other.peer_wait,
-            lambda: (
-                other.dead
-                or bool(other.shutdown_mask & RCV_SHUTDOWN)
-                or not other.recvq_full()
-                or not (self.asleep() or self._may_send(other))
-            ),
-            left,
-            exclusive=True,
-        )
+        """unix_wait_for_peer: the first to come is the first to go on.  Only once awake it finds that it may not send any more."""
+
+        def may_go_on() -> bool:
+            if other.dead or not other.recvq_full():
+                return True
+            return not self.asleep() and (bool(other.shutdown_mask & RCV_SHUTDOWN) or not self._may_send(other))
+
+        wait_event(self.sched, other.peer_wait, may_go_on, left, exclusive=True)
 
     # --- receiving ---
     def recvmsg(self, n: int, flags: int, nonblock: bool, msg: MsgHdr | None = None) -> bytes:
@@ -223,6 +211,7 @@ class UnixDgramSock(UnixSock):
         cb = skb.cb
         fpl = None
         if flags & MSG_PEEK:
+            self.peeked = skb
             if cb is not None and cb.fp is not None:
                 fpl = cb.fp.dup()
         else:
@@ -254,7 +243,7 @@ class UnixDgramSock(UnixSock):
             if not wait_event(
                 self.sched,
                 self.wq,
-                lambda: bool(queue) or bool(self.err) or bool(self.shutdown_mask & RCV_SHUTDOWN),
+                self._recv_may_go_on,
                 left,
                 exclusive=True,
                 func=receiver_wake_function,
@@ -266,6 +255,12 @@ class UnixDgramSock(UnixSock):
                 return True
             if self.shutdown_mask & RCV_SHUTDOWN:
                 return False
+
+    def _recv_may_go_on(self) -> bool:
+        """A datagram wakes one sleeper.  One that only peeks leaves it, and does not wake the next: that one sleeps on."""
+        if self.receive_queue:
+            return self.receive_queue[0] is not self.peeked or not self.asleep()
+        return bool(self.err) or bool(self.shutdown_mask & RCV_SHUTDOWN)
 
     # --- state ---
     def poll(self, table: PollTable | None) -> int:

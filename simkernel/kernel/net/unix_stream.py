@@ -317,8 +317,10 @@ class UnixStreamSock(UnixSock):
         return super().fionread() + self.inq_lost
 
     def siocatmark(self) -> int:
-        """Whether the urgent byte is next, or the place of one that was received."""
+        """Whether the urgent byte is next, or the place of a received one, or the empty buffer that tells a listener of a connection."""
         queue = self.receive_queue
+        if self.connq:
+            return 1
         if not queue:
             return 0
         skb = queue[0]

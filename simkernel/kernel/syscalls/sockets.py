@@ -71,7 +71,7 @@ class SocketCalls(VfsCalls):
         if family == AF_UNIX:
             return self._unix_create(kind, proto)
         raise Unsupported(
-            f"socket(family {family}, type {kind}) is not modelled, only AF_INET and AF_INET6 with SOCK_STREAM and SOCK_DGRAM, and AF_UNIX"
+            f"socket(family {family}, type {kind}) is not modelled, only AF_UNIX, and AF_INET and AF_INET6 with SOCK_STREAM or SOCK_DGRAM"
         )
 
     def _inet_create(self, family: int, kind: int, proto: int) -> Sock:
