@@ -12,7 +12,8 @@ A map of the code, from the program down to the bytes:
     kernel/    the fake kernel, a file a Linux noun:
       machine  boot, run, snapshot          entry, syscalls    into the kernel: arguments -> fd table -> file
       fork exit signal   processes          sched wait clock irq choice trace   tasks, sleeping, time, interrupts
-      file fdtable poll select eventpoll    pipe eventfd chardev
+      file fdtable poll select eventpoll    pipe eventfd timerfd signalfd pidfd splice
+      namei shmem namespace    paths, files in memory       chardev mem procfs    /dev and /proc
       net/     socket unix unix_stream unix_dgram scm garbage tcp udp inet skbuff loopback
     tools/     readers of a trace
 """

@@ -353,14 +353,3 @@ class UnmodelledCalls:
     """System calls of the layer that neither kernel offers yet: a program that makes one is told so."""
 
     __slots__ = ()
-
-    open = _unmodelled("open")
-    unlink = _unmodelled("unlink")
-    mkdir = _unmodelled("mkdir")
-    memfd_create = _unmodelled("memfd_create")
-    lseek = _unmodelled("lseek")
-    ftruncate = _unmodelled("ftruncate")
-    pread = _unmodelled("pread")
-    pwrite = _unmodelled("pwrite")
-    sendfile = _unmodelled("sendfile")
-    splice = _unmodelled("splice")

@@ -72,12 +72,13 @@ class PortOwner(Protocol):
 class TimeWait:
     """inet_timewait_sock: what is left of a connection that we closed first, until ``expires``."""
 
-    __slots__ = ("expires", "family", "ipv6only", "laddr", "reuseaddr", "reuseport", "state")
+    __slots__ = ("expires", "family", "ipv6only", "laddr", "lport", "raddr", "reuseaddr", "reuseport", "rport", "state")
 
     def __init__(self, sk: PortOwner, expires: int) -> None:
         self.family = sk.family
         self.ipv6only = sk.ipv6only
-        self.laddr = sk.laddr
+        self.laddr, self.lport = sk.laddr, sk.lport
+        self.raddr, self.rport = sk.raddr, sk.rport
         self.reuseaddr = sk.reuseaddr
         self.reuseport = sk.reuseport
         self.expires = expires
@@ -118,7 +119,12 @@ class InetTable(Generic[S]):
         self.bound: dict[int, list[S | TimeWait]] = {}
         self.established: dict[tuple[str, int, str, int], S] = {}
         self.listeners: dict[int, list[S]] = {}
-        low = sysctl.port_range[0]
+        self.next_even = self.next_odd = 0
+        self.set_port_range()
+
+    def set_port_range(self) -> None:
+        """The sysctl has changed: the next free ports are looked for from its beginning on."""
+        low = self.sysctl.port_range[0]
         self.next_even = low + low % 2
         self.next_odd = low + 1 - low % 2
 

@@ -23,7 +23,7 @@ from simkernel.kernel.syscalls.base import (
     move_addr_to_kernel,
     size,
 )
-from simkernel.kernel.syscalls.files import FileCalls
+from simkernel.kernel.syscalls.vfs import VfsCalls
 from simkernel.uapi import (
     AF_INET,
     AF_INET6,
@@ -46,7 +46,7 @@ from simkernel.uapi import (
 )
 
 
-class SocketCalls(FileCalls):
+class SocketCalls(VfsCalls):
     """socket, bind, listen, connect, accept4, send, recv and their kin."""
 
     __slots__ = ()
@@ -139,6 +139,7 @@ class SocketCalls(FileCalls):
         try:
             # Linux takes the number first: with a full table nothing is accepted, and the connection stays pending.
             files.get_unused_fd(limit)
+            self.sched.check_files(1)
         except OSError:
             self.sched.stall("accept4")
             raise
