@@ -1,0 +1,239 @@
+"""Runs a program on both kernels, tells a difference from a wavering of Linux, and shrinks it to the fewest calls."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from simkernel import linux
+from simkernel.api import Syscalls
+from simkernel.conform.machine import UNOFFERED, Machine
+from simkernel.conform.program import SETUP, Call, Program, Result, renumber
+from simkernel.errors import SimulationError, Unsupported
+from simkernel.kernel.machine import run
+from simkernel.uapi import EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT
+
+LINUX_TIMEOUT = 300.0
+SHRINK_SECONDS = 15.0
+"""How long a shrinking may take: what it has by then is what is shown."""
+
+
+class Runner(Protocol):
+    """How the programs of a kind are run on a kernel."""
+
+    def __call__(self, sys: Syscalls, program: Program, /, *, settle: bool = False, raw: bool = False) -> list[Result]:
+        """A result for each call, and one of the end."""
+        ...
+
+
+def play_calls(sys: Syscalls, program: Program, /, *, settle: bool = False, raw: bool = False) -> list[Result]:
+    """Run a program of one task."""
+    return Machine(sys, settle, raw).run(program)
+
+
+def on_linux(runner: Runner, programs: Sequence[Program], settle: bool = False, raw: bool = False) -> list[list[Result]]:
+    """The results of many programs, all in one run on the real kernel."""
+
+    def main(sys: Syscalls) -> list[list[Result]]:
+        return [runner(sys, program, settle=settle, raw=raw) for program in programs]
+
+    results: list[list[Result]] = linux.run(main, timeout=LINUX_TIMEOUT)
+    return results
+
+
+def on_sim(runner: Runner, program: Program, raw: bool = False) -> list[Result]:
+    """The results of one program on the fake kernel; of one that it can't finish, why.  Raises Unsupported."""
+    try:
+        results: list[Result] = run(lambda sys: runner(sys, program, raw=raw), on_crash=_ignore)
+    except Unsupported:
+        raise  # it is no result
+    except SimulationError as error:
+        return [f"{type(error).__name__}: {error}"]
+    except Exception as error:
+        return [f"the fake kernel raised {error!r}"]
+    return results
+
+
+def _ignore(*_: object) -> None:
+    """A task that was killed in the middle of a program has nothing to say."""
+
+
+def same(sim: Sequence[Result], real: Sequence[Result]) -> bool:
+    """Whether the results agree, but for calls that simkernel.linux does not pass on."""
+    if len(sim) == len(real) and any(r[0] == UNOFFERED for r in real if isinstance(r, tuple)):
+        sim = [(r[0], s[1]) if isinstance(r, tuple) and r[0] == UNOFFERED else s for s, r in zip(sim, real, strict=True)]
+    return sim == real
+
+
+def orderless(results: Sequence[Result]) -> list[Result]:
+    """Results of several tasks without the order of those that woke in one step."""
+    return [(sorted(r[0], key=repr) if isinstance(r[0], list) else r[0], r[1]) if isinstance(r, tuple) else r for r in results]
+
+
+@dataclass
+class Verdict:
+    """``kind`` is "same", "differs", "wavers" (Linux itself does not always do the same) or "known" (the delayed acknowledgement)."""
+
+    kind: str
+    sim: list[Result] = field(default_factory=list)
+    linux: list[Result] = field(default_factory=list)
+
+
+def judge(runner: Runner, program: Program, sim: list[Result], real: list[Result]) -> Verdict:
+    """What a first difference is: Linux is asked twice more, with pauses for what it may delay."""
+    if same(sim, real):
+        return Verdict("same")
+    again, third = on_linux(runner, [program, program], settle=True)
+    if again == third:
+        if same(sim, again):
+            tcp = any(call[-1:] and "socket" in call for call in program.calls)
+            return Verdict("known" if tcp and not program.tasks else "wavers")
+        return Verdict("differs", sim, again)
+    if same(sim, again) or same(sim, third):
+        return Verdict("wavers")
+    # The order of several that woke at once may waver: who woke, and with what, must not.
+    runs = [orderless(r) for r in (real, again, third)]
+    if runs[0] == runs[1] == runs[2] and not same(orderless(sim), runs[0]):
+        return Verdict("differs", sim, again)
+    return Verdict("wavers")
+
+
+def differs(runner: Runner, program: Program) -> bool:
+    """Whether the two kernels differ, with pauses too."""
+    sim = on_sim(runner, program)
+    if same(sim, on_linux(runner, [program])[0]):
+        return False
+    real = on_linux(runner, [program], settle=True)[0]
+    return not same(sim, real) and (
+        not program.tasks or not same(orderless(sim), orderless(real)) or _order_is_steady(runner, program, real)
+    )
+
+
+def _order_is_steady(runner: Runner, program: Program, real: list[Result]) -> bool:
+    return all(again == real for again in on_linux(runner, [program, program], settle=True))
+
+
+def shrink(runner: Runner, program: Program, differs: Callable[[Runner, Program], bool] = differs) -> Program:
+    """Leave out calls, then make arguments plainer, as long as the two kernels differ."""
+    end = time.monotonic() + SHRINK_SECONDS
+
+    def still(candidate: Program) -> bool:
+        if time.monotonic() > end:
+            return False
+        try:
+            return differs(runner, candidate)
+        except Exception:
+            return False  # a candidate that can't be run shows nothing
+
+    # What comes after the first difference is not needed.
+    if (first := _first_difference(runner, program)) < len(program.calls) and still(head := program.with_calls(program.calls[:first])):
+        program = head
+    size = max(len(program.calls) // 2, 1)
+    while True:
+        i = 0
+        while i < len(program.calls):
+            for shorter in _without(runner, program, i, i + size):
+                if still(shorter):
+                    program = shorter
+                    break
+            else:
+                i += size
+        if size == 1:
+            break
+        size //= 2
+    if program.observe and still(quiet := Program(program.calls, False, program.tasks, program.kind)):
+        program = quiet
+    for i in range(len(program.calls)):
+        for plainer in _plainer(program.calls[i]):
+            candidate = program.with_calls((*program.calls[:i], plainer, *program.calls[i + 1 :]))
+            if still(candidate):
+                program = candidate
+    return program
+
+
+def _first_difference(runner: Runner, program: Program) -> int:
+    """How many calls there are up to the first whose results differ."""
+    pairs = zip(on_sim(runner, program), on_linux(runner, [program], settle=True)[0], strict=False)
+    return next((i + 1 for i, (sim, real) in enumerate(pairs) if sim != real), len(program.calls))
+
+
+def _without(runner: Runner, program: Program, start: int, end: int) -> Iterable[Program]:
+    """The program without some calls: as it is, and with the fds renumbered that come after those no longer opened."""
+    rest = (*program.calls[:start], *program.calls[end:])
+    yield program.with_calls(rest)
+    gone: set[int] = set()
+    results = on_sim(runner, program)
+    skip = 1 if program.tasks else 0
+    for call, result in zip(program.calls[start:end], results[start:end], strict=False):
+        gone |= set(_opened(call[skip:], result[0] if isinstance(result, tuple) else None, skip))
+    if gone:
+        new = {fd: fd - sum(other < fd for other in gone) for fd in range(3, 40)}
+        after = [(*call[:skip], *renumber(call[skip:], new)) for call in program.calls[end:]]
+        yield program.with_calls((*program.calls[:start], *after))
+
+
+def _opened(call: Call, outcome: Any, several_tasks: int) -> list[int]:
+    """The fds that a call opened."""
+    if several_tasks:
+        if not isinstance(outcome, list) or len(outcome) != 1:
+            return []
+        outcome = outcome[0][1]
+    if call[0] in ("socket", "eventfd", "epoll_create1", "dup", "timerfd_create", "memfd_create", "open") and isinstance(outcome, int):
+        return [outcome]
+    if call[0] == "accept4" and isinstance(outcome, (list, tuple)):
+        return [outcome[0]]
+    if call[0] in ("pipe2", "socketpair") and isinstance(outcome, (list, tuple)):
+        return list(outcome)
+    return []
+
+
+_DEFAULTS = {"socket": 0, "socketpair": 0, "bind": 0, "open": 0}
+
+
+def _plainer(call: Call) -> Iterable[Call]:
+    """The call with one number in it made smaller or rounder: sizes, flags, events."""
+    name = call[1] if isinstance(call[0], int) else call[0]
+    first = 2 if isinstance(call[0], int) else 1
+    if name in _DEFAULTS:
+        return
+    for i in range(first, len(call)):
+        arg = call[i]
+        if not isinstance(arg, int) or i == first:
+            continue
+        if name == "epoll_ctl" and i == first + 3:
+            options = [EPOLLIN, EPOLLOUT, *(arg & ~bit for bit in (EPOLLET, EPOLLONESHOT) if arg & bit)]
+        elif name == "epoll_ctl":
+            continue
+        else:
+            options = [0, 1, 8, 100]
+        for option in options:
+            if option != arg and (abs(option) < abs(arg) or name == "epoll_ctl"):
+                yield (*call[:i], option, *call[i + 1 :])
+
+
+def story(program: Program, sim: Sequence[Result], real: Sequence[Result]) -> str:
+    """A program that differs, call by call."""
+    lines: list[str] = []
+    if len(sim) == 1 and isinstance(sim[0], str):
+        lines.append(f"  !! sim: {sim[0]}")
+        sim = list(sim) * len(real)
+    for i, call in enumerate([*program.calls, ("end",)]):
+        if i >= len(real) or i >= len(sim):
+            break
+        who = ""
+        if isinstance(call[0], int):
+            who, call = ("setup " if call[0] == SETUP else f"task {call[0]} "), call[1:]
+        mark = "  " if sim[i] == real[i] else "!!"
+        lines.append(f"  {mark} {who}{call[0]}({', '.join(map(repr, call[1:]))})")
+        if sim[i] == real[i]:
+            lines.append(f"         both  {show(real[i])}"[:400])
+        else:
+            lines += [f"         sim   {show(sim[i])}"[:400], f"         linux {show(real[i])}"[:400]]
+    return "\n".join(lines)
+
+
+def show(result: Result) -> str:
+    """A result in one line."""
+    if isinstance(result, tuple) and len(result) == 2:
+        return f"{result[0]}" + (f"   {result[1]}" if result[1] is not None else "")
+    return str(result)

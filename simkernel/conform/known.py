@@ -1,0 +1,44 @@
+"""Where the two kernels are known to differ: each with its reason, and how the comparison keeps away from it.  Keep this list short."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Known:
+    """A known difference.
+
+    ``how`` is what the comparison does about it ("not generated" or "not compared"), ``counted`` what its number in a report counts.
+    """
+
+    name: str
+    what: str
+    reason: str
+    how: str
+    counted: str
+
+
+KNOWN: Final = (
+    Known(
+        "tcp-capacity",
+        "How many bytes a TCP or UDP socket's buffers hold, and when a full one has room again",
+        "Linux counts the kernel's own overhead for each segment, tunes the buffers while a connection lasts, and cuts both by how much "
+        "memory the machine has; the model counts payload",
+        "not generated: no program writes more to a TCP connection than its smallest buffer holds",
+        "writes to TCP that were kept small",
+    ),
+    Known(
+        "nagle",
+        "When a small segment leaves while another is not yet acknowledged",
+        "Nagle's algorithm waits for an acknowledgement that Linux itself may delay by 40 ms; the model sends at once",
+        "not generated: each TCP socket has TCP_NODELAY",
+        "TCP sockets that were given TCP_NODELAY",
+    ),
+    Known(
+        "delayed-ack",
+        "When the acknowledgement of a FIN arrives, and the edge that comes with it",
+        "Linux may acknowledge a FIN only after 40 ms, by its own estimate of the connection; the model does at once",
+        "not compared: a program that differs is run again with a pause of 45 ms after each shutdown and close",
+        "programs that agreed once they were given the pause",
+    ),
+)
