@@ -9,11 +9,12 @@ from simkernel import linux
 from simkernel.api import Syscalls
 from simkernel.conform.machine import UNOFFERED, Machine
 from simkernel.conform.program import SETUP, Call, Program, Result, renumber
-from simkernel.errors import SimulationError, Unsupported
+from simkernel.errors import Deadlock, SimulationError, Unsupported
 from simkernel.kernel.machine import run
 from simkernel.uapi import EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT
 
-LINUX_TIMEOUT = 300.0
+LINUX_TIMEOUT = 10.0
+"""Seconds for a run on the real kernel; a program has one more each."""
 SHRINK_SECONDS = 15.0
 """How long a shrinking may take: what it has by then is what is shown."""
 
@@ -37,16 +38,16 @@ def on_linux(runner: Runner, programs: Sequence[Program], settle: bool = False, 
     def main(sys: Syscalls) -> list[list[Result]]:
         return [runner(sys, program, settle=settle, raw=raw) for program in programs]
 
-    results: list[list[Result]] = linux.run(main, timeout=LINUX_TIMEOUT)
+    results: list[list[Result]] = linux.run(main, timeout=LINUX_TIMEOUT + len(programs))
     return results
 
 
 def on_sim(runner: Runner, program: Program, raw: bool = False) -> list[Result]:
-    """The results of one program on the fake kernel; of one that it can't finish, why.  Raises Unsupported."""
+    """The results of one program on the fake kernel; of one that it can't finish, why.  Raises Unsupported and Deadlock."""
     try:
         results: list[Result] = run(lambda sys: runner(sys, program, raw=raw), on_crash=_ignore)
-    except Unsupported:
-        raise  # it is no result
+    except (Unsupported, Deadlock):
+        raise  # no result: a call that can't be compared, or one that slept where nobody may
     except SimulationError as error:
         return [f"{type(error).__name__}: {error}"]
     except Exception as error:
