@@ -7,7 +7,7 @@ A run without choices and without a trace uses SimSyscalls as it is, so neither 
 from collections.abc import Callable, Iterable, Sequence
 from errno import errorcode
 from sys import _getframe
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 from simkernel.api import Address, Buffer, Cmsg, Handler, Main
 from simkernel.kernel.syscalls import SimSyscalls
@@ -31,6 +31,8 @@ def shown(value: Any) -> Any:
             return value
     if isinstance(value, (tuple, list)):
         return tuple([shown(item) for item in value])
+    if kind is set and all(type(item) is int for item in value):
+        return tuple(sorted(value))
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     if callable(value):
@@ -39,9 +41,13 @@ def shown(value: Any) -> Any:
 
 
 class EnteredSyscalls(SimSyscalls):
-    """SimSyscalls with sys_enter and sys_exit events, and with preemption: at each entry another task may be chosen to go first."""
+    """SimSyscalls with sys_enter and sys_exit events, and with preemption: at each entry another task may be chosen to go first.
+
+    ``depth`` is how many frames above ``call`` the program is.
+    """
 
     __slots__ = ()
+    depth: ClassVar[int] = 2
 
     def call(self, name: str, function: Callable[[SimSyscalls, *Args], R], *args: *Args) -> R:
         """One system call: ``function(self, *args)``."""
@@ -62,7 +68,7 @@ class EnteredSyscalls(SimSyscalls):
                 kept = shown(kept)
                 break
         # Two events a call make up most of a trace, so they are written out here instead of calling emit.
-        frame = _getframe(2)
+        frame = _getframe(self.depth)
         events = trace.events
         enter = len(events)
         events.append((trace.where, "sys_enter", name, trace.cause, kept, frame.f_code, frame.f_lasti))
@@ -94,6 +100,8 @@ class EnteredSyscalls(SimSyscalls):
             sched.softirq()
         if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
             sched.yield_cpu(i - 1)
+        if sched.sigwork:
+            self._exit_to_user()
 
     def spawn(self, main: Main, /, *args: object) -> int:
         return self.call("spawn", SimSyscalls.spawn, main, *args)

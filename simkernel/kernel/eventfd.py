@@ -5,8 +5,8 @@ import errno
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
 from simkernel.kernel.poll import PollTable
-from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched
-from simkernel.kernel.wait import WaitEntry, WaitQueue, default_wake_function, remove_wait_queue, wake_up
+from simkernel.kernel.sched import Sched
+from simkernel.kernel.wait import WaitQueue, wait_event_locked, wake_up
 from simkernel.uapi import EFD_SEMAPHORE, O_RDWR, POLLERR, POLLIN, POLLOUT
 
 ULLONG_MAX = 2**64 - 1
@@ -33,7 +33,7 @@ class EventFd(File):
             if self.nonblock:
                 self.sched.stall("read of an eventfd at 0")
                 raise oserror(errno.EAGAIN)
-            self._wait_event_locked(0)
+            wait_event_locked(self.sched, self.wqh, lambda: self.count > 0)
         got = 1 if self.semaphore else self.count
         self.count -= got
         self.sched.stalled = 0
@@ -51,31 +51,11 @@ class EventFd(File):
             if self.nonblock:
                 self.sched.stall("write to a full eventfd")
                 raise oserror(errno.EAGAIN)
-            self._wait_event_locked(n)
+            wait_event_locked(self.sched, self.wqh, lambda: ULLONG_MAX - self.count > n)
         self.count += n
         self.sched.stalled = 0
         wake_up(self.wqh, POLLIN)
         return 8
-
-    def _wait_event_locked(self, n: int) -> None:
-        """wait_event_interruptible_locked_irq: joins the queue at its tail, non-exclusive, and stays on it until the condition holds.
-
-        ``n`` 0 waits for a counter above 0, else for room for ``n``.
-        """
-        sched = self.sched
-        task = sched.current
-        entry = WaitEntry(task, default_wake_function)
-        entry.wq = self.wqh
-        self.wqh.entries.append(entry)
-        try:
-            while (ULLONG_MAX - self.count <= n) if n else not self.count:
-                task.wchan = self.wqh
-                task.state = TASK_INTERRUPTIBLE
-                sched.schedule()
-        finally:
-            task.state = TASK_RUNNING
-            task.wchan = None
-            remove_wait_queue(entry)
 
     def poll(self, table: PollTable | None) -> int:
         """eventfd_poll."""

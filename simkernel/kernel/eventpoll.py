@@ -129,6 +129,7 @@ class EventPoll(File):
     __slots__ = ("poll_wait", "rbr", "rdllist", "refs", "wq")
     kind = "epoll"
     can_read = False
+    can_write = False
 
     def __init__(self, sched: Sched, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)
@@ -237,6 +238,8 @@ class EventPoll(File):
         task = sched.current
         wq = self.wq
         while True:
+            if task.sigpending:
+                raise oserror(errno.EINTR)
             entry = WaitEntry(task, autoremove_wake_function)
             # As in Linux: exclusive, yet at the head, so the last to sleep is the first to be woken.
             entry.flags = WQ_FLAG_EXCLUSIVE

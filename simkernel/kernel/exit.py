@@ -4,8 +4,14 @@ import errno
 
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.sched import TASK_DEAD, Process, Sched, Task
+from simkernel.kernel.signal import do_group_exit, do_notify_parent, exit_signals
 from simkernel.kernel.wait import wait_event, wake_up_all
-from simkernel.uapi import WNOHANG
+from simkernel.uapi import POLLIN, POLLRDNORM, WALL, WCONTINUED, WNOHANG, WUNTRACED
+
+KEY_EXITED = POLLIN | POLLRDNORM
+WAIT_CONTINUED = 0xFFFF
+WNOTHREAD = 0x20000000
+WCLONE = -0x80000000
 
 
 def do_exit(sched: Sched, task: Task, code: int) -> None:
@@ -18,6 +24,7 @@ def do_exit(sched: Sched, task: Task, code: int) -> None:
         trace.emit("sched_process_exit", "do_exit", ("pid", task.pid, "code", process.exit_code))
     task.state = TASK_DEAD
     process.threads.remove(task)
+    exit_signals(sched, task)
     del sched.tasks[task.pid]
     process.files.exit_files()
     wake_up_all(task.exited)
@@ -26,59 +33,73 @@ def do_exit(sched: Sched, task: Task, code: int) -> None:
         exit_notify(sched, process)
 
 
-def do_group_exit(sched: Sched, process: Process, code: int) -> None:
-    """Every thread of the process has to end; ``code`` is its wait status."""
-    process.exiting = True
-    process.exit_code = code
-    for thread in process.threads:
-        thread.killed = True
-        sched.wake_up_process(thread)
-
-
 def exit_notify(sched: Sched, process: Process) -> None:
     """The last thread has gone: children go to init, the parent is told."""
     init = sched.processes.get(1)
+    process.zombie = True
     for child in process.children:
         child.parent = init
         if init is not None and init is not process:
             init.children.append(child)
-            if child.zombie:
-                wake_up_all(init.wait_chldexit)
+            if child.zombie and do_notify_parent(sched, child):
+                release_task(sched, child)
     process.children.clear()
-    process.zombie = True
+    wake_up_all(process.wait_pidfd, KEY_EXITED)
+    if do_notify_parent(sched, process):
+        release_task(sched, process)
+
+
+def release_task(sched: Sched, process: Process) -> None:
+    """The process has been waited for: nothing is left of it."""
     if process.parent is not None:
-        wake_up_all(process.parent.wait_chldexit)
+        process.parent.children.remove(process)
+    del sched.processes[process.pid]
+    process.parent = None
+    wake_up_all(process.wait_pidfd)
 
 
 def do_wait(sched: Sched, pid: int, options: int) -> tuple[int, int]:
-    """wait4: reap a child that has ended, the oldest first.  ECHILD if there is none to wait for."""
-    if options & ~WNOHANG:
-        raise Unsupported(f"waitpid options {options:#x} are not modelled, only WNOHANG")
-    if pid < -1 or pid == 0:
-        raise Unsupported(f"waitpid({pid}): process groups are not modelled")
+    """wait4: a child that has ended, the oldest first, or one that has stopped or gone on.  ECHILD if there is none to wait for."""
+    if options & (WNOTHREAD | WCLONE):
+        raise Unsupported(f"waitpid options {options:#x} are not modelled, only WNOHANG, WUNTRACED, WCONTINUED and __WALL")
+    if options & ~(WNOHANG | WUNTRACED | WCONTINUED | WALL):
+        raise oserror(errno.EINVAL)
+    if pid == -(2**31):
+        raise oserror(errno.ESRCH)
     process = sched.current.process
+    group = process.pgid if pid == 0 else -pid
 
     def mine() -> list[Process]:
-        return process.children if pid == -1 else [child for child in process.children if child.pid == pid]
+        if pid == -1:
+            return process.children
+        return [child for child in process.children if (child.pid == pid if pid > 0 else child.pgid == group)]
 
-    def reapable() -> bool:
+    def reportable(child: Process) -> bool:
+        status = child.wait_status
+        return child.zombie or (status is not None and bool(options & (WCONTINUED if status == WAIT_CONTINUED else WUNTRACED)))
+
+    def done() -> bool:
         children = mine()
-        return not children or any(child.zombie for child in children)
+        return not children or any(reportable(child) for child in children)
 
     while True:
         children = mine()
         if not children:
             raise oserror(errno.ECHILD)
         for child in children:
+            if not reportable(child):
+                continue
+            sched.stalled = 0
             if child.zombie:
-                process.children.remove(child)
-                del sched.processes[child.pid]
-                sched.stalled = 0
+                release_task(sched, child)
                 return child.pid, child.exit_code
+            status, child.wait_status = child.wait_status, None
+            assert status is not None
+            return child.pid, status
         if options & WNOHANG:
             sched.stall("waitpid")
             return 0, 0
-        wait_event(sched, process.wait_chldexit, reapable)
+        wait_event(sched, process.wait_chldexit, done)
 
 
 def join_thread(sched: Sched, tid: int) -> None:

@@ -35,6 +35,7 @@ class File:
     can_poll = True
     # FMODE_CAN_READ and FMODE_CAN_WRITE: whether there are operations for it.
     can_read = True
+    can_write = True
     # Whether there is f_op->write_iter, which takes all buffers of a writev at once.
     write_iter = True
 

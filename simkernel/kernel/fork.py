@@ -19,8 +19,10 @@ def copy_process(sched: Sched, parent: Process | None, comm: str) -> Task:
     """A new process with one task, not yet runnable."""
     pid = sched.new_pid()
     files = parent.files.dup_fd() if parent is not None else FilesStruct()
-    process = Process(pid, comm, parent, files, WaitQueue(None, "wait_chldexit"))
-    process.wait_chldexit.owner = process
+    queues = WaitQueue(None, "wait_chldexit"), WaitQueue(None, "signalfd_wqh"), WaitQueue(None, "wait_pidfd")
+    process = Process(pid, comm, parent, files, *queues)
+    for wq in queues:
+        wq.owner = process
     sched.processes[pid] = process
     if parent is not None:
         parent.children.append(process)
@@ -36,6 +38,9 @@ def copy_thread(sched: Sched, process: Process) -> Task:
 def _new_task(sched: Sched, pid: int, process: Process) -> Task:
     task = Task(sched, pid, process, WaitQueue(None, "exited"))
     task.exited.owner = task
+    if sched.current is not None:
+        # A child and a new thread have the mask of whom they come from.
+        task.blocked = sched.current.blocked
     process.threads.append(task)
     sched.tasks[pid] = task
     return task

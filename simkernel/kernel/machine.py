@@ -8,10 +8,11 @@ from typing import Any
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError
 from simkernel.kernel.chardev import Console
 from simkernel.kernel.choice import Choice, Plain
+from simkernel.kernel.debug import CheckedSyscalls, check_sleepers
 from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EventPoll
-from simkernel.kernel.exit import do_exit, do_group_exit
+from simkernel.kernel.exit import do_exit
 from simkernel.kernel.fdtable import DeadFiles
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
@@ -19,10 +20,11 @@ from simkernel.kernel.net.socket import Sock, Socket, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
-from simkernel.kernel.sched import Sched, Task, TaskExit
+from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
+from simkernel.kernel.signal import do_group_exit, send_sigpipe
 from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
 from simkernel.kernel.trace import Trace
-from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, flags
+from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGPIPE, flags
 
 KERNEL_DIR = str(Path(__file__).parent)
 
@@ -38,6 +40,7 @@ class Kernel:
     deadline_ns  virtual time, in nanoseconds since boot, at which the run ends with Deadlock (default: none)
     max_stalled  calls without progress, while virtual time stands still, that are a Livelock
     nofile       (soft, hard) RLIMIT_NOFILE of process 1
+    debug        check the kernel's own books after each call, and look for lost wake-ups (slow): InvariantViolation
     on_crash     called with (task, exception) when a process other than 1 ends by an exception (default: print it to stderr)
     on_stop      called with this Kernel when the run has ended by Deadlock or Livelock, while every task is still where it slept
     """
@@ -52,6 +55,7 @@ class Kernel:
         deadline_ns: int | None = None,
         max_stalled: int = 10_000,
         nofile: tuple[int, int] = (1024, NR_OPEN),
+        debug: bool = False,
         on_crash: Crash = print_crash,
         on_stop: "Callable[[Kernel], None] | None" = None,
     ) -> None:
@@ -66,11 +70,16 @@ class Kernel:
         self.sysctl = Sysctl()
         if sched.explore:
             self._choose_buffers()
-        kind = EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
+        kind = CheckedSyscalls if debug else EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
+        if debug:
+            sched.check_sleepers = lambda: check_sleepers(sched)
         self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)
         self.result: Any = None
         self.on_stop = on_stop
+        sched.send_sigpipe = lambda: send_sigpipe(sched)
         init = copy_process(sched, None, "main")
+        # As Python starts a program.
+        init.process.action[SIGPIPE] = KSigAction(SIG_IGN)
         init.process.rlimits[RLIMIT_NOFILE] = nofile
         for fd in range(3):
             init.files.fd_install(fd, Console(sched, O_WRONLY if fd else O_RDONLY, stderr=fd == 2), cloexec=False)

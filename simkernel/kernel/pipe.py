@@ -13,6 +13,7 @@ from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wait_event, wake_up, wake_up_all
 from simkernel.uapi import (
+    ERESTARTSYS,
     O_DIRECT,
     O_RDONLY,
     O_WRONLY,
@@ -119,6 +120,7 @@ class Pipe(File):
         pipe = self.pipe
         bufs = pipe.bufs
         if not pipe.readers:
+            self.sched.send_sigpipe()
             raise self._not_written(errno.EPIPE)
         was_empty = not bufs
         done = 0
@@ -132,6 +134,7 @@ class Pipe(File):
         wake_next_writer = False
         while done < total:
             if not pipe.readers:
+                self.sched.send_sigpipe()
                 if not done:
                     raise self._not_written(errno.EPIPE)
                 break
@@ -147,7 +150,13 @@ class Pipe(File):
                 break
             if was_empty:
                 wake_up(pipe.rd_wait, KEY_IN)
-            wait_event(self.sched, pipe.wr_wait, lambda: len(bufs) < pipe.max_usage or not pipe.readers, exclusive=True)
+            try:
+                wait_event(self.sched, pipe.wr_wait, lambda: len(bufs) < pipe.max_usage or not pipe.readers, exclusive=True)
+            except OSError:
+                # A signal: what was taken counts.
+                if not done:
+                    raise self._not_written(ERESTARTSYS) from None
+                break
             was_empty = not bufs
             wake_next_writer = True
         self.sched.stalled = 0

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from simkernel.errors import Deadlock, Livelock
+from simkernel.api import Handler
+from simkernel.errors import Deadlock, Livelock, SimulationError
 from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.clock import Clock
 from simkernel.kernel.trace import Trace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 TASK_RUNNING = "R"
 TASK_INTERRUPTIBLE = "S"
+TASK_STOPPED = "T"
 TASK_DEAD = "X"
 
 # A task that calls without progress gives way to the others after this many calls, as at the end of its time slice.
@@ -35,26 +37,84 @@ class TaskExit(GreenletExit):
     """Unwinds a task that has been killed or has called exit.  A program must let it pass, as it can't catch SIGKILL."""
 
 
+class SigInfo:
+    """kernel_siginfo: a signal that was sent.  ``status`` is a child's, for SIGCHLD."""
+
+    __slots__ = ("code", "pid", "signo", "status")
+
+    def __init__(self, signo: int, code: int, pid: int, status: int = 0) -> None:
+        self.signo = signo
+        self.code = code
+        self.pid = pid
+        self.status = status
+
+
+class SigPending:
+    """struct sigpending: the signals that wait, in the order in which they came, and the set of their numbers (bit signum - 1)."""
+
+    __slots__ = ("queue", "signal")
+
+    def __init__(self) -> None:
+        self.queue: list[SigInfo] = []
+        self.signal = 0
+
+
+class KSigAction:
+    """struct k_sigaction: SIG_DFL, SIG_IGN or a function; SA_* flags; what is blocked while it runs."""
+
+    __slots__ = ("flags", "handler", "mask")
+
+    def __init__(self, handler: Handler, flags: int = 0, mask: int = 0) -> None:
+        self.handler = handler
+        self.flags = flags
+        self.mask = mask
+
+
 class Process:
-    """What the threads of a process share: Linux's signal_struct, with the family links of its task_struct."""
+    """What the threads of a process share: signal_struct and sighand_struct, with the family links of the leader's task_struct.
+
+    ``action`` holds what is not SIG_DFL; ``curr_target`` the thread that got the last signal.  ``stop_signal`` is the signal that stops
+    it (0: none), ``stopped`` says that all threads have, ``continued`` that its parent is still to be told that it goes on;
+    ``wait_status`` is what waitpid may report of a stop or a continuation, or None.
+    """
 
     __slots__ = (
+        "action",
         "children",
         "comm",
+        "continued",
+        "curr_target",
         "exit_code",
         "exiting",
         "files",
         "joinable",
         "parent",
+        "pgid",
         "pid",
         "rlimits",
+        "shared_pending",
+        "signalfd_wqh",
+        "stop_signal",
+        "stopped",
         "threads",
         "wait_chldexit",
+        "wait_pidfd",
+        "wait_status",
         "zombie",
     )
 
-    def __init__(self, pid: int, comm: str, parent: "Process | None", files: "FilesStruct", wait_chldexit: "WaitQueue") -> None:
+    def __init__(
+        self,
+        pid: int,
+        comm: str,
+        parent: "Process | None",
+        files: "FilesStruct",
+        wait_chldexit: "WaitQueue",
+        signalfd_wqh: "WaitQueue",
+        wait_pidfd: "WaitQueue",
+    ) -> None:
         self.pid = pid
+        self.pgid: int = parent.pgid if parent is not None else pid
         self.comm = comm
         self.parent = parent
         self.files = files
@@ -65,22 +125,41 @@ class Process:
         self.exiting = False
         self.zombie = False
         self.wait_chldexit = wait_chldexit
+        self.wait_pidfd = wait_pidfd
+        self.signalfd_wqh = signalfd_wqh
+        self.shared_pending = SigPending()
+        self.action: dict[int, KSigAction] = {}
+        if parent is not None:
+            self.action = {signum: KSigAction(sa.handler, sa.flags, sa.mask) for signum, sa in parent.action.items()}
+        self.curr_target: Task | None = None
+        self.stop_signal = 0
+        self.stopped = False
+        self.continued = False
+        self.wait_status: int | None = None
         self.rlimits: dict[int, tuple[int, int]] = dict(parent.rlimits) if parent is not None else {}
 
 
 class Task:
-    """A thread of a process: task_struct."""
+    """A thread of a process: task_struct.
+
+    ``blocked`` is its signal mask (bit signum - 1); ``sigpending`` is TIF_SIGPENDING: it has to look for signals before it goes on.
+    """
 
     __slots__ = (
+        "blocked",
+        "condition",
         "dying_calls",
         "exited",
         "files",
         "greenlet",
         "killed",
+        "pending",
         "pid",
         "process",
         "sched",
+        "sigpending",
         "state",
+        "stopping",
         "timed_out",
         "wake_seq",
         "wchan",
@@ -98,11 +177,21 @@ class Task:
         self.dying_calls = 0
         self.exited = exited
         self.timed_out = False
+        self.blocked = 0
+        self.pending = SigPending()
+        self.sigpending = False
+        self.stopping = False
         self.wchan: WaitQueue | None = None
+        # What a sleeper waits for, as long as it sleeps: for the kernel's checks of itself.
+        self.condition: Callable[[], bool] | None = None
         self.wake_seq = -1
 
     def __repr__(self) -> str:
         return f"<Task {self.pid} {self.state}>"
+
+
+def _no_signals() -> None:
+    """Before boot nobody can be signalled."""
 
 
 class Sched:
@@ -110,6 +199,7 @@ class Sched:
 
     __slots__ = (
         "calls",
+        "check_sleepers",
         "choice",
         "clock",
         "current",
@@ -123,6 +213,8 @@ class Sched:
         "next_pid",
         "processes",
         "runqueue",
+        "send_sigpipe",
+        "sigwork",
         "softirq",
         "stalled",
         "switches",
@@ -151,6 +243,12 @@ class Sched:
         self.processes: dict[int, Process] = {}
         self.dead_files: FilesStruct = None  # type: ignore[assignment]  # set at boot
         self.fatal: BaseException | None = None
+        # How many tasks have TIF_SIGPENDING set: the one number that a call looks at on its way out.
+        self.sigwork = 0
+        # Called when nobody can run, if the kernel checks itself.
+        self.check_sleepers: Callable[[], None] | None = None
+        # What a file that is written to without a reader calls; set at boot, since files know no signals.
+        self.send_sigpipe: Callable[[], None] = _no_signals
         # A killed task that would not unwind: the hub ends it in its place.
         self.undying: Task | None = None
 
@@ -208,6 +306,11 @@ class Sched:
         """do_idle: deliver what interrupts have left, else jump to the next timer; with neither, it is a deadlock."""
         if self.softirq is not None and self.softirq():
             return
+        if self.check_sleepers is not None:
+            try:
+                self.check_sleepers()
+            except SimulationError as error:
+                self.stop(error)
         clock = self.clock
         expires = clock.next_expiry()
         if expires is None:
@@ -257,9 +360,9 @@ class Sched:
                 self.softirq()
 
     # --- states ---
-    def wake_up_process(self, task: Task) -> int:
-        """try_to_wake_up: 1 if the task slept and is runnable now, else 0."""
-        if task.state is not TASK_INTERRUPTIBLE:
+    def wake_up_process(self, task: Task, stopped: bool = False) -> int:
+        """try_to_wake_up: 1 if the task slept (or was ``stopped``, where that is asked for) and is runnable now, else 0."""
+        if task.state is not TASK_INTERRUPTIBLE and not (stopped and task.state is TASK_STOPPED):
             return 0
         task.state = TASK_RUNNING
         self.runqueue.append(task)

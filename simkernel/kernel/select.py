@@ -14,6 +14,7 @@ from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched, Task
 from simkernel.kernel.wait import WaitEntry, WaitQueue, add_wait_queue, remove_wait_queue
 from simkernel.uapi import (
+    ERESTARTNOHAND,
     POLLERR,
     POLLHUP,
     POLLIN,
@@ -69,7 +70,7 @@ def pollwake(entry: WaitEntry, key: int) -> int:
     return pwq.sched.wake_up_process(pwq.task)
 
 
-def do_poll(sched: Sched, files: FilesStruct, fds: Sequence[tuple[int, int]], timeout_ns: int | None) -> list[tuple[int, int]]:
+def do_poll(sched: Sched, files: FilesStruct, fds: Sequence[tuple[int, int]], deadline: int | None) -> list[tuple[int, int]]:
     """do_poll: the (fd, revents) pairs with any event; fd -1 is skipped, a closed fd is POLLNVAL."""
     pwq = PollWqueues(sched)
 
@@ -92,11 +93,11 @@ def do_poll(sched: Sched, files: FilesStruct, fds: Sequence[tuple[int, int]], ti
                 found.append((fd, mask))
         return found
 
-    return _poll_loop(sched, pwq, scan, timeout_ns, "poll")
+    return _poll_loop(sched, files, [fd for fd, _ in fds if fd >= 0], pwq, scan, deadline, "poll")
 
 
 def do_select(
-    sched: Sched, files: FilesStruct, r: list[int], w: list[int], x: list[int], timeout_ns: int | None
+    sched: Sched, files: FilesStruct, r: list[int], w: list[int], x: list[int], deadline: int | None
 ) -> tuple[list[int], list[int], list[int]]:
     """do_select: scans the fds in order of number, as the bitmap has them.  EBADF for a closed one."""
     wanted: dict[int, int] = {}
@@ -126,7 +127,7 @@ def do_select(
                 found.append((fd, ready))
         return found
 
-    ready = dict(_poll_loop(sched, pwq, scan, timeout_ns, "select"))
+    ready = dict(_poll_loop(sched, files, order, pwq, scan, deadline, "select"))
     ready.update((fd, bits) for fd, bits in wanted.items() if fd >= max_fds)
     return (
         [fd for fd in r if ready.get(fd, 0) & 1],
@@ -135,16 +136,25 @@ def do_select(
     )
 
 
-def _poll_loop(sched: Sched, pwq: PollWqueues, scan: Scan, timeout_ns: int | None, call: str) -> list[tuple[int, int]]:
-    """Scan, sleep unless something is ready, scan all again."""
+def _poll_loop(
+    sched: Sched, files: FilesStruct, fds: list[int], pwq: PollWqueues, scan: Scan, deadline: int | None, call: str
+) -> list[tuple[int, int]]:
+    """Scan, sleep unless something is ready, scan all again.  A ``deadline`` (virtual ns) that has passed means one look and no sleep."""
     task = pwq.task
-    deadline = None if timeout_ns is None else sched.clock.now + timeout_ns
-    table: PollTable | None = None if timeout_ns == 0 else pwq
+    table: PollTable | None = None if deadline is not None and deadline <= sched.clock.now else pwq
+
+    def condition() -> bool:
+        # A file that was closed meanwhile wakes nobody (poll(2) tells at the timeout).
+        return all(fd < len(files.fd) and files.fd[fd] is not None for fd in fds) and bool(scan(None))
+
     try:
         while True:
             task.state = TASK_INTERRUPTIBLE
             found = scan(table)
             table = None
+            if not found and task.sigpending:
+                # Even a call that was not to sleep says so (do_poll).
+                raise oserror(ERESTARTNOHAND)
             if found or (deadline is not None and sched.clock.now >= deadline):
                 task.state = TASK_RUNNING
                 if task.wchan is None:
@@ -152,6 +162,7 @@ def _poll_loop(sched: Sched, pwq: PollWqueues, scan: Scan, timeout_ns: int | Non
                 return found
             if not pwq.triggered:
                 task.wchan = pwq.entries[0].wq if pwq.entries else None
+                task.condition = condition
                 if deadline is None:
                     sched.schedule()
                 else:
@@ -160,4 +171,5 @@ def _poll_loop(sched: Sched, pwq: PollWqueues, scan: Scan, timeout_ns: int | Non
     finally:
         task.state = TASK_RUNNING
         task.wchan = None
+        task.condition = None
         pwq.freewait()

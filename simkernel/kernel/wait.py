@@ -5,9 +5,12 @@ An entry is (flags, private, func).  The func is the whole difference between a 
 """
 
 from collections.abc import Callable
+from errno import EINTR
 from typing import Any, TypeAlias
 
+from simkernel.errors import oserror
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched
+from simkernel.uapi import ERESTARTSYS
 
 WQ_FLAG_EXCLUSIVE = 0x01
 
@@ -115,27 +118,65 @@ def finish_wait(sched: Sched, entry: WaitEntry) -> None:
     if task.state is TASK_INTERRUPTIBLE:
         task.state = TASK_RUNNING
     task.wchan = None
+    task.condition = None
     remove_wait_queue(entry)
 
 
 def wait_event(sched: Sched, wq: WaitQueue, condition: Callable[[], bool], timeout_ns: int | None = None, exclusive: bool = False) -> bool:
-    """wait_event_interruptible_timeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first (None: no limit)."""
-    entry = WaitEntry(sched.current, autoremove_wake_function)
+    """wait_event_interruptible_timeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first (None: no limit).
+
+    A signal ends the sleep: OSError with ERESTARTSYS, or EINTR where there is a limit, since the call can't start again with what is left
+    of it (sock_intr_errno).
+    """
+    task = sched.current
+    entry = WaitEntry(task, autoremove_wake_function)
     deadline = None if timeout_ns is None else sched.clock.now + timeout_ns
+    task.condition = condition
     try:
         while True:
             prepare_to_wait(sched, wq, entry, exclusive)
             if condition():
                 return True
             if deadline is None:
+                if task.sigpending:
+                    raise oserror(ERESTARTSYS)
                 sched.schedule()
             else:
                 left = deadline - sched.clock.now
                 if left <= 0:
                     return False
+                if task.sigpending:
+                    raise oserror(EINTR)
                 sched.schedule_timeout(left)
             # Linux joins the queue again before it looks; here nobody can come in between.
             if condition():
                 return True
     finally:
         finish_wait(sched, entry)
+
+
+def wait_event_locked(sched: Sched, wq: WaitQueue, condition: Callable[[], bool], head: bool = False) -> None:
+    """wait_event_interruptible_locked_irq: sleep until ``condition()`` holds, on the queue (at its tail, non-exclusive) all the while.
+
+    ``head``: joined by add_wait_queue instead.  OSError with ERESTARTSYS for a signal.
+    """
+    task = sched.current
+    entry = WaitEntry(task, default_wake_function)
+    if head:
+        add_wait_queue(wq, entry)
+    else:
+        entry.wq = wq
+        wq.entries.append(entry)
+    task.condition = condition
+    try:
+        while not condition():
+            if task.sigpending:
+                raise oserror(ERESTARTSYS)
+            task.wchan = wq
+            task.state = TASK_INTERRUPTIBLE
+            sched.schedule()
+    finally:
+        task.state = TASK_RUNNING
+        task.wchan = None
+        task.condition = None
+        remove_wait_queue(entry)

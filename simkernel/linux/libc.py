@@ -5,13 +5,14 @@ import os
 import platform
 import struct
 import sys
+from collections.abc import Iterable
 from ctypes import c_int, c_void_p
 from typing import Any, Final, NoReturn
 
 from simkernel import sockaddr
 from simkernel.api import Address, Buffer
 from simkernel.errors import Unsupported
-from simkernel.uapi import AF_INET, AF_UNIX, AF_UNSPEC, NSEC_PER_SEC
+from simkernel.uapi import AF_INET, AF_UNIX, AF_UNSPEC, NSEC_PER_SEC, NSIG
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 uint = ctypes.c_uint
@@ -57,6 +58,15 @@ c_epoll_ctl: Final = _bind("epoll_ctl", c_int, c_int, c_int, c_int, c_void_p)
 c_epoll_wait: Final = _bind("epoll_wait", c_int, c_int, c_void_p, c_int, c_int)
 c_poll: Final = _bind("poll", c_int, c_void_p, ctypes.c_ulong, c_int)
 c_select: Final = _bind("select", c_int, c_int, c_void_p, c_void_p, c_void_p, c_void_p)
+c_epoll_pwait: Final = _bind("epoll_pwait", c_int, c_int, c_void_p, c_int, c_int, c_void_p)
+c_ppoll: Final = _bind("ppoll", c_int, c_void_p, ctypes.c_ulong, c_void_p, c_void_p)
+c_pselect: Final = _bind("pselect", c_int, c_int, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)
+c_timerfd_create: Final = _bind("timerfd_create", c_int, c_int, c_int)
+c_timerfd_settime: Final = _bind("timerfd_settime", c_int, c_int, c_int, c_void_p, c_void_p)
+c_timerfd_gettime: Final = _bind("timerfd_gettime", c_int, c_int, c_void_p)
+c_signalfd: Final = _bind("signalfd", c_int, c_int, c_void_p, c_int)
+c_sigaction: Final = _bind("sigaction", c_int, c_int, c_void_p, c_void_p)
+c_sigprocmask: Final = _bind("sigprocmask", c_int, c_int, c_void_p, c_void_p)
 c_nanosleep: Final = _bind("nanosleep", c_int, c_void_p, c_void_p)
 c_waitpid: Final = _bind("waitpid", c_int, c_int, c_void_p, c_int)
 c_kill: Final = _bind("kill", c_int, c_int, c_int)
@@ -81,7 +91,7 @@ EPOLL_EVENT: Final = struct.Struct("=IQ" if platform.machine() == "x86_64" else 
 EPOLL_EVENT_SIZE: Final = EPOLL_EVENT.size
 EP_MAX_EVENTS: Final = 0x7FFFFFFF // EPOLL_EVENT_SIZE
 POLLFD: Final = struct.Struct("=iHH")
-_TIME: Final = struct.Struct("@qq")  # struct timespec and struct timeval
+TIME: Final = struct.Struct("@qq")  # struct timespec and struct timeval
 _PAIR: Final = struct.Struct("@ii")
 INT: Final = struct.Struct("@i")
 RLIMIT: Final = struct.Struct("@QQ")
@@ -112,6 +122,29 @@ def address_of(data: bytes) -> int | None:
 def io_vec(parts: list[bytes]) -> Any:
     """An array of struct iovec over ``parts``, which the caller must hold."""
     return (IoVec * len(parts))(*[IoVec(address_of(part), len(part)) for part in parts])
+
+
+def sigset(signums: Iterable[int]) -> bytes:
+    """A libc sigset_t, which is larger than the kernel's.  ValueError for a number that is no signal."""
+    bits = 0
+    for signum in signums:
+        check_ints(signum)
+        if not 1 <= signum <= NSIG:
+            raise ValueError(f"signal number {signum} out of range [1; {NSIG}]")
+        bits |= 1 << signum - 1
+    return bits.to_bytes(8, sys.byteorder).ljust(128, b"\0")
+
+
+def signums(raw: bytes) -> set[int]:
+    """The signal numbers in a sigset_t."""
+    bits = int.from_bytes(raw[:8], sys.byteorder)
+    return {signum for signum in range(1, NSIG + 1) if bits >> (signum - 1) & 1}
+
+
+class SigAction(ctypes.Structure):
+    """libc's struct sigaction."""
+
+    _fields_ = (("handler", c_void_p), ("mask", ctypes.c_char * 128), ("flags", c_int), ("restorer", c_void_p))
 
 
 class MsgHdr(ctypes.Structure):
@@ -215,7 +248,7 @@ def two_words(a: int, b: int) -> bytes:
     """struct timespec or struct timeval."""
     if not -(2**63) <= a < 2**63:
         raise OverflowError("the time does not fit a C time_t")
-    return _TIME.pack(a, b)
+    return TIME.pack(a, b)
 
 
 def timespec(ns: int) -> bytes:

@@ -3,29 +3,50 @@
 import ctypes
 import errno
 import os
+import signal
 import threading
 import time
 import traceback
+from collections.abc import Iterable
 from ctypes import c_int
 from typing import NoReturn
 
-from simkernel.api import Main
+from simkernel.api import Handler, Main
 from simkernel.errors import Unsupported
 from simkernel.linux.libc import (
     RLIM64_INFINITY,
     RLIMIT,
+    TIME,
     addressof,
     c_getrlimit,
     c_kill,
     c_nanosleep,
     c_setrlimit,
+    c_signalfd,
+    c_sigprocmask,
+    c_timerfd_create,
+    c_timerfd_gettime,
+    c_timerfd_settime,
     c_waitpid,
     check_ints,
     fail,
+    signums,
+    sigset,
     timespec,
 )
+from simkernel.linux.signals import sigaction
 from simkernel.linux.threads import exit_code, flush_stdio, forget_threads, fork_process, own, thread_ids, threads
 from simkernel.linux.waiting import WaitingCalls
+from simkernel.uapi import NSEC_PER_SEC, SIG_DFL, SIG_IGN
+
+# A parameter of sigprocmask hides the name.
+_set = set
+
+
+def _itimerspec(raw: bytes) -> tuple[int, int]:
+    """(it_value, it_interval) of a struct itimerspec, in nanoseconds."""
+    (interval_s, interval_ns), (value_s, value_ns) = TIME.iter_unpack(raw)
+    return value_s * NSEC_PER_SEC + value_ns, interval_s * NSEC_PER_SEC + interval_ns
 
 
 class ProcessCalls(WaitingCalls):
@@ -118,6 +139,69 @@ class ProcessCalls(WaitingCalls):
                 raise Unsupported("kill(-1, ...) on the real kernel")
         if c_kill(pid, signum) < 0:
             fail()
+
+    def pidfd_open(self, pid: int, flags: int = 0, /) -> int:
+        """pidfd_open(2)."""
+        check_ints(pid, flags)
+        return os.pidfd_open(pid, flags & 0xFFFFFFFF)
+
+    def sigaction(self, signum: int, handler: Handler | None, flags: int = 0, mask: Iterable[int] = (), /) -> Handler:
+        """sigaction(2).  See simkernel.linux.signals for what differs because Python runs the handler."""
+        check_ints(signum)
+        if not isinstance(flags, int):
+            raise TypeError(f"flags must be an int, not {type(flags).__name__}")
+        if flags >> 32:
+            raise OverflowError(f"flags {flags} do not fit a C unsigned int")
+        if isinstance(handler, int) and handler not in (SIG_DFL, SIG_IGN):
+            raise ValueError(f"handler must be SIG_DFL, SIG_IGN or a function, not {handler}")
+        if handler is not None and not isinstance(handler, int) and not callable(handler):
+            raise TypeError(f"handler must be SIG_DFL, SIG_IGN or a function, not {type(handler).__name__}")
+        return sigaction(signum, handler, flags, mask)
+
+    def sigprocmask(self, how: int, set: Iterable[int] | None = None, /) -> _set[int]:
+        """sigprocmask(2) of the calling thread."""
+        check_ints(how)
+        mask = None if set is None else sigset(set)
+        old = ctypes.create_string_buffer(128)
+        if c_sigprocmask(how, mask, old) < 0:
+            fail()
+        return signums(old.raw)
+
+    def sigpending(self) -> _set[int]:
+        """sigpending(2)."""
+        return {int(signum) for signum in signal.sigpending()}
+
+    def signalfd(self, fd: int, mask: Iterable[int], flags: int = 0, /) -> int:
+        """signalfd(2)."""
+        check_ints(fd, flags)
+        got: int = c_signalfd(fd, sigset(mask), flags)
+        if got < 0:
+            fail()
+        return got
+
+    def timerfd_create(self, clockid: int, flags: int = 0, /) -> int:
+        """timerfd_create(2)."""
+        check_ints(clockid, flags)
+        fd: int = c_timerfd_create(clockid, flags)
+        if fd < 0:
+            fail()
+        return fd
+
+    def timerfd_settime(self, fd: int, flags: int, initial_ns: int, interval_ns: int = 0, /) -> tuple[int, int]:
+        """timerfd_settime(2), in nanoseconds."""
+        check_ints(fd, flags)
+        old = ctypes.create_string_buffer(2 * TIME.size)
+        if c_timerfd_settime(fd, flags, timespec(interval_ns) + timespec(initial_ns), old) < 0:
+            fail()
+        return _itimerspec(old.raw)
+
+    def timerfd_gettime(self, fd: int, /) -> tuple[int, int]:
+        """timerfd_gettime(2), in nanoseconds."""
+        check_ints(fd)
+        old = ctypes.create_string_buffer(2 * TIME.size)
+        if c_timerfd_gettime(fd, old) < 0:
+            fail()
+        return _itimerspec(old.raw)
 
     def getpid(self) -> int:
         """getpid(2)."""

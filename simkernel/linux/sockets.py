@@ -244,6 +244,7 @@ class SocketCalls(FileCalls):
             check_size(bufsize)
             check_size(ancbufsize)
         buf = ctypes.create_string_buffer(bufsize or 1)
+        ancbufsize = min(ancbufsize, _OPTION_MAX)  # no message has more
         control = ctypes.create_string_buffer(ancbufsize or 1)
         name = ctypes.create_string_buffer(SOCKADDR_STORAGE)
         iov = IoVec(addressof(buf), bufsize)

@@ -20,6 +20,7 @@ from simkernel.api import Main
 from simkernel.errors import Killed, Timeout, UsageError, program_traceback
 from simkernel.linux.epoll_data import forget_objects
 from simkernel.linux.libc import prctl
+from simkernel.linux.signals import default_handlers, forget_handlers
 from simkernel.linux.syscalls import LinuxSyscalls
 from simkernel.linux.threads import flush_stdio, forget_threads, fork_process
 
@@ -236,13 +237,12 @@ def _process_1(shared: mmap.mmap, supervisor: int, main: Main, args: tuple[objec
             os._exit(1)
         _HEADER.pack_into(shared, 0, os.getpid(), 0, 0, _NO_BODY, 0)
         signal.set_wakeup_fd(-1)
-        for signum in range(1, signal.SIGSYS + 1):  # asking for all 64 takes half a millisecond
-            if callable(signal.getsignal(signum)):
-                signal.signal(signum, signal.SIG_DFL)
+        default_handlers()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         forget_threads()
         forget_objects()
+        forget_handlers()
         body = _call(main, args)
         status = 0
         flush_stdio()

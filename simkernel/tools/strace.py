@@ -21,7 +21,9 @@ from simkernel.uapi import (
     MSG_NAMES,
     OPEN_NAMES,
     POLL_NAMES,
+    SA_NAMES,
     SHUT_NAMES,
+    SIG_HOW_NAMES,
     SIGNAL_NAMES,
     SO_NAMES,
     SOL_SOCKET,
@@ -66,12 +68,31 @@ _FORMATS: dict[str, Callable[[Sequence[Any]], str]] = {
     "fcntl": lambda a: f"{a[0]}, {FCNTL_NAMES.get(a[1], a[1])}" + _fcntl_arg(a),
     "ioctl": lambda a: _rest(a, str(a[0]), IOCTL_NAMES.get(a[1], hex(a[1]))),
     "pipe2": lambda a: flags(a[0], OPEN_NAMES),
-    "kill": lambda a: f"{a[0]}, {SIGNAL_NAMES.get(a[1], a[1])}",
+    "kill": lambda a: f"{a[0]}, {signal_name(a[1])}",
+    "sigaction": lambda a: (
+        f"{signal_name(a[0])}, {_handler(a[1])}" + (f", {flags(a[2], SA_NAMES)}, {_signals(a[3])}" if a[2] or a[3] else "")
+    ),
+    "sigprocmask": lambda a: f"{SIG_HOW_NAMES.get(a[0], a[0])}, {_signals(a[1])}",
+    "signalfd": lambda a: f"{a[0]}, {_signals(a[1])}" + (f", {flags(a[2], OPEN_NAMES)}" if a[2] else ""),
+    "timerfd_create": lambda a: str(CLOCK_NAMES.get(a[0], a[0])) + (f", {flags(a[1], OPEN_NAMES)}" if a[1] else ""),
     "clock_gettime_ns": lambda a: str(CLOCK_NAMES.get(a[0], a[0])),
     "poll": lambda a: "[" + ", ".join(f"({fd}, {flags(ev & 0xFFFF, POLL_NAMES)})" for fd, ev in a[0]) + f"], {a[1]}",
     "getsockopt": lambda a: _sockopt(a),
     "setsockopt": lambda a: _sockopt(a),
 }
+
+
+def signal_name(signum: int) -> str:
+    """SIGTERM for 15, and so on; real-time signals by number."""
+    return SIGNAL_NAMES.get(signum, str(signum))
+
+
+def _handler(value: Any) -> str:
+    return "NULL" if value is None else {0: "SIG_DFL", 1: "SIG_IGN"}.get(value, str(value))
+
+
+def _signals(value: Any) -> str:
+    return "[" + ", ".join(map(signal_name, value)) + "]" if isinstance(value, tuple) else text(value)
 
 
 def _args_socket(a: Sequence[Any]) -> str:
@@ -102,9 +123,9 @@ def call_text(name: str, args: Sequence[Any]) -> str:
 
 def result_text(name: str, value: Any) -> str:
     """What a call returned."""
-    if name in ("epoll_wait", "epoll_pwait2") and isinstance(value, tuple):
+    if name in ("epoll_wait", "epoll_pwait", "epoll_pwait2") and isinstance(value, tuple):
         return "[" + ", ".join(f"({text(d)}, {flags(ev, EPOLL_NAMES)})" for d, ev in value) + "]"
-    if name == "poll" and isinstance(value, tuple):
+    if name in ("poll", "ppoll") and isinstance(value, tuple):
         return "[" + ", ".join(f"({fd}, {flags(ev, POLL_NAMES)})" for fd, ev in value) + "]"
     if name == "recv" or name == "read":
         return data(value)
@@ -118,7 +139,8 @@ def strace_lines(trace: Trace, end: int | None = None) -> list[str]:
     lines: list[str] = []
     names = {1: "main"}
     # The call that each task is in, and the line that shows it as long as nothing else has happened since.
-    inside: dict[int, tuple[str, int]] = {}
+    # A signal handler's calls are inside the one that it interrupted.
+    inside: dict[int, list[tuple[str, int]]] = {}
     for (t_ns, pid, ctx), ev, fn, code, lasti, _cause, fields in trace.unpacked(end):
         f = dict(zip(fields[::2], fields[1::2], strict=True))
         stamp = f"{t_ns / 1e6:10.3f} ms  [{pid}] "
@@ -126,9 +148,10 @@ def strace_lines(trace: Trace, end: int | None = None) -> list[str]:
             at = f"{Path(code.co_filename).name}:{line_of(code, lasti)}" if code is not None else ""
             call = call_text(fn, f["args"])
             lines.append(f"{stamp}{call:<60}  {at}")
-            inside[pid] = call, len(lines)
+            inside.setdefault(pid, []).append((call, len(lines)))
         elif ev == "sys_exit":
-            call, line = inside.pop(pid, (fn, -1))
+            calls = inside.get(pid)
+            call, line = calls.pop() if calls else (fn, -1)
             outcome = f"-1 {f['error']}" if "error" in f else result_text(fn, f["ret"])
             if line == len(lines):
                 # Nothing came between: one line for call and result.
@@ -142,6 +165,10 @@ def strace_lines(trace: Trace, end: int | None = None) -> list[str]:
             lines.append(f"{'':>16}{_who(ctx)}fd {f['fd']} goes on the ready list of epoll {f['ep']}")
         elif ev == "netif_receive_skb":
             lines.append(f"{'':>16}{_who(ctx)}segment {f['flags']}, {f['len']} bytes")
+        elif ev == "signal_generate":
+            lines.append(f"{'':>16}{_who(ctx)}{signal_name(f['sig'])} for process {f['pid']}")
+        elif ev == "signal_deliver":
+            lines.append(f"{'':>16}[{f['pid']}] takes {signal_name(f['sig'])}")
         elif ev == "hrtimer_expire_entry":
             lines.append(f"{'':>16}{_who(ctx)}timer expires")
         elif ev == "sched_process_fork":

@@ -10,8 +10,11 @@ for what is Unsupported on one side.
 import argparse
 import array
 import errno
+import glob
 import math
+import os
 import random
+import shutil
 import sys as python
 import time
 from collections import Counter
@@ -118,6 +121,31 @@ ADDRESSES: list[Callable[[], Any]] = [
 ]
 
 
+PATHS: list[Callable[[], Any]] = [
+    lambda: "/tmp/simkernel-fuzz-a",
+    lambda: "/tmp/simkernel-fuzz-b",
+    lambda: "/tmp/simkernel-fuzz-d",
+    lambda: "/tmp/simkernel-fuzz-d/c",
+    lambda: "/dev/null",
+    lambda: "/dev/zero",
+    lambda: "/proc/self/fdinfo/3",
+    lambda: "/proc/sys/fs/file-max",
+    lambda: "/tmp",
+    lambda: "/",
+    lambda: "/tmp/.",
+    lambda: "/tmp/../tmp/simkernel-fuzz-a",
+    lambda: "/nowhere/at/all",
+    lambda: "/tmp/simkernel-fuzz-a/below",
+    lambda: "/tmp/" + "x" * 300,
+    lambda: "/" + "x/" * 3000,
+    lambda: "",
+    lambda: b"/tmp/simkernel-fuzz-a",
+    lambda: "/tmp/a\0b",
+    lambda: "\ud800",
+    lambda: None,
+    lambda: 5,
+    lambda: bytearray(b"/tmp"),
+]
 FIXED_PORTS: list[Any] = [("0.0.0.0", 7), ("127.0.0.1", 7), ("127.9.9.9", 9)]
 LIMITS: list[Any] = [
     (1024, 4096),
@@ -142,11 +170,14 @@ class Fuzzer:
         self.random = random.Random(seed)
         self.real = real
         self.verbs: list[tuple[str, tuple[Callable[[], Any], ...]]] = [
-            ("socket", (self.one(1, 1, 2, 2, 0, 45, 46), self.one(1, 1, 0x801, 0x80801, 0, 11, 16), self.one(0, 0, 0, 6, 1, 255, 256))),
-            ("socketpair", (self.one(1, 1, 1, 2), self.one(1, 0x801, 0x80801, 15), self.one(0, 0, 1, 2))),
+            (
+                "socket",
+                (self.one(1, 1, 2, 2, 10, 0, 45, 46), self.one(1, 2, 5, 0x801, 0x80802, 0, 11, 16), self.one(0, 0, 0, 6, 17, 1, 255)),
+            ),
+            ("socketpair", (self.one(1, 1, 1, 2, 10), self.one(1, 2, 5, 0x801, 0x80801, 15), self.one(0, 0, 1, 2))),
             ("bind", (self.fd, self.unused)),
             ("listen", (self.fd, self.one(0, 1, -1, 5000))),
-            ("connect", (self.fd, self.address)),
+            ("connect", (self.fd, self.unused)),
             ("accept4", (self.fd, self.one(0, 0x800, 0x80000, 1))),
             ("getsockname", (self.fd,)),
             ("getpeername", (self.fd,)),
@@ -154,7 +185,32 @@ class Fuzzer:
             ("setsockopt", (self.fd, self.one(1, 1, 1, 6), self.option, self.option_value)),
             ("getsockopt", (self.fd, self.one(1, 1, 1, 6), self.option, self.one(0, 0, 1, 3, 4, 8, 16, 100))),
             ("send", (self.fd, self.buffer, self.one(0, 0, 0x40, 0x4000))),
-            ("recv", (self.fd, self.size, self.one(0, 0, 2, 0x40, 0x100))),
+            ("recv", (self.fd, self.size, self.msg_flags)),
+            ("sendto", (self.fd, self.buffer, self.msg_flags, self.destination)),
+            ("recvfrom", (self.fd, self.size, self.msg_flags)),
+            ("sendmsg", (self.fd, self.buffers, self.ancdata, self.msg_flags, self.destination)),
+            ("recvmsg", (self.fd, self.size, self.one(0, 0, 20, 24, 100), self.msg_flags)),
+            ("open", (self.path, self.one(0, 0, 1, 2, 0x42, 0x241, 0x442, 0xC2, 0x10000, 0x80000), self.one(0o600))),
+            ("unlink", (self.path,)),
+            ("mkdir", (self.path, self.one(0o700))),
+            ("memfd_create", (self.name, self.one(0, 1, 2, 8))),
+            ("lseek", (self.fd, self.offset, self.one(0, 1, 2, 3, 5))),
+            ("ftruncate", (self.fd, self.offset)),
+            ("pread", (self.fd, self.size, self.offset)),
+            ("pwrite", (self.fd, self.buffer, self.offset)),
+            ("sendfile", (self.fd, self.fd, self.maybe_offset, self.size)),
+            ("splice", (self.fd, self.maybe_offset, self.fd, self.maybe_offset, self.size, self.one(0, 2, 1, 15, 16))),
+            ("timerfd_create", (self.one(0, 1, 7, 2, 11), self.one(0, 0x800, 0x80800, 1))),
+            ("timerfd_settime", (self.fd, self.one(0, 1, 2, 3, 4), self.time, self.time)),
+            ("timerfd_gettime", (self.fd,)),
+            ("signalfd", (self.signalfd, self.signals, self.one(0x800, 0x800, 0x80800, 1))),
+            ("epoll_pwait", (self.fd, self.one(1, 5, 0), self.timeout, self.maybe_signals)),
+            ("ppoll", (self.pollfds, self.timeout_ns, self.maybe_signals)),
+            ("pselect", (self.fds, self.fds, self.fds, self.timeout_ns, self.maybe_signals)),
+            ("pidfd_open", (self.nobody, self.one(0, 0x800, 1))),
+            ("sigaction", (self.signum, self.handler, self.one(0, 0x10000000, 0x40000000, 0x80000000, 3), self.signals)),
+            ("sigprocmask", (self.one(0, 1, 2, 3), self.maybe_signals)),
+            ("sigpending", ()),
             ("read", (self.fd, self.size)),
             ("write", (self.fd, self.buffer)),
             ("readv", (self.fd, self.sizes)),
@@ -226,8 +282,56 @@ class Fuzzer:
             return ADDRESSES[0]()
         return addr
 
+    def destination(self) -> Any:
+        return None if self.random.random() < 0.4 else self.unused()
+
+    def ancdata(self) -> Any:
+        r = self.random.random()
+        if r < 0.5:
+            return ()
+        if r < 0.8:
+            return [(1, self.random.choice([1, 1, 2, 3]), self.random.choice([b"", b"abc", b"\3\0\0\0", b"\4\0\0\0\5\0\0\0", bytes(12)]))]
+        return self.random.choice(
+            [5, None, [5], [(1, 1)], [(1, 1, None)], [(1, 2**40, b"")], [("1", 1, b"")], "ab", [(1, 1, bytes(4 * 254))]]
+        )
+
+    def msg_flags(self) -> Any:
+        return self.one(0, 0, 0, 0x2, 0x40, 0x100, 0x4000, 0x20, 0x1, 0x8000, 0x80, 0x40000000, 0x2000, 0x10, 0x4)()
+
+    def path(self) -> Any:
+        return self.random.choice(PATHS[: 8 if self.random.random() < 0.6 else len(PATHS)])()
+
+    def name(self) -> Any:
+        return self.random.choice(["a", "name", "", "x" * 249, "x" * 250, "a\0b", b"bytes", None, 5, "\ud800"])
+
+    def offset(self) -> Any:
+        return self.one(0, 0, 1, 5, 100, 4096, -1, -5)()
+
+    def maybe_offset(self) -> Any:
+        return None if self.random.random() < 0.6 else self.offset()
+
+    def time(self) -> Any:
+        return self.one(0, 1, 10**6, 60 * 10**9, -1)()
+
+    def signum(self) -> Any:
+        return self.one(10, 12, 17, 23, 34, 40, 64, 9, 19, 0, 65, 32)()
+
+    def signals(self) -> Any:
+        if self.random.random() < 0.85:
+            return [self.random.choice([10, 12, 17, 34, 64]) for _ in range(self.random.randrange(4))]
+        return self.random.choice([(9,), {19}, [0], [65], [-1], ["1"], 5, None, [2**70], [1.5], range(1, 65), "ab"])
+
+    def maybe_signals(self) -> Any:
+        return None if self.random.random() < 0.4 else self.signals()
+
+    def handler(self) -> Any:
+        return self.random.choice([0, 1, None, int, 2, -1, "x", 2**70, 1.5, [], abs])
+
+    def signalfd(self) -> Any:
+        return -1 if self.random.random() < 0.5 else self.fd()
+
     def option(self) -> Any:
-        return self.one(2, 3, 4, 7, 8, 9, 13, 15, 18, 20, 21, 30, 38, 39, 1)()
+        return self.one(*range(1, 26), 30, 38, 39)()
 
     def option_value(self) -> Any:
         r = self.random.random()
@@ -305,7 +409,7 @@ class Fuzzer:
         return self.random.choice(LIMITS)
 
 
-MAY_BLOCK = frozenset({"connect", "accept4", "send", "recv", "read", "write", "readv", "writev"})
+MAY_BLOCK = frozenset("connect accept4 send sendto sendmsg recv recvfrom recvmsg read write readv writev sendfile splice".split())
 
 
 def calls(sys: Syscalls, seed: int, n: int, real: bool) -> list[tuple[str, str, str]]:
@@ -343,7 +447,7 @@ def fuzz(total: int, seed: int) -> Counter[str]:
     """``total`` calls on the fake kernel; how often there was which outcome.  AssertionError for any that may not be."""
     outcomes: Counter[str] = Counter()
     for i in range(0, total, CALLS_PER_RUN):
-        kernel = Kernel(max_stalled=1_000_000)
+        kernel = Kernel(max_stalled=1_000_000, debug=True)
         done = kernel.run(calls, seed * 1_000_003 + i, min(CALLS_PER_RUN, total - i), False)
         outcomes.update(outcome for _, _, outcome in done)
     return outcomes
@@ -364,8 +468,13 @@ def differences(runs: int, seed: int, length: int = 200) -> list[str]:
                     pass
         return out
 
+    try:
+        real_runs = simkernel.linux.run(on_real, timeout=300)
+    finally:
+        for path in glob.glob("/tmp/simkernel-fuzz-*"):
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
     found: list[str] = []
-    for one, real in zip(seeds, simkernel.linux.run(on_real, timeout=300), strict=True):
+    for one, real in zip(seeds, real_runs, strict=True):
         sim = Kernel(max_stalled=1_000_000).run(calls, one, length, True)
         for a, b in zip(sim, real, strict=True):
             if a[2] != b[2] and not (a[2] in ARGUMENT_ERRORS and b[2] in ARGUMENT_ERRORS):

@@ -204,6 +204,13 @@ class Sock:
         err, self.err = self.err, 0
         return err
 
+    def stream_error(self, flags: int) -> OSError:
+        """sk_stream_error: why nothing was sent; EPIPE comes with SIGPIPE, unless MSG_NOSIGNAL forbids it."""
+        code = self.sock_error() or errno.EPIPE
+        if code == errno.EPIPE and not flags & MSG_NOSIGNAL:
+            self.sched.send_sigpipe()
+        return oserror(code)
+
     def again(self, call: str) -> OSError:
         """EAGAIN, counted as a call without progress."""
         self.sched.stall(call)

@@ -307,9 +307,9 @@ class TcpSock(Sock):
             nonblock = nonblock or bool(flags & MSG_DONTWAIT)
         deadline = None if self.sndtimeo is None else self.sched.clock.now + self.sndtimeo
         if self.state not in (TCP_ESTABLISHED, TCP_CLOSE_WAIT):
-            self.wait_connect(nonblock, deadline)
+            self.wait_connect(flags, nonblock, deadline)
         if self.err or self.shutdown_mask & SEND_SHUTDOWN:
-            raise oserror(self.sock_error() or errno.EPIPE)
+            raise self.stream_error(flags)
         copied = 0
         total = len(data)
         # A segment is at most half of the peer's window (tcp_bound_to_half_wnd).
@@ -323,12 +323,18 @@ class TcpSock(Sock):
                         break
                     raise self.again("send")
                 left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
-                woken = wait_event(
-                    self.sched,
-                    self.wq,
-                    lambda: self.wmem_queued < self.sndbuf or bool(self.err) or bool(self.shutdown_mask & SEND_SHUTDOWN),
-                    left,
-                )
+                try:
+                    woken = wait_event(
+                        self.sched,
+                        self.wq,
+                        lambda: self.wmem_queued < self.sndbuf or bool(self.err) or bool(self.shutdown_mask & SEND_SHUTDOWN),
+                        left,
+                    )
+                except OSError:
+                    # A signal: what was taken counts.
+                    if copied:
+                        break
+                    raise
                 if not woken:
                     if copied:
                         break
@@ -336,7 +342,7 @@ class TcpSock(Sock):
                 if self.err or self.shutdown_mask & SEND_SHUTDOWN:
                     if copied:
                         break
-                    raise oserror(self.sock_error() or errno.EPIPE)
+                    raise self.stream_error(flags)
                 continue
             chunk = data[copied : copied + goal]
             copied += len(chunk)
@@ -351,13 +357,11 @@ class TcpSock(Sock):
                 break
         return copied
 
-    def wait_connect(self, nonblock: bool, deadline: int | None) -> None:
+    def wait_connect(self, flags: int, nonblock: bool, deadline: int | None) -> None:
         """sk_stream_wait_connect: EPIPE unless a connection is being made."""
         while self.state not in (TCP_ESTABLISHED, TCP_CLOSE_WAIT):
-            if self.err:
-                raise oserror(self.sock_error())
-            if self.state not in (TCP_SYN_SENT, TCP_SYN_RECV):
-                raise oserror(errno.EPIPE)
+            if self.err or self.state not in (TCP_SYN_SENT, TCP_SYN_RECV):
+                raise self.stream_error(flags)
             if nonblock:
                 raise self.again("send")
             left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
@@ -449,14 +453,20 @@ class TcpSock(Sock):
                     raise self.again("recv")
             left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
             seen = self.rmem
-            if not wait_event(
-                self.sched,
-                self.wq,
-                lambda seen=seen: (  # type: ignore[misc]
-                    self.rmem > seen or bool(self.err) or bool(self.shutdown_mask & RCV_SHUTDOWN) or self.state == TCP_CLOSE
-                ),
-                left,
-            ):
+            try:
+                woken = wait_event(
+                    self.sched,
+                    self.wq,
+                    lambda seen=seen: (  # type: ignore[misc]
+                        self.rmem > seen or bool(self.err) or bool(self.shutdown_mask & RCV_SHUTDOWN) or self.state == TCP_CLOSE
+                    ),
+                    left,
+                )
+            except OSError:
+                if got:
+                    break
+                raise
+            if not woken:
                 if got:
                     break
                 raise oserror(errno.EAGAIN)

@@ -4,7 +4,7 @@ Arguments of the wrong Python type raise TypeError, numbers that fit no C int Ov
 """
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from simkernel.api import UnmodelledCalls
@@ -19,9 +19,13 @@ from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.tcp_input import tcp_v4_rcv
 from simkernel.kernel.net.unix import UnixTable
 from simkernel.kernel.sched import Sched
+from simkernel.kernel.signal import do_signal, set_current_blocked
 from simkernel.sockaddr import inet_addr, unix_path
 from simkernel.uapi import (
+    ERESTARTNOINTR,
+    ERESTARTSYS,
     NSEC_PER_SEC,
+    NSIG,
     O_APPEND,
     O_ASYNC,
     O_DIRECT,
@@ -29,6 +33,7 @@ from simkernel.uapi import (
     O_NONBLOCK,
     RLIM_INFINITY,
     RLIMIT_NOFILE,
+    SA_RESTART,
 )
 
 INT_MAX = 2**31 - 1
@@ -64,13 +69,18 @@ def size(value: object, what: str = "the size") -> int:
     return value
 
 
-def timespec(ns: object, what: str) -> None:
-    """Check a time that Linux takes as a struct timespec: EINVAL if it is negative."""
+def timespec_range(ns: object, what: str) -> int:
+    """Check that a time fits a struct timespec."""
     if not isinstance(ns, int):
         raise TypeError(f"{what} must be an int, not {type(ns).__name__}")
     if not -(2**63) <= ns // NSEC_PER_SEC < 2**63:
         raise OverflowError(f"{what} does not fit a struct timespec: {ns}")
-    if ns < 0:
+    return ns
+
+
+def timespec(ns: object, what: str) -> None:
+    """Check a time that Linux takes as a struct timespec: EINVAL if it is negative."""
+    if timespec_range(ns, what) < 0:
         raise oserror(errno.EINVAL)
 
 
@@ -104,6 +114,22 @@ def do_loop_writev(file: File, buffers: Sequence[bytes]) -> int:
                 raise
             break
     return done
+
+
+def sigset(signums: Iterable[int]) -> int:
+    """A signal mask argument as bits.  ValueError for a number that is no signal."""
+    mask = 0
+    for signum in signums:
+        c_int(signum, "a signal number")
+        if not 1 <= signum <= NSIG:
+            raise ValueError(f"signal number {signum} out of range [1; {NSIG}]")
+        mask |= 1 << (signum - 1)
+    return mask
+
+
+def signals(mask: int) -> set[int]:
+    """A signal mask as numbers."""
+    return {signum for signum in range(1, NSIG + 1) if mask >> (signum - 1) & 1}
 
 
 class BaseSyscalls(UnmodelledCalls):
@@ -160,10 +186,84 @@ class BaseSyscalls(UnmodelledCalls):
 
     def _held(self, files: FilesStruct, file: File, call: Callable[..., Any], *args: Any) -> Any:
         """Do an operation that may sleep.  In a table that threads share, close must not release the file under it (fdget)."""
-        if files.count == 1:
-            return call(*args)
-        file.f_count += 1
-        try:
-            return call(*args)
-        finally:
-            file.fput()
+        while True:
+            try:
+                if files.count == 1:
+                    result = call(*args)
+                else:
+                    file.f_count += 1
+                    try:
+                        result = call(*args)
+                    finally:
+                        file.fput()
+            except OSError as error:
+                if not self._restarts(error):
+                    raise
+                if file.f_count == 0:
+                    # A handler has closed it, so that the call, made again, does not find it.
+                    raise oserror(errno.EBADF) from None
+                continue
+            if self.sched.sigwork:
+                self._exit_to_user()
+            return result
+
+    def _interruptible(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Do an operation that may sleep and is not one of a file."""
+        while True:
+            try:
+                result = call(*args)
+            except OSError as error:
+                if not self._restarts(error):
+                    raise
+                continue
+            if self.sched.sigwork:
+                self._exit_to_user()
+            return result
+
+    def _exit_to_user(self) -> None:
+        """exit_to_user_mode: the signals that wait for the running thread are dealt with before the program goes on."""
+        task = self.sched.current
+        if task.sigpending:
+            do_signal(self.sched, task)
+
+    def _restarts(self, error: OSError, saved_mask: int | None = None) -> bool:
+        """A call has failed: run signal handlers; True if it was interrupted and starts again, EINTR if it was and does not.
+
+        ``saved_mask`` is the mask to go back to, of a call that had put another in its place.
+        """
+        sched = self.sched
+        code = error.errno
+        assert code is not None
+        if code < ERESTARTSYS and not sched.sigwork and saved_mask is None:
+            return False
+        task = sched.current
+        if code < ERESTARTSYS and code != errno.EINTR and saved_mask is not None:
+            # Only an interrupted call leaves its mask in force until the handlers have run (restore_saved_sigmask_unless).
+            set_current_blocked(sched, task, saved_mask)
+            saved_mask = None
+        flags = do_signal(sched, task, saved_mask) if task.sigpending or saved_mask is not None else None
+        if code < ERESTARTSYS:
+            return False
+        if flags is None or code == ERESTARTNOINTR or (code == ERESTARTSYS and flags & SA_RESTART):
+            return True
+        raise oserror(errno.EINTR) from None
+
+    def _masked(self, sigmask: int | None, call: Callable[..., Any], *args: Any) -> Any:
+        """Do an operation that may sleep with another signal mask for its duration (set_user_sigmask)."""
+        if sigmask is None:
+            return self._interruptible(call, *args)
+        sched = self.sched
+        task = sched.current
+        while True:
+            saved = task.blocked
+            set_current_blocked(sched, task, sigmask)
+            try:
+                result = call(*args)
+            except OSError as error:
+                if not self._restarts(error, saved):
+                    raise
+                continue
+            set_current_blocked(sched, task, saved)
+            if sched.sigwork:
+                self._exit_to_user()
+            return result

@@ -76,7 +76,7 @@ class FileCalls(BaseSyscalls):
         file = files.fget(fd)
         if not file.writable:
             raise oserror(errno.EBADF)
-        if not file.can_read or len(raw) > IOV_MAX:
+        if not file.can_write or len(raw) > IOV_MAX:
             raise oserror(errno.EINVAL)
         joined = b"".join(raw)
         if not joined:

@@ -1,23 +1,57 @@
 """The calls on processes, threads and time (kernel/fork.c, exit.c, signal.c, sys.c, time/)."""
 
 import errno
+from collections.abc import Iterable
 
-from simkernel.api import Main
+from simkernel.api import Handler, Main
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.clock import REALTIME_AT_BOOT
-from simkernel.kernel.exit import do_group_exit, do_wait, join_thread
+from simkernel.kernel.exit import do_wait, join_thread
 from simkernel.kernel.fork import copy_process, copy_thread, wake_up_new_task
-from simkernel.kernel.sched import Task
-from simkernel.kernel.signal import do_kill
-from simkernel.kernel.syscalls.base import NR_OPEN, c_int, timespec
+from simkernel.kernel.pidfd import PidFd
+from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, KSigAction, Sched, Task
+from simkernel.kernel.signal import SIG_KERNEL_ONLY_MASK, do_group_exit, do_kill, do_sigaction, sigprocmask
+from simkernel.kernel.signalfd import SignalFd
+from simkernel.kernel.syscalls.base import NR_OPEN, c_int, signals, sigset, timespec, timespec_range
 from simkernel.kernel.syscalls.waiting import WaitingCalls
+from simkernel.kernel.timerfd import TimerFd
 from simkernel.uapi import (
     CLOCK_BOOTTIME,
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,
+    ERESTART_RESTARTBLOCK,
+    O_CLOEXEC,
+    O_NONBLOCK,
+    PIDFD_NONBLOCK,
     RLIM_INFINITY,
     RLIMIT_NOFILE,
+    SA_NOCLDSTOP,
+    SA_NOCLDWAIT,
+    SA_NODEFER,
+    SA_RESETHAND,
+    SA_RESTART,
+    SIG_DFL,
+    SIG_IGN,
+    TFD_TIMER_ABSTIME,
+    TFD_TIMER_CANCEL_ON_SET,
 )
+
+SA_MODELLED = SA_RESTART | SA_NODEFER | SA_RESETHAND | SA_NOCLDSTOP | SA_NOCLDWAIT
+CLOCK_REALTIME_ALARM = 8
+CLOCK_BOOTTIME_ALARM = 9
+
+
+def hrtimer_nanosleep(sched: Sched, deadline: int) -> None:
+    """do_nanosleep: sleep until ``deadline``.  A signal ends it; without a handler it goes on for what is left."""
+    task = sched.current
+    while sched.clock.now < deadline:
+        if task.sigpending:
+            raise oserror(ERESTART_RESTARTBLOCK)
+        task.state = TASK_INTERRUPTIBLE
+        try:
+            sched.schedule_timeout(deadline - sched.clock.now)
+        finally:
+            task.state = TASK_RUNNING
 
 
 class ProcessCalls(WaitingCalls):
@@ -29,6 +63,8 @@ class ProcessCalls(WaitingCalls):
     def clock_gettime_ns(self, clockid: int, /) -> int:
         c_int(clockid, "clockid")
         self.sched.stall("clock_gettime")
+        if self.sched.sigwork:
+            self._exit_to_user()
         if clockid in (CLOCK_MONOTONIC, CLOCK_BOOTTIME):
             return self.sched.clock.now
         if clockid == CLOCK_REALTIME:
@@ -38,11 +74,8 @@ class ProcessCalls(WaitingCalls):
     def nanosleep(self, ns: int, /) -> None:
         timespec(ns, "ns")
         sched = self.sched
-        task = sched.current
-        task.state = "S"
         # A sleep takes time, even one of 0 ns.
-        sched.schedule_timeout(max(ns, 1))
-        task.state = "R"
+        self._interruptible(hrtimer_nanosleep, sched, sched.clock.now + max(ns, 1))
 
     # --- processes and threads ---
     def _start(self, task: Task, main: Main, args: tuple[object, ...]) -> int:
@@ -71,14 +104,106 @@ class ProcessCalls(WaitingCalls):
             self.sched.refuse()
 
     def join(self, tid: int, /) -> None:
-        join_thread(self.sched, c_int(tid, "tid"))
+        self._interruptible(join_thread, self.sched, c_int(tid, "tid"))
 
     def waitpid(self, pid: int, options: int = 0, /) -> tuple[int, int]:
-        return do_wait(self.sched, c_int(pid, "pid"), c_int(options, "options"))
+        got: tuple[int, int] = self._interruptible(do_wait, self.sched, c_int(pid, "pid"), c_int(options, "options"))
+        return got
 
     def kill(self, pid: int, signum: int, /) -> None:
         self._alive()
-        do_kill(self.sched, c_int(pid, "pid"), c_int(signum, "signum"))
+        c_int(pid, "pid")
+        c_int(signum, "signum")
+        if pid == -1:
+            raise Unsupported("kill(-1, ...), to all processes, is not modelled")
+        do_kill(self.sched, pid, signum)
+        self._exit_to_user()
+        if self.sched.current.killed:
+            self.sched.refuse()
+
+    def pidfd_open(self, pid: int, flags: int = 0, /) -> int:
+        c_int(pid, "pid")
+        c_int(flags, "flags")
+        if flags & ~PIDFD_NONBLOCK or pid <= 0:
+            raise oserror(errno.EINVAL)
+        process = self.sched.processes.get(pid)
+        if process is None:
+            raise oserror(errno.ENOENT if pid in self.sched.tasks else errno.ESRCH)
+        return self._install(self.sched.current.files, PidFd(self.sched, process, flags), True)
+
+    # --- signals ---
+    def sigaction(self, signum: int, handler: Handler | None, flags: int = 0, mask: Iterable[int] = (), /) -> Handler:
+        c_int(signum, "signum")
+        if not isinstance(flags, int):
+            raise TypeError(f"flags must be an int, not {type(flags).__name__}")
+        if not 0 <= flags < 2**32:
+            raise OverflowError(f"flags do not fit a C unsigned int: {flags}")
+        blocked = sigset(mask)
+        if handler is None:
+            return do_sigaction(self.sched, signum, None)
+        if isinstance(handler, int):
+            if handler not in (SIG_DFL, SIG_IGN):
+                raise ValueError(f"handler must be SIG_DFL, SIG_IGN or a function, not {handler}")
+        elif not callable(handler):
+            raise TypeError(f"handler must be SIG_DFL, SIG_IGN or a function, not {type(handler).__name__}")
+        if flags & ~SA_MODELLED:
+            raise Unsupported(f"sigaction with flags {flags & ~SA_MODELLED:#x} is not modelled")
+        return do_sigaction(self.sched, signum, KSigAction(handler, flags, blocked))
+
+    def sigprocmask(self, how: int, set: Iterable[int] | None = None, /) -> set[int]:
+        c_int(how, "how")
+        old = sigprocmask(self.sched, how, None if set is None else sigset(set))
+        self._exit_to_user()
+        return signals(old)
+
+    def sigpending(self) -> set[int]:
+        task = self.sched.current
+        return signals((task.pending.signal | task.process.shared_pending.signal) & task.blocked)
+
+    def signalfd(self, fd: int, mask: Iterable[int], flags: int = 0, /) -> int:
+        c_int(fd, "fd")
+        c_int(flags, "flags")
+        sigmask = sigset(mask) & ~SIG_KERNEL_ONLY_MASK
+        if flags & ~(O_CLOEXEC | O_NONBLOCK):
+            raise oserror(errno.EINVAL)
+        files = self.sched.current.files
+        if fd == -1:
+            return self._install(files, SignalFd(self.sched, sigmask, flags & O_NONBLOCK), bool(flags & O_CLOEXEC))
+        file = files.fget(fd)
+        if not isinstance(file, SignalFd):
+            raise oserror(errno.EINVAL)
+        file.set_mask(sigmask)
+        return fd
+
+    # --- timers ---
+    def timerfd_create(self, clockid: int, flags: int = 0, /) -> int:
+        c_int(clockid, "clockid")
+        c_int(flags, "flags")
+        if flags & ~(O_CLOEXEC | O_NONBLOCK):
+            raise oserror(errno.EINVAL)
+        if clockid in (CLOCK_REALTIME_ALARM, CLOCK_BOOTTIME_ALARM):
+            raise Unsupported(f"clock {clockid}, which wakes a machine that is suspended, is not modelled")
+        if clockid not in (CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME):
+            raise oserror(errno.EINVAL)
+        return self._install(self.sched.current.files, TimerFd(self.sched, clockid, flags & O_NONBLOCK), bool(flags & O_CLOEXEC))
+
+    def timerfd_settime(self, fd: int, flags: int, initial_ns: int, interval_ns: int = 0, /) -> tuple[int, int]:
+        c_int(fd, "fd")
+        c_int(flags, "flags")
+        for ns, what in ((initial_ns, "initial_ns"), (interval_ns, "interval_ns")):
+            timespec_range(ns, what)
+        if flags & ~(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET) or initial_ns < 0 or interval_ns < 0:
+            raise oserror(errno.EINVAL)
+        return self._timerfd(fd).settime(flags, initial_ns, interval_ns)
+
+    def timerfd_gettime(self, fd: int, /) -> tuple[int, int]:
+        return self._timerfd(fd).gettime()
+
+    def _timerfd(self, fd: int) -> TimerFd:
+        file = self.sched.current.files.fget(fd)
+        if not isinstance(file, TimerFd):
+            raise oserror(errno.EINVAL)
+        return file
 
     def getpid(self) -> int:
         return self.sched.current.process.pid

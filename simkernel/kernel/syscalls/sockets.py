@@ -162,7 +162,15 @@ class SocketCalls(FileCalls):
         if sk is None:
             raise oserror(errno.ENOTSOCK)
         if files.count == 1:
-            return sk.sendmsg(data, flags, file.nonblock)
+            try:
+                n = sk.sendmsg(data, flags, file.nonblock)
+            except OSError as error:
+                if not self._restarts(error):
+                    raise
+                return self.send(fd, data, flags)
+            if self.sched.sigwork:
+                self._exit_to_user()
+            return n
         sent: int = self._held(files, file, sk.sendmsg, data, flags, file.nonblock)
         return sent
 
@@ -182,17 +190,27 @@ class SocketCalls(FileCalls):
         if sk is None:
             raise oserror(errno.ENOTSOCK)
         if files.count == 1:
-            return sk.recvmsg(n, flags, file.nonblock)
+            try:
+                got = sk.recvmsg(n, flags, file.nonblock)
+            except OSError as error:
+                if not self._restarts(error):
+                    raise
+                return self.recv(fd, n, flags)
+            if self.sched.sigwork:
+                self._exit_to_user()
+            return got
         data: bytes = self._held(files, file, sk.recvmsg, n, flags, file.nonblock)
         return data
 
     def sendto(self, fd: int, data: Buffer, flags: int, addr: Address | None, /) -> int:
+        c_int(fd, "fd")
         raw = as_bytes(data)
         c_int(flags, "flags")
         name = None if addr is None else move_addr_to_kernel(fd, addr)
         return self._sendmsg(fd, raw, flags, MsgHdr(name))
 
     def recvfrom(self, fd: int, n: int, flags: int = 0, /) -> tuple[bytes, Address]:
+        c_int(fd, "fd")
         size(n)
         c_int(flags, "flags")
         msg = MsgHdr()
@@ -202,10 +220,14 @@ class SocketCalls(FileCalls):
     def sendmsg(
         self, fd: int, buffers: Sequence[Buffer], ancdata: Iterable[Cmsg] = (), flags: int = 0, addr: Address | None = None, /
     ) -> int:
+        c_int(fd, "fd")
         raw = [as_bytes(buffer) for buffer in buffers]
         control = [(c_int(level, "cmsg_level"), c_int(kind, "cmsg_type"), as_bytes(data)) for level, kind, data in ancdata]
         c_int(flags, "flags")
         name = None if addr is None else move_addr_to_kernel(fd, addr)
+        if flags < 0:
+            # MSG_CMSG_COMPAT, the sign bit, is the kernel's own.
+            raise oserror(errno.EINVAL)
         if len(raw) > IOV_MAX:
             self._sock(fd)
             raise oserror(errno.EMSGSIZE)
@@ -214,9 +236,12 @@ class SocketCalls(FileCalls):
     def recvmsg(
         self, fd: int, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[bytes, list[tuple[int, int, bytes]], int, Address]:
+        c_int(fd, "fd")
         size(bufsize, "bufsize")
         size(ancbufsize, "ancbufsize")
         c_int(flags, "flags")
+        if flags < 0:
+            raise oserror(errno.EINVAL)
         msg = MsgHdr(None, (), ancbufsize)
         # What the caller asked of the fds comes back in msg_flags (____sys_recvmsg).
         msg.flags = flags & MSG_CMSG_CLOEXEC

@@ -5,17 +5,42 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from simkernel.errors import Unsupported, oserror
+from simkernel.errors import oserror
 from simkernel.kernel.eventpoll import EventPoll
 from simkernel.kernel.fdtable import FilesStruct
 from simkernel.kernel.select import do_poll, do_select
-from simkernel.kernel.syscalls.base import EP_MAX_EVENTS, c_int, timespec
+from simkernel.kernel.syscalls.base import EP_MAX_EVENTS, c_int, sigset, timespec
 from simkernel.kernel.syscalls.sockets import SocketCalls
 from simkernel.uapi import (
     FD_SETSIZE,
     NSEC_PER_MSEC,
     O_CLOEXEC,
 )
+
+
+def pollfds(fds: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The pollfds of a poll: (fd, events) pairs."""
+    pairs: list[tuple[int, int]] = []
+    for pair in fds:
+        fd, events = pair
+        c_int(fd, "fd")
+        if not isinstance(events, int):
+            raise TypeError(f"events must be an int, not {type(events).__name__}")
+        if not 0 <= events <= 0xFFFF:
+            raise OverflowError(f"events do not fit a C unsigned short: {events}")
+        pairs.append((fd, events))
+    return pairs
+
+
+def fd_sets(*groups: Iterable[int]) -> list[list[int]]:
+    """The fd_sets of a select.  ValueError for an fd that they can't hold."""
+    sets = [list(group) for group in groups]
+    for group in sets:
+        for fd in group:
+            c_int(fd, "fd")
+            if not 0 <= fd < FD_SETSIZE:
+                raise ValueError(f"filedescriptor out of range in select(): {fd} is not in range({FD_SETSIZE})")
+    return sets
 
 
 class WaitingCalls(SocketCalls):
@@ -56,13 +81,35 @@ class WaitingCalls(SocketCalls):
     ) -> list[tuple[Any, int]]:
         c_int(epfd, "epfd")
         c_int(maxevents, "maxevents")
-        if sigmask is not None:
-            raise Unsupported("epoll_pwait2 with a signal mask is not modelled")
+        mask = None if sigmask is None else sigset(sigmask)
         if timeout_ns is not None:
             timespec(timeout_ns, "timeout_ns")
-        return self._epoll_wait(epfd, maxevents, timeout_ns)
+        return self._epoll_pwait(epfd, maxevents, timeout_ns, mask)
+
+    def epoll_pwait(self, epfd: int, maxevents: int, timeout: int = -1, sigmask: Iterable[int] | None = None, /) -> list[tuple[Any, int]]:
+        c_int(epfd, "epfd")
+        c_int(maxevents, "maxevents")
+        c_int(timeout, "timeout")
+        mask = None if sigmask is None else sigset(sigmask)
+        return self._epoll_pwait(epfd, maxevents, None if timeout < 0 else timeout * NSEC_PER_MSEC, mask)
+
+    def _epoll_pwait(self, epfd: int, maxevents: int, timeout_ns: int | None, sigmask: int | None) -> list[tuple[Any, int]]:
+        if sigmask is None:
+            return self._epoll_wait(epfd, maxevents, timeout_ns)
+        got: list[tuple[Any, int]] = self._masked(sigmask, self._do_epoll_wait, epfd, maxevents, timeout_ns)
+        return got
 
     def _epoll_wait(self, epfd: int, maxevents: int, timeout_ns: int | None) -> list[tuple[Any, int]]:
+        try:
+            got = self._do_epoll_wait(epfd, maxevents, timeout_ns)
+        except OSError as error:
+            self._restarts(error)
+            raise
+        if self.sched.sigwork:
+            self._exit_to_user()
+        return got
+
+    def _do_epoll_wait(self, epfd: int, maxevents: int, timeout_ns: int | None) -> list[tuple[Any, int]]:
         c_int(maxevents, "maxevents")
         files = self.sched.current.files
         ep = files.fget(epfd)
@@ -72,36 +119,40 @@ class WaitingCalls(SocketCalls):
             raise oserror(errno.EINVAL)
         if files.count == 1:
             return ep.ep_poll(maxevents, timeout_ns)
-        got: list[tuple[Any, int]] = self._held(files, ep, ep.ep_poll, maxevents, timeout_ns)
-        return got
+        ep.f_count += 1
+        try:
+            return ep.ep_poll(maxevents, timeout_ns)
+        finally:
+            ep.fput()
 
     def poll(self, fds: Sequence[tuple[int, int]], timeout: int = -1, /) -> list[tuple[int, int]]:
         c_int(timeout, "timeout")
-        pairs: list[tuple[int, int]] = []
-        for pair in fds:
-            fd, events = pair
-            c_int(fd, "fd")
-            if not isinstance(events, int):
-                raise TypeError(f"events must be an int, not {type(events).__name__}")
-            if not 0 <= events <= 0xFFFF:
-                raise OverflowError(f"events do not fit a C unsigned short: {events}")
-            pairs.append((fd, events))
+        return self._do_poll(pollfds(fds), None if timeout < 0 else timeout * NSEC_PER_MSEC, None)
+
+    def ppoll(
+        self, fds: Sequence[tuple[int, int]], timeout_ns: int | None = None, sigmask: Iterable[int] | None = None, /
+    ) -> list[tuple[int, int]]:
+        pairs = pollfds(fds)
+        mask = None if sigmask is None else sigset(sigmask)
+        if timeout_ns is not None:
+            timespec(timeout_ns, "timeout_ns")
+        return self._do_poll(pairs, timeout_ns, mask)
+
+    def _do_poll(self, pairs: list[tuple[int, int]], timeout_ns: int | None, sigmask: int | None) -> list[tuple[int, int]]:
         if len(pairs) > self._nofile():
             raise oserror(errno.EINVAL)
-        files = self.sched.current.files
-        timeout_ns = None if timeout < 0 else timeout * NSEC_PER_MSEC
-        got: list[tuple[int, int]] = self._holding(files, [fd for fd, _ in pairs], lambda: do_poll(self.sched, files, pairs, timeout_ns))
+        sched = self.sched
+        files = sched.current.files
+        deadline = None if timeout_ns is None else sched.clock.now + timeout_ns
+        got: list[tuple[int, int]] = self._masked(
+            sigmask, self._holding, files, [fd for fd, _ in pairs], lambda: do_poll(sched, files, pairs, deadline)
+        )
         return got
 
     def select(
         self, r: Iterable[int], w: Iterable[int], x: Iterable[int], timeout: float | None = None, /
     ) -> tuple[list[int], list[int], list[int]]:
-        sets = [list(r), list(w), list(x)]
-        for group in sets:
-            for fd in group:
-                c_int(fd, "fd")
-                if not 0 <= fd < FD_SETSIZE:
-                    raise ValueError(f"filedescriptor out of range in select(): {fd} is not in range({FD_SETSIZE})")
+        sets = fd_sets(r, w, x)
         timeout_ns: int | None = None
         if timeout is not None:
             if not isinstance(timeout, (int, float)):
@@ -110,10 +161,30 @@ class WaitingCalls(SocketCalls):
             timeout_ns = math.ceil(timeout * 1e6) * 1000
             if timeout < 0:
                 raise oserror(errno.EINVAL)
-        files = self.sched.current.files
+        return self._do_select(sets, timeout_ns, None)
+
+    def pselect(
+        self,
+        r: Iterable[int],
+        w: Iterable[int],
+        x: Iterable[int],
+        timeout_ns: int | None = None,
+        sigmask: Iterable[int] | None = None,
+        /,
+    ) -> tuple[list[int], list[int], list[int]]:
+        sets = fd_sets(r, w, x)
+        mask = None if sigmask is None else sigset(sigmask)
+        if timeout_ns is not None:
+            timespec(timeout_ns, "timeout_ns")
+        return self._do_select(sets, timeout_ns, mask)
+
+    def _do_select(self, sets: list[list[int]], timeout_ns: int | None, sigmask: int | None) -> tuple[list[int], list[int], list[int]]:
+        sched = self.sched
+        files = sched.current.files
         a, b, c = sets
-        got: tuple[list[int], list[int], list[int]] = self._holding(
-            files, a + b + c, lambda: do_select(self.sched, files, a, b, c, timeout_ns)
+        deadline = None if timeout_ns is None else sched.clock.now + timeout_ns
+        got: tuple[list[int], list[int], list[int]] = self._masked(
+            sigmask, self._holding, files, a + b + c, lambda: do_select(sched, files, a, b, c, deadline)
         )
         return got
 
