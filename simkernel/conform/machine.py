@@ -176,6 +176,8 @@ class Machine:
             return [(len(part), zlib.crc32(part)) for part in result]
         if name == "accept4":
             return result[0], self.named(result[1])
+        if name in ("timerfd_settime", "timerfd_gettime"):
+            return result[0] > 0, result[1]
         if name == "recvfrom":
             return len(result[0]), zlib.crc32(result[0]), self.named(result[1])
         if name == "recvmsg":
@@ -199,7 +201,7 @@ class Machine:
             if what[0] == "of":
                 return self.sys.getsockname(what[1])
             if what[0] == "name":
-                return b"\0conform-%d-%d" % (self.id, what[1])
+                return b"\0conform-%07d-%d" % (self.id, what[1])
             if what[0] == "path":
                 path = f"/tmp/conform-{self.id}-{what[1]}"
                 self.paths.add(path)

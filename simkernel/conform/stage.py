@@ -6,13 +6,14 @@ numbers above those of the fds that are compared.  Each process has one more thr
 """
 
 import marshal
+from collections.abc import Callable
 from typing import Any
 
 from simkernel.api import Syscalls
 from simkernel.conform.machine import ERRNO_NAMES, FDS, Machine, Observation
 from simkernel.conform.program import CLOCK, SETUP, Call, Program, Result
 from simkernel.conform.settle import Platform, platform_of
-from simkernel.uapi import F_SETFL, O_NONBLOCK, SIGKILL
+from simkernel.uapi import F_SETFL, O_NONBLOCK, SIG_SETMASK, SIGKILL
 
 _RESULTS = 60  # (reading end, writing end)
 _COMMANDS = 64  # and two for each task
@@ -171,18 +172,37 @@ def _process(sys: Syscalls, stage: Stage, p: int) -> None:
 
 def _task(sys: Syscalls, stage: Stage, i: int) -> None:
     """Make the calls that are told, and tell what they gave."""
+    if i >= stage.n:
+        # The signals are for the others.
+        sys.sigprocmask(SIG_SETMASK, range(1, 32))
     machine = TaskMachine(sys, seed=i * 1009)
     machine.id = stage.setup.id
     outcome: Result = stage.platform.tid()
     while True:
         raw = marshal.dumps((i, outcome))
-        sys.write(_RESULTS + 1, len(raw).to_bytes(4, "little") + raw)
-        call = marshal.loads(sys.read(_COMMANDS + 2 * i, 4096))
+        _uninterrupted(sys.write, _RESULTS + 1, len(raw).to_bytes(4, "little") + raw)
+        call = marshal.loads(_uninterrupted(sys.read, _COMMANDS + 2 * i, 4096))
         outcome = machine.look() if call[0] == "look" else machine.step(call)
+        if machine.caught:
+            # Which signals came, not in which order: Python runs their handlers in order of their numbers.
+            outcome = ("caught", tuple(sorted(machine.caught)), outcome)
+            machine.caught.clear()
+
+
+def _uninterrupted(call: Callable[..., Any], *args: Any) -> Any:
+    while True:
+        try:
+            return call(*args)
+        except InterruptedError:
+            pass
 
 
 class TaskMachine(Machine):
-    """A machine that also has processes."""
+    """A machine that also has processes and signals: its handlers note which came."""
+
+    def __init__(self, sys: Syscalls, seed: int) -> None:
+        super().__init__(sys, seed=seed)
+        self.caught: set[int] = set()
 
     def do(self, name: str, args: list[Any]) -> Result:
         """Make the call; raises what it raises."""
@@ -191,6 +211,11 @@ class TaskMachine(Machine):
         if name == "waitpid":
             pid, status = self.sys.waitpid(*args)
             return "waited", pid, status
+        if name == "sigaction":
+            if args[1] == "note":
+                args[1] = self.caught.add
+            was = self.sys.sigaction(*args)
+            return "note" if callable(was) else was
         return super().do(name, args)
 
 

@@ -94,9 +94,9 @@ def _special(arg: Any) -> str:
         if arg[0] == "of":
             return f"sys.getsockname({arg[1]})"
         if arg[0] == "name":
-            return f'b"\\0conform-%d-{arg[1]}" % sys.getpid()'
+            return f'b"\\0conform-%07d-{arg[1]}" % sys.getpid()'
         if arg[0] == "path":
-            return f'"/tmp/conform-%d-{arg[1]}" % sys.getpid()'
+            return f'"/tmp/conform-%07d-{arg[1]}" % sys.getpid()'
         if isinstance(arg[0], tuple) and arg[0][0] == "rights":
             return f'[(SOL_SOCKET, SCM_RIGHTS, struct.pack("{len(arg[0]) - 1}i", {", ".join(map(str, arg[0][1:]))}))]'
     return ""
