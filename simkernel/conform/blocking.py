@@ -129,7 +129,7 @@ class TaskGenerator(Generator):
         fd = self.fd()
         if waiting and self.dice.chance(0.5):
             # The same file as others sleep for, or the other end of it.
-            fd = self.dice.pick(waiting) + self.dice.pick((0, 1, -1))
+            fd = max(self.dice.pick(waiting) + self.dice.pick((0, 1, -1)), 3)
         kind = self.open.get(fd) or self.dice.pick([*self.open.values()] or ["eventfd"])
         table = _WAKES if self.dice.chance(0.9 if last else 0.5) else _SLEEPS
         return self.dice.pick(table.get(kind) or (_close,))(self, fd)

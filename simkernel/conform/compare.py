@@ -99,56 +99,71 @@ def judge(runner: Runner, program: Program, sim: list[Result], real: list[Result
     return Verdict("wavers")
 
 
-def differs(runner: Runner, program: Program) -> bool:
-    """Whether the two kernels differ, with pauses too."""
-    sim = on_sim(runner, program)
-    if same(sim, on_linux(runner, [program])[0]):
-        return False
-    real = on_linux(runner, [program], settle=True)[0]
-    return not same(sim, real) and (
-        not program.tasks or not same(orderless(sim), orderless(real)) or _order_is_steady(runner, program, real)
-    )
+def which_differ(runner: Runner, programs: Sequence[Program]) -> list[bool]:
+    """Of each program whether the two kernels differ, with pauses too; one that can't be run shows nothing."""
+    sims: list[list[Result] | None] = []
+    for program in programs:
+        try:
+            sims.append(on_sim(runner, program))
+        except SimulationError:
+            sims.append(None)
+    found = [False] * len(programs)
+    suspects = [i for i, sim in enumerate(sims) if sim is not None]
+    before: dict[int, list[Result]] = {}
+    for settle in (False, True):
+        try:
+            runs = on_linux(runner, [programs[i] for i in suspects], settle=settle) if suspects else []
+        except Exception:
+            return [False] * len(programs)  # one of them does not end, or breaks our own machinery
+        reals = dict(zip(suspects, runs, strict=True))
+        suspects = [i for i in suspects if not same(sims[i] or [], reals[i])]
+        if not settle:
+            before = reals
+    for i in suspects:
+        found[i] = before[i] == reals[i] or not same(orderless(sims[i] or []), orderless(reals[i]))
+    return found
 
 
-def _order_is_steady(runner: Runner, program: Program, real: list[Result]) -> bool:
-    return all(again == real for again in on_linux(runner, [program, program], settle=True))
-
-
-def shrink(runner: Runner, program: Program, differs: Callable[[Runner, Program], bool] = differs) -> Program:
+def shrink(runner: Runner, program: Program, which_differ: Callable[[Runner, Sequence[Program]], list[bool]] = which_differ) -> Program:
     """Leave out calls, then make arguments plainer, as long as the two kernels differ."""
     end = time.monotonic() + SHRINK_SECONDS
 
-    def still(candidate: Program) -> bool:
-        if time.monotonic() > end:
-            return False
-        try:
-            return differs(runner, candidate)
-        except Exception:
-            return False  # a candidate that can't be run shows nothing
+    def first_that_differs(candidates: Sequence[Program]) -> Program | None:
+        if time.monotonic() > end or not candidates:
+            return None
+        flags = which_differ(runner, candidates)
+        return next((candidate for candidate, differs in zip(candidates, flags, strict=True) if differs), None)
 
     # What comes after the first difference is not needed.
-    if (first := _first_difference(runner, program)) < len(program.calls) and still(head := program.with_calls(program.calls[:first])):
-        program = head
+    head = program.with_calls(program.calls[: _first_difference(runner, program)])
+    program = first_that_differs([head]) or program
     size = max(len(program.calls) // 2, 1)
-    while True:
-        i = 0
-        while i < len(program.calls):
-            for shorter in _without(runner, program, i, i + size):
-                if still(shorter):
-                    program = shorter
-                    break
-            else:
-                i += size
-        if size == 1:
+    while time.monotonic() < end:
+        n = len(program.calls)
+        opened = _all_opened(runner, program)
+        chunks = [frozenset(range(i, min(i + size, n))) for i in range(0, n, size)]
+        candidates = [(chunk, candidate) for chunk in chunks for candidate in _without(program, chunk, opened)]
+        flags = which_differ(runner, [candidate for _, candidate in candidates])
+        # Those chunks can go one by one; now as many as can go together.
+        good = list(dict.fromkeys(chunk for (chunk, _), differs in zip(candidates, flags, strict=True) if differs))
+        together: list[Program] = []
+        k = len(good)
+        while k:
+            together += _without(program, frozenset().union(*good[:k]), opened)
+            k //= 2
+        shorter = first_that_differs(together)
+        if shorter is not None:
+            program = shorter
+            size = max(min(size, len(program.calls) // 2), 1)
+        elif size == 1:
             break
-        size //= 2
-    if program.observe and still(quiet := Program(program.calls, False, program.tasks, program.kind)):
-        program = quiet
+        else:
+            size //= 2
+    if program.observe:
+        program = first_that_differs([Program(program.calls, False, program.tasks, program.kind)]) or program
     for i in range(len(program.calls)):
-        for plainer in _plainer(program.calls[i]):
-            candidate = program.with_calls((*program.calls[:i], plainer, *program.calls[i + 1 :]))
-            if still(candidate):
-                program = candidate
+        calls = program.calls
+        program = first_that_differs([program.with_calls((*calls[:i], c, *calls[i + 1 :])) for c in _plainer(calls[i])]) or program
     return program
 
 
@@ -158,19 +173,34 @@ def _first_difference(runner: Runner, program: Program) -> int:
     return next((i + 1 for i, (sim, real) in enumerate(pairs) if sim != real), len(program.calls))
 
 
-def _without(runner: Runner, program: Program, start: int, end: int) -> Iterable[Program]:
-    """The program without some calls: as it is, and with the fds renumbered that come after those no longer opened."""
-    rest = (*program.calls[:start], *program.calls[end:])
-    yield program.with_calls(rest)
-    gone: set[int] = set()
-    results = on_sim(runner, program)
+def _all_opened(runner: Runner, program: Program) -> list[list[int]]:
+    """The fds that each call opened, on the fake kernel."""
     skip = 1 if program.tasks else 0
-    for call, result in zip(program.calls[start:end], results[start:end], strict=False):
-        gone |= set(_opened(call[skip:], result[0] if isinstance(result, tuple) else None, skip))
-    if gone:
-        new = {fd: fd - sum(other < fd for other in gone) for fd in range(3, 40)}
-        after = [(*call[:skip], *renumber(call[skip:], new)) for call in program.calls[end:]]
-        yield program.with_calls((*program.calls[:start], *after))
+    results = on_sim(runner, program)
+    if len(results) <= len(program.calls):
+        return [[] for _ in program.calls]
+    return [_opened(call[skip:], result[0], skip) for call, result in zip(program.calls, results, strict=False)]
+
+
+def _without(program: Program, left_out: frozenset[int], opened: list[list[int]]) -> list[Program]:
+    """The program without some calls: as it is, and with the fds renumbered that come after those no longer opened."""
+    calls = program.calls
+    skip = 1 if program.tasks else 0
+    plain = [call for i, call in enumerate(calls) if i not in left_out]
+    gone: list[int] = []
+    renumbered: list[Call] = []
+    for i, call in enumerate(calls):
+        if i in left_out:
+            gone += opened[i]
+        elif gone:
+            new = {fd: max(fd - sum(other < fd for other in gone), 3) for fd in range(3, 40)}
+            renumbered.append((*call[:skip], *renumber(call[skip:], new)))
+        else:
+            renumbered.append(call)
+    both = [program.with_calls(plain)]
+    if renumbered != plain:
+        both.append(program.with_calls(renumbered))
+    return both
 
 
 def _opened(call: Call, outcome: Any, several_tasks: int) -> list[int]:

@@ -39,6 +39,6 @@ KNOWN: Final = (
         "When the acknowledgement of a FIN arrives, and the edge that comes with it",
         "Linux may acknowledge a FIN only after 40 ms, by its own estimate of the connection; the model does at once",
         "not compared: a program that differs is run again with a pause of 45 ms after each shutdown and close",
-        "programs that agreed once they were given the pause",
+        "programs that agreed once they were given the pause: see the date",
     ),
 )
