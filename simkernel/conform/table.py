@@ -39,10 +39,9 @@ def markdown(report: Report, date: str) -> str:
     lines += _calls(report)
     lines += ["", "## Known differences", ""]
     lines += ["| name | what | why | what the comparison does | counted here |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {known.name} | {known.what} | {known.reason} | {known.how} | {f'{report.known.get(known.name, 0):,} ' if known.how.startswith('not gen') else ''}{known.counted} |"
-        for known in KNOWN
-    ]
+    for known in KNOWN:
+        number = f"{report.known.get(known.name, 0):,} " if known.how.startswith("not generated") else ""
+        lines.append(f"| {known.name} | {known.what} | {known.reason} | {known.how} | {number}{known.counted} |")
     lines += [
         "",
         "## Not modelled",
