@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from simkernel import linux
 from simkernel.api import Syscalls
 from simkernel.conform.machine import UNOFFERED, Machine
-from simkernel.conform.program import SETUP, Call, Program, Result, renumber
+from simkernel.conform.program import FD_PLACES, SETUP, Call, Program, Result, renumber
 from simkernel.errors import Deadlock, SimulationError, Unsupported
 from simkernel.kernel.machine import run
 from simkernel.uapi import EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT
@@ -229,7 +229,7 @@ def _plainer(call: Call) -> Iterable[Call]:
         return
     for i in range(first, len(call)):
         arg = call[i]
-        if not isinstance(arg, int) or i == first:
+        if not isinstance(arg, int) or i == first or i - first in FD_PLACES.get(name, ()):
             continue
         if name == "epoll_ctl" and i == first + 3:
             options = [EPOLLIN, EPOLLOUT, *(arg & ~bit for bit in (EPOLLET, EPOLLONESHOT) if arg & bit)]

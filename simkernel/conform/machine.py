@@ -2,10 +2,9 @@
 
 import errno
 import fcntl
-import os
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from simkernel.api import Syscalls
@@ -20,6 +19,7 @@ from simkernel.uapi import (
     IPPROTO_TCP,
     POLLNVAL,
     SCM_RIGHTS,
+    SO_PROTOCOL,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
     SOCK_STREAM,
@@ -28,6 +28,7 @@ from simkernel.uapi import (
 )
 
 DELAYED_ACK_NS = 45_000_000
+_A_MOMENT_NS = 20_000
 FDS = range(3, 40)
 """The fds that are looked at."""
 ALL = 0x27FF & ~POLLNVAL & ~0x18
@@ -162,27 +163,29 @@ class Machine:
         if name == "socket" and args[0] in (AF_INET, AF_INET6) and args[1] & ~(SOCK_NONBLOCK | SOCK_CLOEXEC) == SOCK_STREAM:
             self.sys.setsockopt(result, IPPROTO_TCP, TCP_NODELAY, 1)
             self.tcp = True
-        return self.plain(name, result)
+        elif name == "timerfd_settime":
+            self.sys.nanosleep(_A_MOMENT_NS)  # what has expired by then has expired on both kernels
+        return self.plain(name, result, args)
 
-    def plain(self, name: str, result: Any) -> Result:
+    def plain(self, name: str, result: Any, args: list[Any]) -> Result:
         """A result without what differs from run to run."""
         if result is None or isinstance(result, int) or self.raw:
             return result
         if name in ("getsockname", "getpeername"):
-            return self.named(result)
+            return self.named(result, args[0])
         if isinstance(result, bytes):
             return len(result), zlib.crc32(result)
         if name == "readv":
             return [(len(part), zlib.crc32(part)) for part in result]
         if name == "accept4":
-            return result[0], self.named(result[1])
+            return result[0], self.named(result[1], args[0])
         if name in ("timerfd_settime", "timerfd_gettime"):
             return result[0] > 0, result[1]
         if name == "recvfrom":
-            return len(result[0]), zlib.crc32(result[0]), self.named(result[1])
+            return len(result[0]), zlib.crc32(result[0]), self.named(result[1], args[0])
         if name == "recvmsg":
             data, control, flags, addr = result
-            return len(data), zlib.crc32(data), [self.received(c) for c in control], flags, self.named(addr)
+            return len(data), zlib.crc32(data), [self.received(c) for c in control], flags, self.named(addr, args[0])
         if isinstance(result, set):
             return sorted(result)
         return result
@@ -221,13 +224,11 @@ class Machine:
             return ("rights", *struct.unpack(f"{len(data) // 4}i", data))
         return level, kind, len(data)
 
-    def named(self, addr: Any) -> Any:
+    def named(self, addr: Any, fd: int) -> Any:
         """An address without what differs from run to run: ports and names by the order in which they came up."""
         if isinstance(addr, tuple):
-            return (addr[0], addr[1] and 1 + self.seen.setdefault(addr[1], len(self.seen)), *addr[2:])
+            host, port, *more = addr
+            # Whether two protocols, or two families, happen to use the same number is chance.
+            key = self.sys.getsockopt(fd, SOL_SOCKET, SO_PROTOCOL), ":" in host.removeprefix("::ffff:"), port
+            return (host, port and 1 + self.seen.setdefault(key, len(self.seen)), *more)
         return addr and ("name", self.seen.setdefault(addr, len(self.seen)))
-
-
-def cpus() -> Sequence[int]:
-    """The processors that may be used."""
-    return sorted(os.sched_getaffinity(0))

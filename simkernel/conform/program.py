@@ -53,26 +53,26 @@ class Program:
         return replace(self, calls=tuple(calls))
 
 
-# Which arguments of a call are fds: their places.
-_FD_PLACES = {
+FD_PLACES = {
     "epoll_ctl": (0, 2), "dup2": (0, 1), "dup3": (0, 1), "sendfile": (0, 1), "splice": (0, 2),
     "eventfd": (), "pipe2": (), "socket": (), "socketpair": (), "epoll_create1": (), "timerfd_create": (), "memfd_create": (),
     "open": (), "unlink": (), "mkdir": (), "poll": (), "ppoll": (), "select": (), "pselect": (), "nanosleep": (), "sigaction": (),
     "sigprocmask": (), "sigpending": (), "kill": (), "waitpid": (), "sleep": (), "pidfd_open": (), "exit": (), "alarm": (),
     "getpid": (), "spawn": (0,),
 }  # fmt: skip
+"""Which arguments of a call are fds: their places; of those not named, the first is."""
 
 
 def first_fd(call: Call) -> int | None:
     """The fd that a call (without a task's number) is about."""
-    places = _FD_PLACES.get(call[0], (0,))
+    places = FD_PLACES.get(call[0], (0,))
     return call[1 + places[0]] if places and len(call) > 1 + places[0] else None
 
 
 def renumber(call: Call, new: dict[int, int]) -> Call:
     """The call with other fds."""
     name, *args = call
-    for i in _FD_PLACES.get(name, (0,)):
+    for i in FD_PLACES.get(name, (0,)):
         args[i] = new.get(args[i], args[i])
     for i, arg in enumerate(args):
         if isinstance(arg, tuple) and arg and arg[0] in ("of", "rights"):
