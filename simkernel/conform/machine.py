@@ -103,7 +103,7 @@ class Machine:
         self.on_linux = isinstance(sys, LinuxSyscalls)
         self.paths: set[str] = set()
         self.id = sys.getpid()
-        self.tcp = False
+        self.delays = False
 
     def run(self, program: Program) -> list[Result]:
         """(outcome, observation) of each call, and the last observation; the machine is then as before."""
@@ -111,7 +111,7 @@ class Machine:
         results: list[Result] = []
         for call in program.calls:
             outcome = self.step(call)
-            if settle and self.tcp and call[0] in _WAIT_FOR_ACK:
+            if settle and self.delays and call[0] in _WAIT_FOR_ACK:
                 self.sys.nanosleep(DELAYED_ACK_NS)
             results.append((outcome, look() if observe else None))
         results.append((None, look()))
@@ -162,7 +162,7 @@ class Machine:
         result = getattr(self.sys, name)(*args)
         if name == "socket" and args[0] in (AF_INET, AF_INET6) and args[1] & ~(SOCK_NONBLOCK | SOCK_CLOEXEC) == SOCK_STREAM:
             self.sys.setsockopt(result, IPPROTO_TCP, TCP_NODELAY, 1)
-            self.tcp = True
+            self.delays = True
         elif name == "timerfd_settime":
             self.sys.nanosleep(_A_MOMENT_NS)  # what has expired by then has expired on both kernels
         return self.plain(name, result, args)
@@ -214,6 +214,7 @@ class Machine:
     def control(self, message: Any) -> Any:
         """A control message as sendmsg is to be given it."""
         if message[0] == "rights":
+            self.delays = True  # a cycle of sockets in flight is collected by a worker of the kernel, some time later
             return SOL_SOCKET, SCM_RIGHTS, struct.pack(f"{len(message) - 1}i", *message[1:])
         return message
 

@@ -410,8 +410,10 @@ def option(g: "Generator", fd: int) -> Call:
 def settime(g: "Generator", fd: int) -> Call:
     """timerfd_settime, so that it has expired, will in an hour, or never."""
     hour = 3_600_000_000_000
-    flags = g.dice.pick((0, 0, TFD_TIMER_ABSTIME))
-    return "timerfd_settime", fd, flags, g.dice.pick((0, 1 if flags else hour, hour if not flags else 1, -1)), g.dice.pick((0, 0, hour))
+    if g.dice.chance(0.4):
+        # (What has expired is not periodic: how often would be a matter of the clock.)
+        return "timerfd_settime", fd, g.dice.pick((0, TFD_TIMER_ABSTIME)), g.dice.pick((1, 1, -1)), 0
+    return "timerfd_settime", fd, 0, g.dice.pick((hour, hour, 0)), g.dice.pick((0, hour))
 
 
 # --- what there is ---
