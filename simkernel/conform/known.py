@@ -37,7 +37,7 @@ KNOWN: Final = (
     Known(
         "delayed-ack",
         "When the acknowledgement of a FIN arrives, and the edge that comes with it; when a cycle of sockets in flight is collected",
-        "Linux may acknowledge a FIN only after 40 ms, by its own estimate of the connection, and a worker collects such sockets; the model "
+        "Linux may acknowledge a FIN only after 40 ms, by its own estimate of the connection, and a worker collects sockets; the model "
         "does both at once",
         "not compared: a program that differs is run again with a pause of 45 ms after each shutdown and close",
         "programs that agreed once they were given the pause: see the date",
