@@ -187,7 +187,8 @@ class Syscalls(Protocol):
     def ioctl(self, fd: int, request: int, arg: int = 0, /) -> int:
         """ioctl(2): FIONREAD returns the bytes that can be read; FIONBIO sets O_NONBLOCK to ``bool(arg)`` and returns 0.
 
-        Of sockets, SIOCOUTQ returns the bytes not yet acknowledged (TCP) or read (AF_UNIX), SIOCATMARK whether the urgent mark is next.
+        Of sockets, SIOCOUTQ returns the bytes not yet acknowledged (TCP) or read (AF_UNIX), SIOCOUTQNSD those not yet sent, SIOCATMARK
+        whether the urgent mark is next.
         """
         ...
 

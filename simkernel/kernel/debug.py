@@ -16,6 +16,7 @@ from simkernel.kernel.fdtable import FilesStruct
 from simkernel.kernel.file import File
 from simkernel.kernel.net.socket import Sock
 from simkernel.kernel.net.tcp import TcpSock
+from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, TASK_STOPPED, Process, Sched, Task
 from simkernel.kernel.syscalls import SimSyscalls
@@ -208,6 +209,17 @@ def audit_sock(sk: Sock) -> Iterator[str]:
     """The queues of a socket: bytes received, to be sent, and on their way."""
     if isinstance(sk, TcpSock):
         yield from audit_tcp(sk)
+    elif isinstance(sk, UdpSock):
+        yield from audit_udp(sk)
+
+
+def audit_udp(sk: UdpSock) -> Iterator[str]:
+    """rmem is what is in the queues, and what was read and not given back yet."""
+    queued = sum(skb.truesize for queue in (sk.reader_queue, sk.receive_queue) for skb in queue)
+    if queued + sk.forward_deficit != sk.rmem:
+        yield f"{sk!r} is charged {sk.rmem}, and has {queued} queued and {sk.forward_deficit} to give back"
+    if sk.lport and sk not in sk.table.hash.get(sk.lport, ()):
+        yield f"{sk!r} holds port {sk.lport}, which is not its own"
 
 
 def audit_tcp(sk: TcpSock) -> Iterator[str]:

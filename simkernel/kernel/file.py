@@ -72,6 +72,10 @@ class File:
         """ioctl FIONREAD: how many bytes can be read at once."""
         raise oserror(errno.ENOTTY)
 
+    def ioctl(self, request: int) -> int:
+        """ioctl of a socket's own requests, which give a number."""
+        raise oserror(errno.ENOTTY)
+
     def release(self) -> None:
         """The last reference has gone."""
 

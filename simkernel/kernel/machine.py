@@ -18,6 +18,7 @@ from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
 from simkernel.kernel.net.socket import Sock, Socket, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
+from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
@@ -92,6 +93,7 @@ class Kernel:
             sysctl.tcp_rmem = (4096, size, size)
             sysctl.tcp_wmem = (4096, size, size)
             sysctl.unix_wmem = size
+            sysctl.rmem_default = sysctl.wmem_default = size
 
     def run(self, main: Callable[..., object], *args: object) -> Any:
         """Run ``main(sys, *args)`` as process 1 and return what it returns, or raise what it raised.
@@ -258,6 +260,9 @@ def describe_sock(sk: Sock) -> dict[str, Any]:
     if isinstance(sk, TcpSock):
         out |= {"local": (sk.laddr, sk.sport), "peer": (sk.raddr, sk.rport), "rmem": sk.rmem, "wmem": sk.wmem_queued}
         out |= {"accept_queue": len(sk.acceptq), "snd_wnd": sk.snd_wnd, "rcv_wnd": sk.rcv_wnd}
+    elif isinstance(sk, UdpSock):
+        out |= {"local": (sk.laddr, sk.sport), "peer": (sk.raddr, sk.rport), "rmem": sk.rmem, "wmem": sk.wmem_alloc()}
+        out |= {"queued": [len(skb.data) for queue in (sk.reader_queue, sk.receive_queue) for skb in queue], "drops": sk.drops}
     elif isinstance(sk, UnixSock):
         out |= {"rmem": sum(len(skb.data) - skb.offset for skb in sk.receive_queue), "wmem": sk.wmem_alloc, "accept_queue": len(sk.connq)}
     return out

@@ -122,14 +122,21 @@ def finish_wait(sched: Sched, entry: WaitEntry) -> None:
     remove_wait_queue(entry)
 
 
-def wait_event(sched: Sched, wq: WaitQueue, condition: Callable[[], bool], timeout_ns: int | None = None, exclusive: bool = False) -> bool:
+def wait_event(
+    sched: Sched,
+    wq: WaitQueue,
+    condition: Callable[[], bool],
+    timeout_ns: int | None = None,
+    exclusive: bool = False,
+    func: WakeFunction = autoremove_wake_function,
+) -> bool:
     """wait_event_interruptible_timeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first (None: no limit).
 
     A signal ends the sleep: OSError with ERESTARTSYS, or EINTR where there is a limit, since the call can't start again with what is left
     of it (sock_intr_errno).
     """
     task = sched.current
-    entry = WaitEntry(task, autoremove_wake_function)
+    entry = WaitEntry(task, func)
     deadline = None if timeout_ns is None else sched.clock.now + timeout_ns
     task.condition = condition
     try:

@@ -28,7 +28,7 @@ from simkernel.linux.libc import (
     io_vec,
     pin,
 )
-from simkernel.uapi import FIONBIO, FIONREAD
+from simkernel.uapi import FIONBIO, FIONREAD, SIOCATMARK, SIOCOUTQ, SIOCOUTQNSD
 
 
 class FileCalls(UnmodelledCalls):
@@ -133,17 +133,17 @@ class FileCalls(UnmodelledCalls):
         return value
 
     def ioctl(self, fd: int, request: int, arg: int = 0, /) -> int:
-        """ioctl(2): FIONREAD and FIONBIO.  Others, whose argument may be anything, raise Unsupported."""
+        """ioctl(2): FIONREAD, FIONBIO, SIOCOUTQ, SIOCOUTQNSD and SIOCATMARK.  Others, whose argument may be anything, raise Unsupported."""
         if (fd | arg) >> 31:
             check_ints(fd, arg)
         if not isinstance(request, int):
             raise TypeError(f"request must be an int, not {type(request).__name__}")
-        if request not in (FIONREAD, FIONBIO):
+        if request not in (FIONREAD, FIONBIO, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK):
             raise Unsupported(f"ioctl request {request:#x}")
         value = c_int(arg)
         if c_ioctl(fd, request, addressof(value)) < 0:
             fail()
-        return value.value if request == FIONREAD else 0
+        return 0 if request == FIONBIO else value.value
 
     def pipe2(self, flags: int = 0, /) -> tuple[int, int]:
         """pipe2(2)."""

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 from simkernel import sockaddr
 from simkernel.api import Address, Buffer
 from simkernel.errors import Unsupported
-from simkernel.uapi import AF_INET, AF_UNIX, AF_UNSPEC, NSEC_PER_SEC, NSIG
+from simkernel.uapi import AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, NSEC_PER_SEC, NSIG
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 uint = ctypes.c_uint
@@ -96,6 +96,8 @@ _PAIR: Final = struct.Struct("@ii")
 INT: Final = struct.Struct("@i")
 RLIMIT: Final = struct.Struct("@QQ")
 _SOCKADDR_IN: Final = struct.Struct("!2sH4s8x")
+_SOCKADDR_IN6: Final = struct.Struct("!2sHI16s")
+_SA_INET6: Final = struct.pack("@H", AF_INET6)
 _SA_INET: Final = struct.pack("@H", AF_INET)
 _SA_UNIX: Final = struct.pack("@H", AF_UNIX)
 SOCKADDR_STORAGE: Final = 128
@@ -220,6 +222,10 @@ def contents(data: Buffer) -> bytes:
 def pack_addr(addr: Address) -> bytes:
     """struct sockaddr of an address, its family told by its Python type."""
     if isinstance(addr, tuple):
+        if len(addr) == 4:
+            host6, port, flowinfo, scope_id = sockaddr.inet6_addr(addr)
+            # The scope alone is in the machine's byte order.
+            return _SOCKADDR_IN6.pack(_SA_INET6, port, flowinfo, sockaddr.inet6_bytes(host6)) + struct.pack("@I", scope_id)
         host, port = sockaddr.inet_addr(addr)
         return _SOCKADDR_IN.pack(_SA_INET, port, bytes(map(int, host.split("."))))
     path = sockaddr.unix_path(addr)
@@ -234,6 +240,10 @@ def unpack_addr(raw: bytes, length: int) -> Address:
     family = int.from_bytes(raw[:2], sys.byteorder)
     if family == AF_INET:
         return f"{raw[4]}.{raw[5]}.{raw[6]}.{raw[7]}", int.from_bytes(raw[2:4], "big")
+    if family == AF_INET6:
+        scope_id = int.from_bytes(raw[24:28], sys.byteorder)
+        flowinfo = int.from_bytes(raw[4:8], "big")
+        return sockaddr.inet6_text(raw[8:24]), int.from_bytes(raw[2:4], "big"), flowinfo, scope_id
     if family == AF_UNIX:
         path = raw[2:length]
         if path and path[0]:

@@ -54,7 +54,7 @@ class SocketCalls(FileCalls):
     __slots__ = ()
 
     def socket(self, family: int, type: int, proto: int = 0, /) -> int:
-        """socket(2).  Any family and type that the kernel has; addresses are AF_INET's and AF_UNIX's."""
+        """socket(2).  Any family and type that the kernel has; addresses are AF_INET's, AF_INET6's and AF_UNIX's."""
         if (family | type | proto) >> 31:
             check_ints(family, type, proto)
         fd: int = c_socket(family, type, proto)
@@ -72,7 +72,7 @@ class SocketCalls(FileCalls):
         return fds[0], fds[1]
 
     def bind(self, fd: int, addr: Address, /) -> None:
-        """bind(2).  A tuple is an AF_INET address, str and bytes are AF_UNIX ones."""
+        """bind(2).  A pair is an AF_INET address, four values are an AF_INET6 one, str and bytes are AF_UNIX ones."""
         if fd >> 31:
             check_ints(fd)
         raw = pack_addr(addr)

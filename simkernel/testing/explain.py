@@ -12,6 +12,7 @@ from simkernel.kernel.file import File
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.net.socket import Sock
 from simkernel.kernel.net.tcp import TcpSock
+from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.sched import Task
 from simkernel.kernel.trace import Trace, line_of
@@ -155,12 +156,17 @@ def _explain_file(file: File, function: str) -> str:
         return f", for space: {sk.wmem_queued} bytes wait for the peer to read"
     if isinstance(sk, TcpSock) and function == "connect":
         return ", for an answer to its SYN: the listener's backlog is full"
+    if isinstance(sk, UdpSock) and function in ("recv", "recvfrom", "recvmsg", "read", "readv"):
+        drops = f"; {sk.drops} that came were dropped, since its receive buffer was full" if sk.drops else ""
+        return f", for a datagram on {sk.describe()}{drops}"
     return f", on {'an' if file.kind[0] in 'aeiou' else 'a'} {file.kind}"
 
 
 def _unread(sk: Sock) -> int:
     if isinstance(sk, TcpSock):
         return sk.rmem
+    if isinstance(sk, UdpSock):
+        return sk.unread()
     return sk.fionread() if isinstance(sk, UnixSock) and not sk.listening() else 0
 
 

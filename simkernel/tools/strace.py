@@ -18,6 +18,9 @@ from simkernel.uapi import (
     FAMILY_NAMES,
     FCNTL_NAMES,
     IOCTL_NAMES,
+    IP_NAMES,
+    IPPROTO_IP,
+    IPPROTO_TCP,
     MSG_NAMES,
     OPEN_NAMES,
     POLL_NAMES,
@@ -27,6 +30,7 @@ from simkernel.uapi import (
     SIGNAL_NAMES,
     SO_NAMES,
     SOL_SOCKET,
+    TCP_NAMES,
     flags,
     sock_type,
 )
@@ -63,6 +67,8 @@ _FORMATS: dict[str, Callable[[Sequence[Any]], str]] = {
     ),
     "send": lambda a: f"{a[0]}, {data(a[1])}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
     "recv": lambda a: f"{a[0]}, {a[1]}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
+    "sendto": lambda a: f"{a[0]}, {data(a[1])}, {flags(a[2], MSG_NAMES)}, {text(a[3])}",
+    "recvfrom": lambda a: f"{a[0]}, {a[1]}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
     "shutdown": lambda a: f"{a[0]}, {SHUT_NAMES.get(a[1], a[1])}",
     "accept4": lambda a: f"{a[0]}" + (f", {sock_type(a[1])[2:].lstrip('|')}" if a[1] else ""),
     "fcntl": lambda a: f"{a[0]}, {FCNTL_NAMES.get(a[1], a[1])}" + _fcntl_arg(a),
@@ -108,6 +114,10 @@ def _fcntl_arg(a: Sequence[Any]) -> str:
 def _sockopt(a: Sequence[Any]) -> str:
     if a[1] == SOL_SOCKET:
         return _rest(a, str(a[0]), "SOL_SOCKET", str(SO_NAMES.get(a[2], a[2])))
+    if a[1] == IPPROTO_TCP:
+        return _rest(a, str(a[0]), "IPPROTO_TCP", str(TCP_NAMES.get(a[2], a[2])))
+    if a[1] == IPPROTO_IP:
+        return _rest(a, str(a[0]), "IPPROTO_IP", str(IP_NAMES.get(a[2], a[2])))
     return _rest(a)
 
 
@@ -164,7 +174,9 @@ def strace_lines(trace: Trace, end: int | None = None) -> list[str]:
         elif ev in ("ep_poll_callback", "ep_ready"):
             lines.append(f"{'':>16}{_who(ctx)}fd {f['fd']} goes on the ready list of epoll {f['ep']}")
         elif ev == "netif_receive_skb":
-            lines.append(f"{'':>16}{_who(ctx)}segment {f['flags']}, {f['len']} bytes")
+            lines.append(f"{'':>16}{_who(ctx)}{_packet(f['flags'])}, {f['len']} bytes")
+        elif ev == "udp_fail_queue_rcv_skb":
+            lines.append(f"{'':>16}{_who(ctx)}datagram dropped: the receive buffer is full")
         elif ev == "signal_generate":
             lines.append(f"{'':>16}{_who(ctx)}{signal_name(f['sig'])} for process {f['pid']}")
         elif ev == "signal_deliver":
@@ -177,6 +189,10 @@ def strace_lines(trace: Trace, end: int | None = None) -> list[str]:
         elif ev == "sched_process_exit":
             lines.append(f"{stamp}exits with {f['code'] >> 8}" + (f", killed by signal {f['code'] & 127}" if f["code"] & 127 else ""))
     return lines
+
+
+def _packet(kind: str) -> str:
+    return {"UDP": "datagram", "ICMP": "ICMP port unreachable"}.get(kind, f"segment {kind}")
 
 
 def _who(ctx: str) -> str:

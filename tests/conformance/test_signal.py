@@ -9,6 +9,7 @@ import pytest
 
 from simkernel.api import Syscalls
 from simkernel.uapi import (
+    AF_INET,
     AF_UNIX,
     MSG_NOSIGNAL,
     NSEC_PER_SEC,
@@ -42,6 +43,7 @@ from simkernel.uapi import (
     SIGUSR2,
     SIGWINCH,
     SO_RCVTIMEO,
+    SOCK_DGRAM,
     SOCK_STREAM,
     SOL_SOCKET,
     WCONTINUED,
@@ -391,6 +393,7 @@ def sleeps() -> dict[str, Callable[[Syscalls], Any]]:
     return {
         "accept4": accept,
         "tcp recv": recv,
+        "udp recvfrom": lambda sys: err(sys.recvfrom, sys.socket(AF_INET, SOCK_DGRAM), 1),
         "unix recv": unix_recv,
         "unix write": send,
         "pipe read": pipe_read,

@@ -230,6 +230,31 @@ def test_connect_to_any_reaches_loopback(world: World) -> None:
     world.run(main)
 
 
+def test_connect_to_any_from_a_bound_address(world: World) -> None:
+    """Fact 54: from a socket that is bound to an address, 0.0.0.0 is that very address."""
+
+    def main(sys: Syscalls) -> None:
+        listening = sys.socket(AF_INET, SOCK_STREAM)
+        sys.bind(listening, ("0.0.0.0", 0))
+        sys.listen(listening, 1)
+        port = inet_name(sys, listening)[1]
+        fd = sys.socket(AF_INET, SOCK_STREAM)
+        sys.bind(fd, ("127.0.0.5", 0))
+        sys.connect(fd, ("0.0.0.0", port))
+        assert sys.getpeername(fd) == ("127.0.0.5", port)
+
+    world.run(main)
+
+
+def test_connect_to_a_broadcast_address(world: World) -> None:
+    """TCP has no broadcast: ENETUNREACH."""
+
+    def main(sys: Syscalls) -> None:
+        assert err(sys.connect, sys.socket(AF_INET, SOCK_STREAM), ("127.255.255.255", 9)) == "ENETUNREACH"
+
+    world.run(main)
+
+
 def test_blocked_accept_wakes_with_the_connection(world: World) -> None:
     """accept sleeps until a client comes."""
 

@@ -102,6 +102,17 @@ ADDRESSES: list[Callable[[], Any]] = [
     lambda: (b"127.0.0.1", 1),
     lambda: ("127.0.0.1", 1.0),
     lambda: ("\u0661.0.0.1", 1),
+    lambda: ("::1", 0, 0, 0),
+    lambda: ("::1", 0, 0, 0),
+    lambda: ("::", 7, 0, 0),
+    lambda: ("::ffff:127.0.0.1", 7, 2**20 - 1, 2**32 - 1),
+    lambda: ("fe80::1", 7, 0, 0),
+    lambda: ("::1%lo", 0, 0, 0),
+    lambda: ("::1", 0, -1, 0),
+    lambda: ("::1", 0, 0, 2**32),
+    lambda: ("::1", 0, 0, None),
+    lambda: ("127.0.0.1", 0, 0, 0),
+    lambda: ("::1", 0, 0, 0, 0),
     lambda: "",
     lambda: b"",
     lambda: b"\0a-name-that-no-one-has-ever-bound",
@@ -146,7 +157,13 @@ PATHS: list[Callable[[], Any]] = [
     lambda: 5,
     lambda: bytearray(b"/tmp"),
 ]
-FIXED_PORTS: list[Any] = [("0.0.0.0", 7), ("127.0.0.1", 7), ("127.9.9.9", 9)]
+FIXED_PORTS: list[Any] = [
+    ("0.0.0.0", 7),
+    ("127.0.0.1", 7),
+    ("127.9.9.9", 9),
+    ("::", 7, 0, 0),
+    ("::ffff:127.0.0.1", 7, 2**20 - 1, 2**32 - 1),
+]
 LIMITS: list[Any] = [
     (1024, 4096),
     (64, 4096),
@@ -182,8 +199,8 @@ class Fuzzer:
             ("getsockname", (self.fd,)),
             ("getpeername", (self.fd,)),
             ("shutdown", (self.fd, self.one(0, 1, 2, 3))),
-            ("setsockopt", (self.fd, self.one(1, 1, 1, 6), self.option, self.option_value)),
-            ("getsockopt", (self.fd, self.one(1, 1, 1, 6), self.option, self.one(0, 0, 1, 3, 4, 8, 16, 100))),
+            ("setsockopt", (self.fd, self.one(1, 1, 1, 6, 17, 41), self.option, self.option_value)),
+            ("getsockopt", (self.fd, self.one(1, 1, 1, 6, 17, 41), self.option, self.one(0, 0, 1, 3, 4, 8, 16, 100))),
             ("send", (self.fd, self.buffer, self.one(0, 0, 0x40, 0x4000))),
             ("recv", (self.fd, self.size, self.msg_flags)),
             ("sendto", (self.fd, self.buffer, self.msg_flags, self.destination)),
@@ -191,7 +208,7 @@ class Fuzzer:
             ("sendmsg", (self.fd, self.buffers, self.ancdata, self.msg_flags, self.destination)),
             ("recvmsg", (self.fd, self.size, self.one(0, 0, 20, 24, 100), self.msg_flags)),
             ("open", (self.path, self.one(0, 0, 1, 2, 0x42, 0x241, 0x442, 0xC2, 0x10000, 0x80000), self.one(0o600))),
-            ("unlink", (self.path,)),
+            ("unlink", (self.doomed,)),
             ("mkdir", (self.path, self.one(0o700))),
             ("memfd_create", (self.name, self.one(0, 1, 2, 8))),
             ("lseek", (self.fd, self.offset, self.one(0, 1, 2, 3, 5))),
@@ -300,6 +317,11 @@ class Fuzzer:
 
     def path(self) -> Any:
         return self.random.choice(PATHS[: 8 if self.random.random() < 0.6 else len(PATHS)])()
+
+    def doomed(self) -> Any:
+        """The same for unlink: on the real kernel nothing of /dev, which the whole machine would miss if root runs this."""
+        path = self.path()
+        return PATHS[0]() if self.real and isinstance(path, str) and path.startswith("/dev") else path
 
     def name(self) -> Any:
         return self.random.choice(["a", "name", "", "x" * 249, "x" * 250, "a\0b", b"bytes", None, 5, "\ud800"])

@@ -157,12 +157,12 @@ def test_a_childs_exception_is_its_exit_status(capsys):
 
 def test_unsupported_is_loud_even_in_a_child():
     def child(sys):
-        sys.socket(AF_INET, 2)
+        sys.socket(AF_INET, 3)
 
     def main(sys):
         sys.waitpid(sys.spawn(child))
 
-    with pytest.raises(simkernel.Unsupported, match="type 2"):
+    with pytest.raises(simkernel.Unsupported, match="type 3"):
         simkernel.run(main)
 
 

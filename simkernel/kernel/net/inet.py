@@ -3,38 +3,63 @@
 import errno
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from simkernel.api import Address
 from simkernel.errors import oserror
 from simkernel.kernel.sched import Sched
-from simkernel.sockaddr import inet_addr, unix_path
-from simkernel.uapi import INADDR_ANY, NSEC_PER_SEC
+from simkernel.uapi import AF_INET, IN6ADDR_ANY, IN6ADDR_LOOPBACK, INADDR_ANY, NSEC_PER_SEC
 
 if TYPE_CHECKING:
     from simkernel.kernel.net.loopback import Loopback
     from simkernel.kernel.net.socket import Sysctl
 
-SIZEOF_SOCKADDR_IN = 16
 TIME_WAIT_LEN = 60 * NSEC_PER_SEC
 TCP_LISTEN = 10
+# inet_rcv_saddr of an AF_INET6 socket whose address has no IPv4 form (LOOPBACK4_IPV6, include/net/ipv6.h).
+LOOPBACK4_IPV6 = "127.0.0.6"
+# The broadcast address of lo's network.
+LO_BROADCAST = "127.255.255.255"
+
+
+def is_ipv4(host: str) -> bool:
+    """Whether an address, as on the wire, is IPv4's."""
+    return ":" not in host
 
 
 def is_local(host: str) -> bool:
-    """Whether an address is this machine's: 127.0.0.0/8, all on lo."""
-    return host.startswith("127.")
+    """Whether an address is this machine's: 127.0.0.0/8 but its broadcast address, and ::1, all on lo."""
+    return (host.startswith("127.") and host != LO_BROADCAST) or host == IN6ADDR_LOOPBACK
 
 
-def inet_sockaddr(addr: Address) -> tuple[str, int]:
-    """A struct sockaddr_in: of another family it is EAFNOSUPPORT, but one that is too short for it EINVAL."""
-    if isinstance(addr, tuple):
-        return inet_addr(addr)
-    path = unix_path(addr)
-    length = 2 + len(path) + bool(path and path[0])
-    raise oserror(errno.EINVAL if length < SIZEOF_SOCKADDR_IN else errno.EAFNOSUPPORT)
+class BoundAddr(Protocol):
+    """What has a local address, and maybe speaks IPv6 alone."""
+
+    family: int
+    ipv6only: bool
+    laddr: str
+
+
+def rcv_saddr_equal(sk: BoundAddr, sk2: BoundAddr) -> bool:
+    """inet_rcv_saddr_equal: whether both hear at one address, a wildcard matching all.  ``sk`` is the one that wants to bind."""
+    addr, addr2 = sk.laddr, sk2.laddr
+    if sk.family == AF_INET or (is_ipv4(addr) and is_ipv4(addr2)):
+        # ipv4_rcv_saddr_equal
+        if sk2.ipv6only:
+            return False
+        if not is_ipv4(addr2):
+            addr2 = INADDR_ANY if addr2 == IN6ADDR_ANY else LOOPBACK4_IPV6
+        return addr == addr2 or INADDR_ANY in (addr, addr2)
+    # ipv6_rcv_saddr_equal
+    if addr == addr2:
+        return True
+    if addr2 == IN6ADDR_ANY and not (sk2.ipv6only and is_ipv4(addr)):
+        return True
+    return addr == IN6ADDR_ANY and not (sk.ipv6only and is_ipv4(addr2))
 
 
 class PortOwner(Protocol):
     """What the tables need to know of a socket."""
 
+    family: int
+    ipv6only: bool
     laddr: str
     lport: int
     raddr: str
@@ -47,12 +72,14 @@ class PortOwner(Protocol):
 class TimeWait:
     """inet_timewait_sock: what is left of a connection that we closed first, until ``expires``."""
 
-    __slots__ = ("expires", "laddr", "reuseaddr", "reuseport", "state")
+    __slots__ = ("expires", "family", "ipv6only", "laddr", "reuseaddr", "reuseport", "state")
 
-    def __init__(self, laddr: str, reuseaddr: int, reuseport: int, expires: int) -> None:
-        self.laddr = laddr
-        self.reuseaddr = reuseaddr
-        self.reuseport = reuseport
+    def __init__(self, sk: PortOwner, expires: int) -> None:
+        self.family = sk.family
+        self.ipv6only = sk.ipv6only
+        self.laddr = sk.laddr
+        self.reuseaddr = sk.reuseaddr
+        self.reuseport = sk.reuseport
         self.expires = expires
         self.state = 6
 
@@ -113,7 +140,7 @@ class InetTable(Generic[S]):
         for other in self.owners(port):
             if other is sk:
                 continue
-            if INADDR_ANY not in (sk.laddr, other.laddr) and sk.laddr != other.laddr:
+            if not rcv_saddr_equal(sk, other):
                 continue
             if sk.reuseport and other.reuseport:
                 continue
@@ -176,14 +203,23 @@ class InetTable(Generic[S]):
 
     def time_wait(self, sk: S) -> None:
         """tcp_time_wait: keep the port for TIME_WAIT_LEN."""
-        self.bound.setdefault(sk.lport, []).append(TimeWait(sk.laddr, sk.reuseaddr, sk.reuseport, self.sched.clock.now + TIME_WAIT_LEN))
+        self.bound.setdefault(sk.lport, []).append(TimeWait(sk, self.sched.clock.now + TIME_WAIT_LEN))
 
     def lookup_listener(self, addr: str, port: int) -> S | None:
-        """__inet_lookup_listener: one bound to the very address before one bound to any."""
+        """__inet_lookup_listener, inet6_lookup_listener: the very address before any, and IPv4's own before those that speak both."""
+        v4 = is_ipv4(addr)
+        any_addr = INADDR_ANY if v4 else IN6ADDR_ANY
         found = None
+        best = 0
         for sk in self.listeners.get(port, ()):
             if sk.laddr == addr:
-                return sk
-            if sk.laddr == INADDR_ANY:
-                found = sk
+                score = 3
+            elif sk.laddr == any_addr or (v4 and sk.laddr == IN6ADDR_ANY and not sk.ipv6only):
+                score = 1
+            else:
+                continue
+            if sk.family == AF_INET:
+                score += 1
+            if score > best:
+                found, best = sk, score
         return found

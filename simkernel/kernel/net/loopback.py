@@ -4,22 +4,22 @@ from collections import deque
 from collections.abc import Callable
 
 from simkernel.kernel.irq import Softirq
-from simkernel.kernel.net.skbuff import FLAG_TEXTS, SkBuff
+from simkernel.kernel.net.skbuff import FLAG_TEXTS, Packet, SkBuff
 from simkernel.kernel.sched import Sched
 
 
 class Loopback:
-    """lo.  ``backlog`` is the queue of the processor (softnet_data) from which NET_RX hands each segment to ``deliver``."""
+    """lo.  ``backlog`` is the queue of the processor (softnet_data) from which NET_RX hands each segment to ``deliver``, which is TCP's."""
 
     __slots__ = ("backlog", "deliver", "net_rx", "sched")
 
     def __init__(self, sched: Sched, deliver: Callable[[SkBuff], None]) -> None:
         self.sched = sched
         self.deliver = deliver
-        self.backlog: deque[SkBuff] = deque()
+        self.backlog: deque[Packet] = deque()
         self.net_rx = Softirq(sched, "NET_RX", self.net_rx_action)
 
-    def loopback_xmit(self, skb: SkBuff) -> None:
+    def loopback_xmit(self, skb: Packet) -> None:
         """Send a segment: put it on the backlog and raise NET_RX (netif_rx)."""
         self.backlog.append(skb)
         sched = self.sched
@@ -59,7 +59,10 @@ class Loopback:
                 trace.cause = len(events)
                 flags = FLAG_TEXTS[skb.flags]
                 events.append((trace.where, "netif_receive_skb", "net_rx_action", skb.cause, "flags", flags, "len", len(skb.data)))
-            deliver(skb)
+            if isinstance(skb, SkBuff):
+                deliver(skb)
+            else:
+                skb.rcv()
             if sched.explore and backlog and sched.choice.pick(2, "softirq-stop"):
                 return True
         return False

@@ -12,16 +12,34 @@ FIN = 0x01
 SYN = 0x02
 RST = 0x04
 ACK = 0x10
+URG = 0x20
 
-FLAG_NAMES = {SYN: "SYN", ACK: "ACK", FIN: "FIN", RST: "RST"}
-# The text of each combination, for the trace.
-FLAG_TEXTS: Final = [flags(bits, FLAG_NAMES) for bits in range(2 * ACK)]
+FLAG_NAMES = {SYN: "SYN", ACK: "ACK", FIN: "FIN", RST: "RST", URG: "URG"}
+# The text of each combination, for the trace; then what is not TCP.
+FLAG_TEXTS: Final = [*(flags(bits, FLAG_NAMES) for bits in range(2 * URG)), "UDP", "ICMP"]
+UDP: Final = 2 * URG
+ICMP: Final = 2 * URG + 1
 
 
-class SkBuff:
+class Packet:
+    """What travels: ``flags`` say what it is, for the trace; ``cause`` is the event of the trace that sent it."""
+
+    __slots__ = ("cause", "data", "flags")
+
+    def __init__(self, flags: int, data: bytes) -> None:
+        self.flags = flags
+        self.data = data
+        self.cause = -1
+
+    def rcv(self) -> None:
+        """It arrives: the handler of its protocol (ip_protocol_deliver_rcu).  TCP's is called without this step."""
+        raise NotImplementedError
+
+
+class SkBuff(Packet):
     """A TCP segment.  ``sk`` sent it; ``dst`` receives it, or None when the receiver has to be looked up (a SYN)."""
 
-    __slots__ = ("cause", "data", "dst", "flags", "seq", "sk", "window")
+    __slots__ = ("dst", "seq", "sk", "window")
 
     def __init__(self, sk: "TcpSock", dst: "TcpSock | None", flags: int, data: bytes, seq: int = 0, window: int = 0) -> None:
         self.sk = sk
@@ -32,3 +50,13 @@ class SkBuff:
         self.window = window
         # The event of the trace that sent it.
         self.cause = -1
+
+
+class UrgentSkBuff(SkBuff):
+    """A segment with an urgent pointer: ``urg`` is where in the stream the byte behind the urgent one is."""
+
+    __slots__ = ("urg",)
+
+    def __init__(self, sk: "TcpSock", dst: "TcpSock | None", data: bytes, seq: int, urg: int) -> None:
+        super().__init__(sk, dst, ACK | URG, data, seq)
+        self.urg = urg

@@ -11,37 +11,26 @@ from typing import ClassVar
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.file import File
+from simkernel.kernel.net.sockopt import ip_option_value, option_value, sk_getsockopt, sk_setsockopt
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wake_up, wake_up_all
 from simkernel.uapi import (
-    AF_INET,
+    IPPROTO_IP,
     MSG_CTRUNC,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
     MSG_PEEK,
     MSG_WAITALL,
-    NSEC_PER_SEC,
     O_RDWR,
     POLLERR,
     POLLIN,
     POLLPRI,
     POLLRDBAND,
     POLLRDNORM,
-    SO_ACCEPTCONN,
-    SO_DOMAIN,
-    SO_ERROR,
-    SO_KEEPALIVE,
-    SO_LINGER,
-    SO_PROTOCOL,
-    SO_RCVBUF,
-    SO_RCVLOWAT,
-    SO_RCVTIMEO,
-    SO_REUSEADDR,
-    SO_REUSEPORT,
-    SO_SNDBUF,
-    SO_SNDTIMEO,
-    SO_TYPE,
+    SIOCATMARK,
+    SIOCOUTQ,
+    SO_PRIORITY,
     SOL_SOCKET,
 )
 
@@ -59,20 +48,32 @@ SS_DISCONNECTING = 4
 KEY_READABLE = POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND
 KEY_ERROR = POLLERR
 
-SOCK_MIN_RCVBUF = 2304
-SOCK_MIN_SNDBUF = 4608
-INT_MAX = 2**31 - 1
+# struct ucred: pid 0, uid and gid -1.
+NO_PEERCRED = bytes(4) + b"\xff" * 8
 
 
 class Sysctl:
     """/proc/sys/net: buffer sizes in bytes (minimum, default, maximum) and limits, with Linux's defaults."""
 
-    __slots__ = ("port_range", "rmem_max", "somaxconn", "tcp_rmem", "tcp_syn_retries", "tcp_wmem", "unix_wmem", "wmem_max")
+    __slots__ = (
+        "port_range",
+        "rmem_default",
+        "rmem_max",
+        "somaxconn",
+        "tcp_rmem",
+        "tcp_syn_retries",
+        "tcp_wmem",
+        "unix_wmem",
+        "wmem_default",
+        "wmem_max",
+    )
 
     def __init__(self) -> None:
         self.tcp_rmem = (4096, 131072, 33554432)
         self.tcp_wmem = (4096, 16384, 4194304)
         self.unix_wmem = 212992
+        self.rmem_default = 212992
+        self.wmem_default = 212992
         self.rmem_max = 212992
         self.wmem_max = 212992
         self.somaxconn = 4096
@@ -127,12 +128,14 @@ class Sock:
         "acceptq",
         "acceptq_wait",
         "backlog_max",
+        "broadcast",
         "dead",
         "err",
         "family",
         "ino",
         "keepalive",
         "linger",
+        "passcred",
         "protocol",
         "rcvbuf",
         "rcvbuf_locked",
@@ -147,8 +150,10 @@ class Sock:
         "sndtimeo",
         "socket",
         "state",
+        "stored",
         "sysctl",
         "type",
+        "urginline",
         "wq",
     )
     name = "sock"
@@ -171,6 +176,11 @@ class Sock:
         self.reuseaddr = 0
         self.reuseport = 0
         self.keepalive = 0
+        self.broadcast = 0
+        self.urginline = False
+        self.passcred = False
+        # What the options that have no effect were set to, by (level, name).
+        self.stored: dict[tuple[int, int], int] | None = None
         self.linger: tuple[int, int] = (0, 0)
         self.rcvlowat = 1
         self.rcvtimeo: int | None = None
@@ -272,6 +282,25 @@ class Sock:
         """ioctl FIONREAD: bytes that can be read at once."""
         raise oserror(errno.EOPNOTSUPP)
 
+    def siocoutq(self) -> int:
+        """ioctl SIOCOUTQ: bytes sent that have not arrived."""
+        raise oserror(errno.ENOTTY)
+
+    def siocoutqnsd(self) -> int:
+        """ioctl SIOCOUTQNSD: bytes written that have not been sent."""
+        raise oserror(errno.ENOTTY)
+
+    def siocatmark(self) -> int:
+        """ioctl SIOCATMARK: 1 if the urgent mark is next, else 0."""
+        raise oserror(errno.ENOTTY)
+
+    def inherit_options(self, child: "Sock") -> None:
+        """sk_clone_lock: what a connection has from its listener.  A priority it has not."""
+        child.keepalive, child.broadcast, child.urginline, child.linger = self.keepalive, self.broadcast, self.urginline, self.linger
+        child.rcvlowat, child.rcvtimeo, child.sndtimeo = self.rcvlowat, self.rcvtimeo, self.sndtimeo
+        if self.stored is not None:
+            child.stored = {key: val for key, val in self.stored.items() if key != (SOL_SOCKET, SO_PRIORITY)}
+
     def describe(self) -> str:
         """The connection in words, for explanations."""
         return self.name
@@ -289,109 +318,34 @@ class Sock:
 
     # --- options ---
     def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
-        """sk_setsockopt.  An option that is not modelled raises Unsupported."""
-        if level != SOL_SOCKET:
+        """do_sock_setsockopt.  An option that is not modelled raises Unsupported."""
+        if level == SOL_SOCKET:
+            sk_setsockopt(self, name, value)
+        else:
             self.setsockopt_proto(level, name, value)
-            return
-        if name in (SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO):
-            self._set_struct(name, value)
-            return
-        val = int_option(value)
-        if name == SO_REUSEADDR:
-            self.reuseaddr = int(bool(val))
-        elif name == SO_REUSEPORT:
-            if val and self.family != AF_INET:
-                raise oserror(errno.EOPNOTSUPP)
-            self.reuseport = int(bool(val))
-        elif name == SO_KEEPALIVE:
-            self.keepalive = int(bool(val))
-        elif name == SO_SNDBUF:
-            # The kernel doubles it, for its own overhead (socket(7)).
-            self.sndbuf = max(min(val & 0xFFFFFFFF, self.sysctl.wmem_max) * 2, SOCK_MIN_SNDBUF)
-            self.sndbuf_locked = True
-            self.wakes_on_space()
-        elif name == SO_RCVBUF:
-            self.rcvbuf = max(min(val & 0xFFFFFFFF, self.sysctl.rmem_max) * 2, SOCK_MIN_RCVBUF)
-            self.rcvbuf_locked = True
-        elif name == SO_RCVLOWAT:
-            self.set_rcvlowat(INT_MAX if val < 0 else val)
-        elif name in (SO_TYPE, SO_ERROR, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN):
-            raise oserror(errno.ENOPROTOOPT)
-        else:
-            raise Unsupported(f"setsockopt(SOL_SOCKET, {name}) is not modelled")
-
-    def _set_struct(self, name: int, value: int | bytes) -> None:
-        size = 8 if name == SO_LINGER else 16
-        if isinstance(value, int) or len(value) < size:
-            raise oserror(errno.EINVAL)
-        half = size // 2
-        first = int.from_bytes(value[:half], "little", signed=True)
-        second = int.from_bytes(value[half:size], "little", signed=True)
-        if name == SO_LINGER:
-            self.linger = (int(bool(first)), second)
-            return
-        if not 0 <= second < 1_000_000:
-            raise oserror(errno.EDOM)
-        timeo: int | None = None
-        if first < 0:
-            timeo = 0
-        elif first or second:
-            timeo = first * NSEC_PER_SEC + second * 1000
-        if name == SO_RCVTIMEO:
-            self.rcvtimeo = timeo
-        else:
-            self.sndtimeo = timeo
 
     def setsockopt_proto(self, level: int, name: int, value: int | bytes) -> None:
         """An option of another level than SOL_SOCKET."""
         raise Unsupported(f"setsockopt(level {level}, option {name}) is not modelled")
 
     def getsockopt(self, level: int, name: int, buflen: int) -> int | bytes:
-        """sk_getsockopt: an int, or the bytes of the value when ``buflen`` is not 0."""
-        if level != SOL_SOCKET:
-            return option_value(self.getsockopt_proto(level, name), buflen)
-        if name == SO_LINGER:
-            onoff, seconds = self.linger
-            raw = onoff.to_bytes(4, "little") + seconds.to_bytes(4, "little", signed=True)
-            return raw[:buflen] if buflen else onoff
-        if name in (SO_RCVTIMEO, SO_SNDTIMEO):
-            timeo = (self.rcvtimeo if name == SO_RCVTIMEO else self.sndtimeo) or 0
-            raw = (timeo // NSEC_PER_SEC).to_bytes(8, "little") + (timeo % NSEC_PER_SEC // 1000).to_bytes(8, "little")
-            return raw[:buflen] if buflen else int.from_bytes(raw[:4], "little", signed=True)
-        values: dict[int, Callable[[], int]] = {
-            SO_REUSEADDR: lambda: self.reuseaddr,
-            SO_REUSEPORT: lambda: self.reuseport,
-            SO_KEEPALIVE: lambda: self.keepalive,
-            SO_SNDBUF: lambda: self.sndbuf,
-            SO_RCVBUF: lambda: self.rcvbuf,
-            SO_RCVLOWAT: lambda: self.rcvlowat,
-            SO_TYPE: lambda: self.type,
-            SO_DOMAIN: lambda: self.family,
-            SO_PROTOCOL: lambda: self.protocol,
-            SO_ACCEPTCONN: lambda: int(self.listening()),
-            SO_ERROR: self.sock_error,
-        }
-        if name not in values:
-            raise Unsupported(f"getsockopt(SOL_SOCKET, {name}) is not modelled")
-        return option_value(values[name](), buflen)
+        """do_sock_getsockopt: an int, or the bytes of the value when ``buflen`` is not 0."""
+        if level == SOL_SOCKET:
+            return option_value(sk_getsockopt(self, name), buflen)
+        value = self.getsockopt_proto(level, name)
+        return ip_option_value(value, buflen) if level == IPPROTO_IP else option_value(value, buflen)
 
-    def getsockopt_proto(self, level: int, name: int) -> int:
-        """An option of another level than SOL_SOCKET."""
+    def getsockopt_proto(self, level: int, name: int) -> int | bytes:
+        """An option of another level than SOL_SOCKET: an int, or the bytes of a struct."""
         raise Unsupported(f"getsockopt(level {level}, option {name}) is not modelled")
 
+    def may_scm_recv(self) -> bool:
+        """sk_may_scm_recv: whether SO_PASSCRED is for it."""
+        return False
 
-def int_option(value: int | bytes) -> int:
-    """The C int that setsockopt was given."""
-    if isinstance(value, int):
-        return value
-    if len(value) < 4:
-        raise oserror(errno.EINVAL)
-    return int.from_bytes(value[:4], "little", signed=True)
-
-
-def option_value(value: int, buflen: int) -> int | bytes:
-    """A C int as getsockopt gives it back."""
-    return value.to_bytes(4, "little", signed=True)[:buflen] if buflen else value
+    def peercred(self) -> bytes:
+        """SO_PEERCRED, a struct ucred: nobody, of a socket whose peer has no credentials."""
+        return NO_PEERCRED
 
 
 class Socket(File):
@@ -425,6 +379,10 @@ class Socket(File):
 
     def fionread(self) -> int:
         return self.proto.fionread()
+
+    def ioctl(self, request: int) -> int:
+        sk = self.proto
+        return sk.siocoutq() if request == SIOCOUTQ else sk.siocatmark() if request == SIOCATMARK else sk.siocoutqnsd()
 
     def release(self) -> None:
         """sock_release: the program's end is gone, the protocol's may have work left."""

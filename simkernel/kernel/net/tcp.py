@@ -1,12 +1,17 @@
-"""TCP over AF_INET: what a program calls (net/ipv4/af_inet.c, tcp.c); tcp_input.py and tcp_output.py do the rest.
+"""TCP: what a program calls (net/ipv4/af_inet.c, tcp.c); the other tcp files do the rest.
 
 The way of a byte: sendmsg -> write queue -> segment -> loopback -> NET_RX -> tcp_rcv -> receive queue -> sk_data_ready -> wake_up.
 
 Kept from Linux: the states and their transitions, the masks of poll, errors and when they are reported, RST against FIN, the lock of a
-socket and its backlog (why a non-blocking connect on loopback says EINPROGRESS although it is done), windows and send buffers.
-Simplified: an acknowledgement takes effect at once instead of travelling; buffers count bytes without the kernel's overhead; there is no
-loss, so nothing is retransmitted but SYNs to a full backlog; Nagle's algorithm, delayed ACKs and congestion windows don't delay anything,
-nor does receive buffer autotuning.
+socket and its backlog (why a non-blocking connect on loopback says EINPROGRESS although it is done), windows and send buffers, urgent
+data, what TCP_CORK and MSG_MORE hold back and for how long, TCP_DEFER_ACCEPT, lingering.
+
+Simplified: an acknowledgement takes effect at once instead of travelling, or of waiting up to 40 ms.  So Nagle's algorithm has nothing to
+wait for: on Linux, without TCP_NODELAY, the second of two small writes of a program that has been answered before comes some 40 ms after
+the first, here at once.  What MSG_MORE holds goes with each segment from the peer, on Linux not with those that header prediction takes;
+and urgent data pushes what follows it only until it is acknowledged, here at once.  Buffers count bytes without the kernel's overhead;
+there is no loss, so nothing is retransmitted but SYNs to a full backlog; congestion windows don't delay anything, nor does receive buffer
+autotuning.  A peer that does not read is waited for without limit, whatever TCP_USER_TIMEOUT says, and an orphan in FIN_WAIT2 too.
 """
 
 import errno
@@ -15,7 +20,8 @@ from collections import deque
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.clock import Timer
-from simkernel.kernel.net.inet import InetTable, inet_sockaddr, is_local
+from simkernel.kernel.net.af_inet import InetSock, inet6_sockaddr, inet_sockaddr, is_multicast, needs_scope, show
+from simkernel.kernel.net.inet import InetTable, is_ipv4
 from simkernel.kernel.net.skbuff import ACK, SkBuff
 from simkernel.kernel.net.socket import (
     RCV_SHUTDOWN,
@@ -28,16 +34,19 @@ from simkernel.kernel.net.socket import (
     MsgHdr,
     Sock,
     Sysctl,
-    int_option,
 )
 from simkernel.kernel.net.tcp_input import release_sock
-from simkernel.kernel.net.tcp_output import tcp_cleanup_rbuf, tcp_send_fin, tcp_send_reset, tcp_send_syn, tcp_write_xmit
+from simkernel.kernel.net.tcp_output import tcp_cleanup_rbuf, tcp_send_fin, tcp_send_reset, tcp_send_syn
+from simkernel.kernel.net.tcp_recvmsg import tcp_ioctl, tcp_recvmsg_locked
+from simkernel.kernel.net.tcp_sendmsg import tcp_sendmsg_locked
+from simkernel.kernel.net.tcp_sockopt import do_tcp_getsockopt, do_tcp_setsockopt
 from simkernel.kernel.net.tcp_states import (
     KEY_WRITABLE,
     MSS_LOOPBACK,
     STATE_NAMES,
     TCP_CLOSE,
     TCP_CLOSE_WAIT,
+    TCP_CLOSING,
     TCP_ESTABLISHED,
     TCP_FIN_WAIT1,
     TCP_LAST_ACK,
@@ -45,35 +54,37 @@ from simkernel.kernel.net.tcp_states import (
     TCP_SYN_RECV,
     TCP_SYN_SENT,
     TCP_TIME_WAIT,
+    TCP_URG_VALID,
 )
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import wait_event, wake_up
 from simkernel.uapi import (
     AF_INET,
+    AF_INET6,
+    FIONREAD,
+    IN6ADDR_ANY,
     INADDR_ANY,
-    INADDR_LOOPBACK,
     IPPROTO_TCP,
-    MSG_DONTWAIT,
-    MSG_MORE,
     MSG_NOSIGNAL,
+    NSEC_PER_SEC,
     POLLERR,
     POLLHUP,
     POLLIN,
     POLLOUT,
+    POLLPRI,
     POLLRDHUP,
     POLLRDNORM,
     POLLWRNORM,
+    SIOCATMARK,
+    SIOCOUTQ,
+    SIOCOUTQNSD,
     SOCK_STREAM,
-    TCP_NODELAY,
 )
 
 
-class TcpSock(Sock):
+class TcpSock(InetSock):
     """struct tcp_sock.
-
-    ``lport`` is inet_num, the port it holds; ``sport`` inet_sport, which getsockname tells even when the port has been given back.
-    The locks say what bind was told, and a reset keeps.
 
     ``snd_wnd`` is how many bytes the peer still takes, ``rcv_wnd`` what we told it; ``wmem_queued`` the bytes sent or to be sent that
     the peer has not received, ``unsent`` those still in the write queue.  ``write_seq`` and ``copied_seq`` count the bytes of the
@@ -82,29 +93,32 @@ class TcpSock(Sock):
 
     __slots__ = (
         "backlog",
-        "bindaddr_lock",
-        "bindport_lock",
         "copied_seq",
+        "cork",
+        "defer_accept",
         "done",
+        "eor",
         "fin_queued",
-        "laddr",
-        "lport",
+        "mapped",
         "nodelay",
         "nospace",
         "owned",
         "peer",
         "queue_offset",
-        "raddr",
         "rcv_wnd",
         "receive_queue",
+        "retrans_stamp",
         "retries",
         "rmem",
-        "rport",
+        "snd_up",
         "snd_wnd",
-        "sport",
+        "syn_retries",
         "table",
         "timer",
         "unsent",
+        "urg_data",
+        "urg_seq",
+        "user_timeout",
         "window_clamp",
         "wmem_queued",
         "write_queue",
@@ -113,17 +127,9 @@ class TcpSock(Sock):
     name = "tcp"
     state_names = STATE_NAMES
 
-    def __init__(self, sched: Sched, sysctl: Sysctl, table: InetTable["TcpSock"]) -> None:
-        super().__init__(sched, sysctl, AF_INET, SOCK_STREAM, IPPROTO_TCP)
+    def __init__(self, sched: Sched, sysctl: Sysctl, table: InetTable["TcpSock"], family: int = AF_INET) -> None:
+        super().__init__(sched, sysctl, family, SOCK_STREAM, IPPROTO_TCP)
         self.table = table
-        self.state = TCP_CLOSE
-        self.laddr = INADDR_ANY
-        self.lport = 0
-        self.sport = 0
-        self.bindaddr_lock = False
-        self.bindport_lock = False
-        self.raddr = INADDR_ANY
-        self.rport = 0
         self.peer: TcpSock | None = None
         self.rcvbuf = sysctl.tcp_rmem[1]
         self.sndbuf = sysctl.tcp_wmem[1]
@@ -142,40 +148,24 @@ class TcpSock(Sock):
         self.done = False
         self.nospace = False
         self.nodelay = 0
+        self.mapped = False
+        self.cork = False
+        self.defer_accept = 0
+        self.syn_retries = 0
+        self.user_timeout = 0
+        self.retrans_stamp = 0
+        self.eor = False
+        self.snd_up = 0
+        self.urg_data = 0
+        self.urg_seq = 0
         self.owned = False
         self.backlog: deque[SkBuff] = deque()
         self.acceptq: deque[TcpSock] = deque()
         self.timer: Timer | None = None
         self.retries = 0
 
-    # --- names ---
-    def getname(self, peer: bool) -> Address:
-        """inet_getname."""
-        if not peer:
-            return self.laddr, self.sport
-        if not self.rport or self.state in (TCP_CLOSE, TCP_SYN_SENT):
-            raise oserror(errno.ENOTCONN)
-        return self.raddr, self.rport
-
-    def accepted_name(self) -> Address:
-        return self.raddr, self.rport
-
-    def bind(self, addr: Address) -> None:
-        """inet_bind."""
-        host, port = inet_sockaddr(addr)
-        if host != INADDR_ANY and not is_local(host):
-            raise oserror(errno.EADDRNOTAVAIL)
-        if self.state != TCP_CLOSE or self.lport:
-            raise oserror(errno.EINVAL)
-        self.laddr = host
-        try:
-            self.lport = self.table.get_port(self, port)
-        except OSError:
-            self.laddr = INADDR_ANY
-            raise
-        self.sport = self.lport
-        self.bindaddr_lock = host != INADDR_ANY
-        self.bindport_lock = port != 0
+    def get_port(self, port: int) -> int:
+        return self.table.get_port(self, port)
 
     # --- listening ---
     def listening(self) -> bool:
@@ -233,10 +223,12 @@ class TcpSock(Sock):
             raise oserror(errno.EINVAL)
         code = errno.EALREADY
         if sock.state == SS_UNCONNECTED:
-            host, port = inet_sockaddr(addr)
             self.owned = True
             try:
-                self.tcp_v4_connect(host, port)
+                if self.family == AF_INET:
+                    self.tcp_v4_connect(*inet_sockaddr(addr))
+                else:
+                    self.tcp_v6_connect(*inet6_sockaddr(addr))
                 sock.state = SS_CONNECTING
                 code = errno.EINPROGRESS
             finally:
@@ -259,12 +251,29 @@ class TcpSock(Sock):
         self.sched.stalled = 0
 
     def tcp_v4_connect(self, host: str, port: int) -> None:
-        """Choose addresses and a port, and send the SYN."""
-        if host == INADDR_ANY:
-            host = INADDR_LOOPBACK
-        if not is_local(host):
-            raise oserror(errno.ENETUNREACH)
-        laddr = INADDR_LOOPBACK if self.laddr == INADDR_ANY else self.laddr
+        """Over IPv4."""
+        self.tcp_connect(*self.route_v4(host), port)
+
+    def tcp_v6_connect(self, host: str, port: int, scope_id: int) -> None:
+        """Over IPv6, or over IPv4 to an address that is mapped.  :: is this machine."""
+        if host == IN6ADDR_ANY:
+            host = self.this_machine()
+        if is_ipv4(host):
+            if self.ipv6only:
+                raise oserror(errno.ENETUNREACH)
+            self.tcp_v4_connect(host, port)
+            self.mapped = True
+            return
+        if needs_scope(host) and not is_multicast(host) and not scope_id:
+            raise oserror(errno.EINVAL)
+        laddr, host = self.route_v6(host)
+        if self.mapped:
+            # Linux goes on sending over IPv4 (icsk_af_ops stays ipv6_mapped), so that no SYN arrives.
+            raise Unsupported("connecting a TCP socket to an IPv6 address after an IPv4 one is not modelled")
+        self.tcp_connect(laddr, host, port)
+
+    def tcp_connect(self, laddr: str, host: str, port: int) -> None:
+        """Take a port, and send the SYN."""
         self.table.hash_connect(self, laddr, host, port)
         self.laddr, self.sport = laddr, self.lport
         self.raddr, self.rport = host, port
@@ -288,6 +297,8 @@ class TcpSock(Sock):
             and not self.err
             and not self.sched.explore
             and self.wmem_queued < self.sndbuf
+            and not self.cork
+            and (msg is None or not msg.control)
         ):
             # The plain case: the peer takes it all, as one segment.
             self.snd_wnd -= n
@@ -297,76 +308,7 @@ class TcpSock(Sock):
             self.sched.stalled = 0
             self.table.device.loopback_xmit(SkBuff(self, self.peer, ACK, data, seq))
             return n
-        return self.tcp_sendmsg_slow(data, flags, nonblock)
-
-    def tcp_sendmsg_slow(self, data: bytes, flags: int, nonblock: bool) -> int:
-        """The general case: wait for the connection, for space; cut into segments."""
-        if flags:
-            if flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE):
-                raise Unsupported(f"send on TCP with flags {flags:#x} is not modelled")
-            nonblock = nonblock or bool(flags & MSG_DONTWAIT)
-        deadline = None if self.sndtimeo is None else self.sched.clock.now + self.sndtimeo
-        if self.state not in (TCP_ESTABLISHED, TCP_CLOSE_WAIT):
-            self.wait_connect(flags, nonblock, deadline)
-        if self.err or self.shutdown_mask & SEND_SHUTDOWN:
-            raise self.stream_error(flags)
-        copied = 0
-        total = len(data)
-        # A segment is at most half of the peer's window (tcp_bound_to_half_wnd).
-        peer = self.peer
-        goal = MSS_LOOPBACK if peer is None else max(min(MSS_LOOPBACK, peer.window_clamp >> 1), 1)
-        while copied < total:
-            if self.wmem_queued >= self.sndbuf:
-                self.nospace = True
-                if nonblock:
-                    if copied:
-                        break
-                    raise self.again("send")
-                left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
-                try:
-                    woken = wait_event(
-                        self.sched,
-                        self.wq,
-                        lambda: self.wmem_queued < self.sndbuf or bool(self.err) or bool(self.shutdown_mask & SEND_SHUTDOWN),
-                        left,
-                    )
-                except OSError:
-                    # A signal: what was taken counts.
-                    if copied:
-                        break
-                    raise
-                if not woken:
-                    if copied:
-                        break
-                    raise oserror(errno.EAGAIN)
-                if self.err or self.shutdown_mask & SEND_SHUTDOWN:
-                    if copied:
-                        break
-                    raise self.stream_error(flags)
-                continue
-            chunk = data[copied : copied + goal]
-            copied += len(chunk)
-            self.write_queue.append(chunk)
-            self.wmem_queued += len(chunk)
-            self.unsent += len(chunk)
-            self.write_seq += len(chunk)
-            self.sched.stalled = 0
-            tcp_write_xmit(self)
-            if self.err:
-                # The segment was answered by a reset: what was taken counts, the error waits for the next call.
-                break
-        return copied
-
-    def wait_connect(self, flags: int, nonblock: bool, deadline: int | None) -> None:
-        """sk_stream_wait_connect: EPIPE unless a connection is being made."""
-        while self.state not in (TCP_ESTABLISHED, TCP_CLOSE_WAIT):
-            if self.err or self.state not in (TCP_SYN_SENT, TCP_SYN_RECV):
-                raise self.stream_error(flags)
-            if nonblock:
-                raise self.again("send")
-            left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
-            if not wait_event(self.sched, self.wq, lambda: self.state not in (TCP_SYN_SENT, TCP_SYN_RECV), left):
-                raise oserror(errno.EAGAIN)
+        return tcp_sendmsg_locked(self, data, flags, nonblock, msg)
 
     def writable(self) -> bool:
         """sk_stream_is_writeable: free space of at least half of what is queued, so a third of the buffer."""
@@ -376,9 +318,14 @@ class TcpSock(Sock):
     def set_rcvlowat(self, val: int) -> None:
         """tcp_set_rcvlowat: at most half of the receive buffer; with the new one there may be enough to read."""
         cap = self.rcvbuf if self.rcvbuf_locked else self.sysctl.tcp_rmem[2]
-        self.rcvlowat = min(val, cap >> 1) or 1
+        self.rcvlowat = val = min(val, cap >> 1) or 1
         if self.done or self.epollin_ready():
             self.sk_data_ready()
+        if not self.rcvbuf_locked and val << 1 > self.rcvbuf:
+            # The buffer grows with it.
+            self.rcvbuf = val << 1
+            if self.window_clamp < val:
+                self.window_clamp = val
 
     def epollin_ready(self) -> bool:
         """tcp_epollin_ready: enough to read, or no window left for more."""
@@ -397,7 +344,7 @@ class TcpSock(Sock):
         queue = self.receive_queue
         if not queue and not nonblock and not flags and n and self.plain_wait():
             wait_event(self.sched, self.wq, self.sk_wait_data)
-        if queue and not flags and not self.queue_offset and self.rcvlowat == 1:
+        if queue and not flags and not self.queue_offset and self.rcvlowat == 1 and not self.urg_data:
             data = queue[0]
             got = len(data)
             if got <= n and (got == n or len(queue) == 1):
@@ -409,7 +356,7 @@ class TcpSock(Sock):
                 if self.rcv_wnd << 1 <= self.window_clamp:
                     tcp_cleanup_rbuf(self)
                 return data
-        return self.tcp_recvmsg_slow(n, flags, nonblock)
+        return tcp_recvmsg_locked(self, n, flags, nonblock, msg)
 
     def plain_wait(self) -> bool:
         """Whether a reader of an empty queue has nothing to do but sleep until something comes."""
@@ -418,91 +365,6 @@ class TcpSock(Sock):
     def sk_wait_data(self) -> bool:
         """What a sleeping reader waits for: the first bytes, or that there will be none."""
         return self.rmem > 0 or self.err != 0 or self.shutdown_mask & RCV_SHUTDOWN != 0 or self.state == TCP_CLOSE
-
-    def tcp_recvmsg_slow(self, n: int, flags: int, nonblock: bool) -> bytes:
-        """The general case: several segments, parts of one, peeking, sleeping, errors."""
-        nonblock, peek, target = self.recv_flags(n, flags, nonblock)
-        if self.state == TCP_LISTEN:
-            raise oserror(errno.ENOTCONN)
-        queue = self.receive_queue
-        deadline = None if self.rcvtimeo is None else self.sched.clock.now + self.rcvtimeo
-        got = bytearray()
-        while True:
-            if peek:
-                got.clear()
-                self.peek_into(got, n)
-            elif queue:
-                self.copy_into(got, n)
-            copied = len(got)
-            # A read of nothing is done as soon as there is something it could have read.
-            if (copied >= n or copied >= target) and (n or queue):
-                break
-            if copied:
-                if nonblock or self.err or self.state == TCP_CLOSE or self.shutdown_mask & RCV_SHUTDOWN:
-                    break
-            elif not (n == 0 and queue):
-                if self.done:
-                    break
-                if self.err:
-                    raise oserror(self.sock_error())
-                if self.shutdown_mask & RCV_SHUTDOWN:
-                    break
-                if self.state == TCP_CLOSE:
-                    raise oserror(errno.ENOTCONN)
-                if nonblock:
-                    raise self.again("recv")
-            left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
-            seen = self.rmem
-            try:
-                woken = wait_event(
-                    self.sched,
-                    self.wq,
-                    lambda seen=seen: (  # type: ignore[misc]
-                        self.rmem > seen or bool(self.err) or bool(self.shutdown_mask & RCV_SHUTDOWN) or self.state == TCP_CLOSE
-                    ),
-                    left,
-                )
-            except OSError:
-                if got:
-                    break
-                raise
-            if not woken:
-                if got:
-                    break
-                raise oserror(errno.EAGAIN)
-        if got:
-            self.sched.stalled = 0
-        return bytes(got)
-
-    def copy_into(self, got: bytearray, n: int) -> None:
-        """Move up to ``n`` bytes in all from the receive queue, and tell the peer about the space."""
-        queue = self.receive_queue
-        before = len(got)
-        while queue and len(got) < n:
-            data = queue[0]
-            offset = self.queue_offset
-            room = n - len(got)
-            if len(data) - offset <= room:
-                got += data[offset:] if offset else data
-                queue.popleft()
-                self.queue_offset = 0
-            else:
-                got += data[offset : offset + room]
-                self.queue_offset = offset + room
-        taken = len(got) - before
-        if taken:
-            self.copied_seq += taken
-            self.rmem -= taken
-            tcp_cleanup_rbuf(self)
-
-    def peek_into(self, got: bytearray, n: int) -> None:
-        """The same without taking them (MSG_PEEK)."""
-        offset = self.queue_offset
-        for data in self.receive_queue:
-            got += data[offset : offset + n - len(got)]
-            offset = 0
-            if len(got) >= n:
-                break
 
     # --- segments ---
     def done_with_error(self, code: int) -> None:
@@ -544,14 +406,16 @@ class TcpSock(Sock):
 
     def sk_clone(self, client: "TcpSock") -> "TcpSock":
         """sk_clone_lock, inet_csk_clone_lock: the child of a listener, with its options, for a connection to ``client``."""
-        child = TcpSock(self.sched, self.sysctl, self.table)
+        child = TcpSock(self.sched, self.sysctl, self.table, self.family)
+        child.ipv6only = self.ipv6only
         child.laddr, child.lport = client.raddr, client.rport
         child.sport = child.lport
         child.bindaddr_lock = self.bindaddr_lock
         child.raddr, child.rport = client.laddr, client.lport
         child.reuseaddr, child.reuseport = self.reuseaddr, self.reuseport
-        child.keepalive, child.nodelay, child.linger = self.keepalive, self.nodelay, self.linger
-        child.rcvlowat, child.rcvtimeo, child.sndtimeo = self.rcvlowat, self.rcvtimeo, self.sndtimeo
+        self.inherit_options(child)
+        child.nodelay, child.cork = self.nodelay, self.cork
+        child.syn_retries, child.user_timeout = self.syn_retries, self.user_timeout
         child.rcvbuf, child.rcvbuf_locked = self.rcvbuf, self.rcvbuf_locked
         child.sndbuf, child.sndbuf_locked = self.sndbuf, self.sndbuf_locked
         child.shutdown_mask = self.shutdown_mask
@@ -631,8 +495,24 @@ class TcpSock(Sock):
                 self.tcp_disconnect()
             elif self.close_state():
                 tcp_send_fin(self)
+                if self.linger[0]:
+                    self.stream_wait_close()
         if self.state == TCP_CLOSE:
             self.table.put_port(self)
+
+    def stream_wait_close(self) -> None:
+        """sk_stream_wait_close: SO_LINGER waits, O_NONBLOCK or not, until the peer has everything; an exiting process does not."""
+        closing = (TCP_FIN_WAIT1, TCP_CLOSING, TCP_LAST_ACK)
+        if self.sched.current.process.exiting or self.state not in closing:
+            return
+        # Not an orphan yet: it is woken.
+        self.dead = False
+        try:
+            wait_event(self.sched, self.wq, lambda: self.state not in closing, self.linger[1] * NSEC_PER_SEC)
+        except OSError:
+            # A signal ends the wait; close has succeeded.
+            pass
+        self.dead = True
 
     def abort(self) -> None:
         """Reset the peer, and forget what was to be sent."""
@@ -660,13 +540,14 @@ class TcpSock(Sock):
         self.rmem = self.queue_offset = 0
         self.peer = None
         self.rport = 0
-        self.raddr = INADDR_ANY
+        self.raddr = IN6ADDR_ANY if self.family == AF_INET6 else INADDR_ANY
         if not self.bindaddr_lock:
-            self.laddr = INADDR_ANY
+            self.reset_saddr()
         self.shutdown_mask = 0
         self.done = False
         self.nospace = False
         self.rcv_wnd = self.window_clamp
+        self.write_seq = self.copied_seq = self.snd_up = self.urg_data = 0
         if not self.dead:
             self.sk_error_report()
 
@@ -686,7 +567,9 @@ class TcpSock(Sock):
             if shutdown & RCV_SHUTDOWN:
                 mask |= POLLIN | POLLRDNORM | POLLRDHUP
         if state != TCP_SYN_SENT and state != TCP_SYN_RECV:
-            if self.rmem and (self.rmem >= self.rcvlowat or self.rcv_wnd <= 0):
+            if self.urg_data:
+                mask |= self.urgent_mask()
+            elif self.rmem and (self.rmem >= self.rcvlowat or self.rcv_wnd <= 0):
                 mask |= POLLIN | POLLRDNORM
             if shutdown & SEND_SHUTDOWN:
                 mask |= POLLOUT | POLLWRNORM
@@ -700,25 +583,33 @@ class TcpSock(Sock):
             mask |= POLLERR
         return mask
 
+    def urgent_mask(self) -> int:
+        """What can be read where urgent data is known of: at the mark the urgent byte itself is nothing to read, unless it is inline."""
+        target = self.rcvlowat + (self.urg_seq == self.copied_seq and not self.urginline)
+        mask = POLLIN | POLLRDNORM if self.rmem and (self.rmem >= target or self.rcv_wnd <= 0) else 0
+        return mask | POLLPRI if self.urg_data & TCP_URG_VALID else mask
+
     def fionread(self) -> int:
-        """tcp_ioctl SIOCINQ."""
-        if self.state == TCP_LISTEN:
-            raise oserror(errno.EINVAL)
-        return self.rmem
+        return tcp_ioctl(self, FIONREAD)
+
+    def siocoutq(self) -> int:
+        return tcp_ioctl(self, SIOCOUTQ)
+
+    def siocoutqnsd(self) -> int:
+        return tcp_ioctl(self, SIOCOUTQNSD)
+
+    def siocatmark(self) -> int:
+        return tcp_ioctl(self, SIOCATMARK)
 
     def setsockopt_proto(self, level: int, name: int, value: int | bytes) -> None:
-        if level != IPPROTO_TCP or name != TCP_NODELAY:
-            raise Unsupported(f"setsockopt(level {level}, option {name}) on TCP is not modelled")
-        self.nodelay = int(bool(int_option(value)))
+        do_tcp_setsockopt(self, level, name, value)
 
-    def getsockopt_proto(self, level: int, name: int) -> int:
-        if level != IPPROTO_TCP or name != TCP_NODELAY:
-            raise Unsupported(f"getsockopt(level {level}, option {name}) on TCP is not modelled")
-        return self.nodelay
+    def getsockopt_proto(self, level: int, name: int) -> int | bytes:
+        return do_tcp_getsockopt(self, level, name)
 
     def describe(self) -> str:
         if self.state == TCP_LISTEN:
-            return f"tcp {self.laddr}:{self.sport} listening"
+            return f"tcp {show(self.laddr, self.sport)} listening"
         if not self.rport:
-            return f"tcp {self.laddr}:{self.sport} unconnected"
-        return f"tcp {self.laddr}:{self.sport} <- :{self.rport}"
+            return f"tcp {show(self.laddr, self.sport)} unconnected"
+        return f"tcp {show(self.laddr, self.sport)} <- :{self.rport}"

@@ -3,7 +3,7 @@
 import errno
 from typing import TYPE_CHECKING
 
-from simkernel.kernel.net.skbuff import ACK, FIN, RST, SYN, SkBuff
+from simkernel.kernel.net.skbuff import ACK, FIN, RST, SYN, URG, SkBuff, UrgentSkBuff
 from simkernel.kernel.net.socket import KEY_READABLE, RCV_SHUTDOWN, SEND_SHUTDOWN
 from simkernel.kernel.net.tcp_output import tcp_check_space, tcp_select_window, tcp_send_reset, tcp_write_xmit
 from simkernel.kernel.net.tcp_states import (
@@ -20,6 +20,8 @@ from simkernel.kernel.net.tcp_states import (
     TCP_LISTEN,
     TCP_SYN_RECV,
     TCP_SYN_SENT,
+    TCP_URG_NOTYET,
+    TCP_URG_VALID,
 )
 from simkernel.kernel.wait import wake_up
 
@@ -37,6 +39,8 @@ def tcp_v4_rcv(skb: SkBuff) -> None:
     data = skb.data
     if data and sk.state == TCP_ESTABLISHED and not sk.owned:
         # tcp_rcv_established -> tcp_data_queue: queue, acknowledge, wake the reader.
+        if skb.flags & URG:
+            tcp_urg(sk, skb)
         n = len(data)
         sk.receive_queue.append(data)
         rmem = sk.rmem + n
@@ -60,6 +64,9 @@ def tcp_v4_rcv(skb: SkBuff) -> None:
             snd.snd_wnd = wnd
         if snd.nospace:
             tcp_check_space(snd)
+        if sk.write_queue:
+            # tcp_data_snd_check: a segment from the peer pushes what MSG_MORE held.
+            tcp_write_xmit(sk, sk.cork)
         return
     if sk.owned:
         sk.backlog.append(skb)
@@ -119,13 +126,40 @@ def tcp_ack(sk: "TcpSock", window: int) -> None:
         sk.wmem_queued = sk.unsent
     sk.snd_wnd = window - (sk.wmem_queued - sk.unsent)
     if sk.write_queue or sk.fin_queued:
-        tcp_write_xmit(sk)
+        tcp_write_xmit(sk, sk.cork)
+
+
+def tcp_urg(sk: "TcpSock", skb: SkBuff) -> None:
+    """tcp_urg, tcp_check_urg: an urgent pointer.  If its byte is in the segment, poll says so (POLLPRI) before the data is queued."""
+    assert isinstance(skb, UrgentSkBuff)
+    mark = skb.urg - 1
+    rcv_nxt = sk.copied_seq + sk.rmem
+    if mark >= rcv_nxt and not (sk.urg_data and mark <= sk.urg_seq):
+        if sk.urg_data and sk.urg_seq == sk.copied_seq and sk.rmem and not sk.urginline:
+            # The last urgent byte would come next: a newer one makes it vanish, and not become a byte like others.
+            sk.copied_seq += 1
+            sk.rmem -= 1
+            sk.queue_offset += 1
+            if sk.queue_offset == len(sk.receive_queue[0]):
+                sk.receive_queue.popleft()
+                sk.queue_offset = 0
+        sk.urg_data = TCP_URG_NOTYET
+        sk.urg_seq = mark
+    if sk.urg_data == TCP_URG_NOTYET:
+        offset = sk.urg_seq - skb.seq
+        if 0 <= offset < len(skb.data):
+            sk.urg_data = TCP_URG_VALID | skb.data[offset]
+            if not sk.dead:
+                sk.sk_data_ready()
 
 
 def tcp_data_queue(sk: "TcpSock", skb: SkBuff) -> None:
     """Data in a state other than ESTABLISHED: half-closed by us, or nobody here to read it."""
     if sk.shutdown_mask & RCV_SHUTDOWN and sk.state in (TCP_FIN_WAIT1, TCP_FIN_WAIT2):
-        skb.sk.wmem_queued -= len(skb.data)
+        if skb.flags & URG:
+            # The urgent pointer is looked at first.
+            tcp_urg(sk, skb)
+        tcp_uncharge(skb)
         tcp_send_reset(sk, skb.sk)
         tcp_reset(sk)
         return
@@ -152,6 +186,8 @@ def tcp_fin(sk: "TcpSock", skb: SkBuff) -> None:
         sk.tcp_time_wait()
     if not sk.dead:
         sk.sk_state_change()
+    if sk.write_queue:
+        tcp_write_xmit(sk, sk.cork)
     tcp_fin_acked(skb.sk)
 
 
@@ -222,7 +258,12 @@ def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
         tcp_send_reset(sk, skb.sk)
         sk.set_state(TCP_CLOSE)
         return
-    if sk.timer is not None or len(listener.acceptq) > listener.backlog_max:
+    if sk.retries < listener.defer_accept and not skb.data and not skb.flags & FIN:
+        # TCP_DEFER_ACCEPT drops the bare acknowledgement, and waits for data.
+        if sk.timer is None:
+            sk.timer = sk.sched.clock.add_timer(SYN_TIMEOUT << sk.retries, lambda: tcp_synack_timeout(sk))
+        return
+    if (sk.timer is not None and sk.backlog) or len(listener.acceptq) > listener.backlog_max:
         # tcp_v4_syn_recv_sock finds no room: as if it had been lost.  The SYN-ACK, sent again, has it answered again.
         sk.backlog.append(skb)
         if sk.timer is None:
@@ -242,6 +283,17 @@ def tcp_synack_timeout(sk: "TcpSock") -> None:
     """reqsk_timer_handler: the handshake's last packet found no room in the accept queue; try it again, but not for ever."""
     sk.timer = None
     listener = sk.table.lookup_listener(sk.laddr, sk.lport)
+    if sk.state != TCP_SYN_RECV:
+        return
+    if not sk.backlog:
+        # Deferred until data comes, but not for ever: the SYN-ACK is sent again, and its acknowledgement may complete the handshake.
+        sk.retries += 1
+        client = sk.peer
+        if listener is None or client is None:
+            sk.set_state(TCP_CLOSE)
+        else:
+            tcp_rcv_synrecv(sk, SkBuff(client, sk, ACK, b"", 0, client.rcv_wnd))
+        return
     if listener is not None and len(listener.acceptq) > listener.backlog_max:
         if sk.retries < SYNACK_RETRIES:
             sk.retries += 1
@@ -254,9 +306,15 @@ def tcp_synack_timeout(sk: "TcpSock") -> None:
     release_sock(sk)
 
 
+def tcp_uncharge(skb: SkBuff) -> None:
+    """A segment that nobody takes is gone; its sender may have forgotten it already, with its write queue."""
+    snd = skb.sk
+    snd.wmem_queued = max(snd.wmem_queued - len(skb.data), snd.unsent)
+
+
 def tcp_drop(sk: "TcpSock", skb: SkBuff) -> None:
     """A segment for a socket that is no more: answered by a reset, unless it is one or a bare acknowledgement."""
-    skb.sk.wmem_queued -= len(skb.data)
+    tcp_uncharge(skb)
     if not skb.flags & RST and (skb.data or skb.flags & (SYN | FIN)):
         tcp_send_reset(sk, skb.sk)
 

@@ -3,16 +3,18 @@
 import errno
 from typing import TYPE_CHECKING
 
-from simkernel.kernel.net.skbuff import ACK, FIN, RST, SYN, SkBuff
+from simkernel.kernel.net.skbuff import ACK, FIN, RST, SYN, SkBuff, UrgentSkBuff
 from simkernel.kernel.net.socket import RCV_SHUTDOWN
 from simkernel.kernel.net.tcp_states import (
     KEY_WRITABLE,
     MSS_LOOPBACK,
     SYN_LINEAR_TIMEOUTS,
     SYN_TIMEOUT,
+    TCP_RTO_MIN,
     TCP_SYN_SENT,
 )
 from simkernel.kernel.wait import wake_up
+from simkernel.uapi import NSEC_PER_MSEC
 
 if TYPE_CHECKING:
     from simkernel.kernel.net.tcp import TcpSock
@@ -20,30 +22,54 @@ if TYPE_CHECKING:
 
 def tcp_send_syn(sk: "TcpSock") -> None:
     """Send the SYN, and again when no answer comes (the backlog was full): tcp_connect, tcp_retransmit_timer."""
-    shift = max(sk.retries - SYN_LINEAR_TIMEOUTS, 0)
-    sk.timer = sk.sched.clock.add_timer(SYN_TIMEOUT << shift, lambda: tcp_syn_timeout(sk))
+    now = sk.sched.clock.now
+    if not sk.retries:
+        sk.retrans_stamp = now
+    delay = SYN_TIMEOUT << max(sk.retries - SYN_LINEAR_TIMEOUTS, 0)
+    if sk.user_timeout:
+        # tcp_clamp_rto_to_user_timeout
+        delay = min(delay, max(sk.retrans_stamp + sk.user_timeout * NSEC_PER_MSEC - now, 1))
+    sk.timer = sk.sched.clock.add_timer(delay, lambda: tcp_syn_timeout(sk))
     sk.table.device.loopback_xmit(SkBuff(sk, None, SYN, b""))
 
 
 def tcp_syn_timeout(sk: "TcpSock") -> None:
-    """The SYN was not answered in time."""
+    """The SYN was not answered in time: again, or give up (tcp_write_timeout, retransmits_timed_out)."""
     sk.timer = None
     if sk.state != TCP_SYN_SENT:
         return
-    if sk.retries >= sk.sysctl.tcp_syn_retries + SYN_LINEAR_TIMEOUTS:
+    retries = sk.syn_retries or sk.sysctl.tcp_syn_retries
+    # What as many retries would have taken if each had waited twice as long as the last.
+    limit = sk.user_timeout * NSEC_PER_MSEC or ((2 << retries) - 1) * SYN_TIMEOUT
+    if sk.sched.clock.now - sk.retrans_stamp >= limit or sk.retries >= retries + SYN_LINEAR_TIMEOUTS:
         sk.done_with_error(errno.ETIMEDOUT)
         return
     sk.retries += 1
     tcp_send_syn(sk)
 
 
-def tcp_write_xmit(sk: "TcpSock") -> None:
-    """Send what the peer's window takes; then the FIN, if one waits.  A choice may cut a segment anywhere."""
+def tcp_mss(sk: "TcpSock") -> int:
+    """tcp_current_mss: a segment is at most half of the peer's first window (tcp_bound_to_half_wnd)."""
+    peer = sk.peer
+    return MSS_LOOPBACK if peer is None else max(min(MSS_LOOPBACK, peer.window_clamp) >> 1, 1)
+
+
+def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
+    """Send what the peer's window takes; then the FIN, if one waits.  A choice may cut a segment anywhere.
+
+    ``corked`` holds the last segment back unless it is full, urgent, or the FIN goes with it (tcp_nagle_test).
+    """
     queue = sk.write_queue
     device = sk.table.device
     sched = sk.sched
+    held = False
     while queue and sk.snd_wnd > 0:
         chunk = queue[0]
+        # Its place in the stream: what was written, less what still waits.
+        seq = sk.write_seq - sk.unsent
+        if corked and len(queue) == 1 and not sk.fin_queued and sk.snd_up <= seq and len(chunk) < tcp_mss(sk):
+            held = True
+            break
         n = min(len(chunk), sk.snd_wnd)
         if sched.explore and n > 1:
             cut = sched.choice.pick(4, "segment")
@@ -54,19 +80,40 @@ def tcp_write_xmit(sk: "TcpSock") -> None:
         else:
             queue.popleft()
         sk.snd_wnd -= n
-        # Its place in the stream: what was written, less what still waits.
-        seq = sk.write_seq - sk.unsent
         sk.unsent -= n
-        device.loopback_xmit(SkBuff(sk, sk.peer, ACK, chunk, seq))
+        if sk.snd_up > seq:
+            device.loopback_xmit(UrgentSkBuff(sk, sk.peer, chunk, seq, min(sk.snd_up, seq + 0xFFFF)))
+        else:
+            device.loopback_xmit(SkBuff(sk, sk.peer, ACK, chunk, seq))
+        # Its acknowledgement pushes what MSG_MORE held.
+        corked = sk.cork
+    if held:
+        if sk.timer is None:
+            sk.timer = sched.clock.add_timer(TCP_RTO_MIN, lambda: tcp_probe_timer(sk))
+    elif sk.timer is not None and not queue:
+        sched.clock.del_timer(sk.timer)
+        sk.timer = None
     if sk.fin_queued and not queue:
         sk.fin_queued = False
         device.loopback_xmit(SkBuff(sk, sk.peer, FIN | ACK, b"", sk.write_seq))
 
 
+def tcp_push_pending_frames(sk: "TcpSock", corked: bool) -> None:
+    """__tcp_push_pending_frames: send what waits, if anything does."""
+    if sk.write_queue:
+        tcp_write_xmit(sk, corked)
+
+
+def tcp_probe_timer(sk: "TcpSock") -> None:
+    """tcp_probe_timer: what is held back goes after 200 ms, corked or not."""
+    sk.timer = None
+    tcp_push_pending_frames(sk, False)
+
+
 def tcp_send_fin(sk: "TcpSock") -> None:
     """tcp_send_fin: behind what is still to be sent."""
     sk.fin_queued = True
-    tcp_write_xmit(sk)
+    tcp_write_xmit(sk, False)
 
 
 def tcp_send_reset(sk: "TcpSock", to: "TcpSock") -> None:

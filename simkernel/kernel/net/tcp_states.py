@@ -1,6 +1,6 @@
 """The states of a TCP connection (include/net/tcp_states.h), and numbers that its parts share."""
 
-from simkernel.uapi import NSEC_PER_SEC, POLLOUT, POLLWRBAND, POLLWRNORM
+from simkernel.uapi import NSEC_PER_MSEC, NSEC_PER_SEC, POLLOUT, POLLWRBAND, POLLWRNORM
 
 TCP_ESTABLISHED = 1
 TCP_SYN_SENT = 2
@@ -38,3 +38,10 @@ SYN_LINEAR_TIMEOUTS = 4
 SYN_TIMEOUT = NSEC_PER_SEC
 # How often a SYN-ACK is sent again (tcp_synack_retries).
 SYNACK_RETRIES = 5
+# How long TCP_CORK and MSG_MORE hold a segment back (TCP_RTO_MIN; some milliseconds more on Linux, by the round trips it has seen).
+TCP_RTO_MIN = 200 * NSEC_PER_MSEC
+
+# urg_data: there is an urgent byte (the low byte), its place is known but it has not come, it has been read.
+TCP_URG_VALID = 0x0100
+TCP_URG_NOTYET = 0x0200
+TCP_URG_READ = 0x0400

@@ -357,6 +357,9 @@ class UnixSock(Sock):
     def getsockopt_proto(self, level: int, name: int) -> int:
         raise oserror(errno.EOPNOTSUPP)
 
+    def may_scm_recv(self) -> bool:
+        return True
+
     # --- state ---
     def poll(self, table: PollTable | None) -> int:
         """unix_poll."""

@@ -17,10 +17,12 @@ from simkernel.kernel.net.loopback import Loopback
 from simkernel.kernel.net.socket import Sock, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.tcp_input import tcp_v4_rcv
+from simkernel.kernel.net.udp import UdpSock
+from simkernel.kernel.net.udp_table import UdpTable
 from simkernel.kernel.net.unix import UnixTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.signal import do_signal, set_current_blocked
-from simkernel.sockaddr import inet_addr, unix_path
+from simkernel.sockaddr import inet6_addr, inet_addr, unix_path
 from simkernel.uapi import (
     ERESTARTNOINTR,
     ERESTARTSYS,
@@ -95,10 +97,12 @@ def as_bytes(data: object) -> bytes:
     raise TypeError(f"data must be bytes, bytearray or memoryview, not {type(data).__name__}")
 
 
-def move_addr_to_kernel(fd: object, addr: object) -> tuple[str, int] | bytes:
-    """An address argument, its family told by its Python type: (host, port) of AF_INET, or sun_path of AF_UNIX."""
+def move_addr_to_kernel(fd: object, addr: object) -> tuple[str, int] | tuple[str, int, int, int] | bytes:
+    """An address argument, its family told by its Python type: two values of AF_INET, four of AF_INET6, or sun_path of AF_UNIX."""
     c_int(fd, "fd")
-    return inet_addr(addr) if isinstance(addr, tuple) else unix_path(addr)
+    if not isinstance(addr, tuple):
+        return unix_path(addr)
+    return inet6_addr(addr) if len(addr) == 4 else inet_addr(addr)
 
 
 def do_loop_writev(file: File, buffers: Sequence[bytes]) -> int:
@@ -135,7 +139,7 @@ def signals(mask: int) -> set[int]:
 class BaseSyscalls(UnmodelledCalls):
     """The machine that the calls work on.  One object serves all tasks: each call is made by the running one."""
 
-    __slots__ = ("crash", "inet", "lo", "sched", "sysctl", "unix")
+    __slots__ = ("crash", "inet", "lo", "sched", "sysctl", "udp", "unix")
 
     def __init__(self, sched: Sched, sysctl: Sysctl, crash: Crash) -> None:
         self.sched = sched
@@ -144,6 +148,7 @@ class BaseSyscalls(UnmodelledCalls):
         self.inet: InetTable[TcpSock] = InetTable(sched, sysctl)
         self.lo = Loopback(sched, tcp_v4_rcv)
         self.inet.device = self.lo
+        self.udp: UdpTable[UdpSock] = UdpTable(sched, sysctl, self.lo)
         self.unix = UnixTable()
 
     # --- helpers ---

@@ -27,6 +27,9 @@ from simkernel.uapi import (
     O_DIRECT,
     O_NONBLOCK,
     PAGE_SIZE,
+    SIOCATMARK,
+    SIOCOUTQ,
+    SIOCOUTQNSD,
 )
 
 
@@ -171,6 +174,8 @@ class FileCalls(BaseSyscalls):
         if request == FIONBIO:
             file.set_nonblock(bool(arg))
             return 0
+        if request in (SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK):
+            return file.ioctl(request)
         raise Unsupported(f"ioctl request {request:#x} is not modelled")
 
     def pipe2(self, flags: int = 0, /) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.fdtable import bad_fd
 from simkernel.kernel.net.socket import SS_CONNECTED, MsgHdr, Sock, Socket
 from simkernel.kernel.net.tcp import TcpSock
+from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock, unix_socketpair
 from simkernel.kernel.syscalls.base import (
     AF_MAX,
@@ -23,11 +24,18 @@ from simkernel.kernel.syscalls.base import (
 from simkernel.kernel.syscalls.files import FileCalls
 from simkernel.uapi import (
     AF_INET,
+    AF_INET6,
     AF_UNIX,
+    IPPROTO_ICMP,
+    IPPROTO_ICMPV6,
+    IPPROTO_MPTCP,
     IPPROTO_TCP,
+    IPPROTO_UDP,
+    IPPROTO_UDPLITE,
     MSG_CMSG_CLOEXEC,
     SO_ERROR,
     SOCK_CLOEXEC,
+    SOCK_DGRAM,
     SOCK_NONBLOCK,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -54,15 +62,27 @@ class SocketCalls(FileCalls):
             raise oserror(errno.EAFNOSUPPORT)
         if kind >= SOCK_MAX:
             raise oserror(errno.EINVAL)
-        if family == AF_INET and kind == SOCK_STREAM:
-            if proto not in (0, IPPROTO_TCP):
-                raise oserror(errno.EPROTONOSUPPORT) if 0 <= proto < IPPROTO_MAX else oserror(errno.EINVAL)
-            return TcpSock(self.sched, self.sysctl, self.inet)
+        if family in (AF_INET, AF_INET6) and kind in (SOCK_STREAM, SOCK_DGRAM):
+            return self._inet_create(family, kind, proto)
         if family == AF_UNIX and kind == SOCK_STREAM:
             if proto not in (0, AF_UNIX):
                 raise oserror(errno.EPROTONOSUPPORT)
             return UnixSock(self.sched, self.sysctl, self.unix, kind)
-        raise Unsupported(f"socket(family {family}, type {kind}) is not modelled, only AF_INET and AF_UNIX with SOCK_STREAM")
+        raise Unsupported(
+            f"socket(family {family}, type {kind}) is not modelled, only AF_INET, AF_INET6 and AF_UNIX with SOCK_STREAM or SOCK_DGRAM"
+        )
+
+    def _inet_create(self, family: int, kind: int, proto: int) -> Sock:
+        """inet_create, inet6_create: the protocol that a type and a number name (inetsw)."""
+        if not 0 <= proto < IPPROTO_MAX:
+            raise oserror(errno.EINVAL)
+        if proto in ((IPPROTO_MPTCP,) if kind == SOCK_STREAM else (IPPROTO_UDPLITE, IPPROTO_ICMP if family == AF_INET else IPPROTO_ICMPV6)):
+            raise Unsupported(f"socket(family {family}, type {kind}, protocol {proto}) is not modelled")
+        if proto not in (0, IPPROTO_TCP if kind == SOCK_STREAM else IPPROTO_UDP):
+            raise oserror(errno.EPROTONOSUPPORT)
+        if kind == SOCK_STREAM:
+            return TcpSock(self.sched, self.sysctl, self.inet, family)
+        return UdpSock(self.sched, self.sysctl, self.udp, family)
 
     def socketpair(self, family: int, type: int, proto: int = 0, /) -> tuple[int, int]:
         c_int(family, "family")
