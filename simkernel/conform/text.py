@@ -27,7 +27,7 @@ from simkernel.uapi import (
 )  # fmt: skip
 
 _SHORT = 40  # bytes that are written out
-_TCP_NAMES = {value: name for name, value in vars(uapi).items() if re.fullmatch("TCP_[A-Z0-9]+", name)}
+_TCP_NAMES = {value: name for name, value in vars(uapi).items() if re.fullmatch("TCP_[A-Z0-9]+", name) and isinstance(value, int)}
 _SOCK_FLAGS = {SOCK_NONBLOCK: "SOCK_NONBLOCK", SOCK_CLOEXEC: "SOCK_CLOEXEC"}
 _EFD_FLAGS = {uapi.EFD_SEMAPHORE: "EFD_SEMAPHORE", uapi.EFD_NONBLOCK: "EFD_NONBLOCK", uapi.EFD_CLOEXEC: "EFD_CLOEXEC"}
 

@@ -125,13 +125,22 @@ class SocketCalls(FileCalls):
         limit = self._nofile()
         try:
             # Linux takes the number first: with a full table nothing is accepted, and the connection stays pending.
-            files.get_unused_fd(limit)
+            newfd = files.get_unused_fd(limit)
         except OSError:
             self.sched.stall("accept4")
             raise
         if file.sk is None:
             raise oserror(errno.ENOTSOCK)
-        sk: Sock = self._held(files, file, file.sk.accept, file.nonblock)
+        sk: Sock
+        if files.count == 1:
+            sk = self._held(files, file, file.sk.accept, file.nonblock)
+        else:
+            # Nobody else gets it while this thread sleeps.
+            files.reserved.add(newfd)
+            try:
+                sk = self._held(files, file, file.sk.accept, file.nonblock)
+            finally:
+                files.put_unused_fd(newfd)
         new = Socket(self.sched, sk, flags & SOCK_NONBLOCK)
         new.state = SS_CONNECTED
         newfd = self._install(files, new, bool(flags & SOCK_CLOEXEC))

@@ -1,0 +1,45 @@
+"""Differences in fd numbers that simkernel conform found."""
+
+from simkernel.api import Syscalls
+from simkernel.uapi import AF_UNIX, SOCK_STREAM
+
+from .helpers import World, client, err, start
+
+
+def test_a_sleeping_accept_has_its_number_already(world: World) -> None:
+    """accept takes the number before it sleeps: what another thread opens meanwhile gets the next one, and dup2 to it is EBUSY."""
+
+    def main(sys: Syscalls) -> None:
+        name = b"\0found-%d" % sys.getpid()
+        listener = sys.socket(AF_UNIX, SOCK_STREAM)
+        sys.bind(listener, name)
+        sys.listen(listener, 4)
+        got: list[int] = []
+        # (start() takes a number for a while: the lowest, which is free again by then.)
+        tid = start(sys, lambda sys: got.append(sys.accept4(listener)[0]))
+        first = sys.dup(listener)
+        taken = {4, 5} - {first}
+        assert [err(sys.dup2, listener, fd) for fd in sorted(taken)] == ["EBUSY"]
+        fd = client(sys, name)
+        sys.join(tid)
+        assert set(got) == taken
+        assert fd not in taken
+
+    world.run(main)
+
+
+def test_the_number_is_free_again_when_accept_fails(world: World) -> None:
+    """An accept that comes to nothing gives its number back."""
+
+    def main(sys: Syscalls) -> None:
+        listener = sys.socket(AF_UNIX, SOCK_STREAM)
+        sys.bind(listener, b"\0found2-%d" % sys.getpid())
+        sys.listen(listener, 4)
+        got: list[object] = []
+        tid = start(sys, lambda sys: got.append(err(sys.accept4, listener)))
+        sys.shutdown(listener, 2)
+        sys.join(tid)
+        assert got == ["EINVAL"]
+        assert [sys.dup(listener), sys.dup(listener)] == [4, 5]
+
+    world.run(main)
