@@ -218,7 +218,7 @@ def _opened(call: Call, outcome: Any, several_tasks: int) -> list[int]:
     return []
 
 
-_AS_IT_IS = ("socket", "socketpair", "bind", "open", "timerfd_settime")
+_AS_IT_IS = ("socket", "socketpair", "bind", "open", "timerfd_settime", "fcntl", "ioctl", "getsockopt", "setsockopt")
 
 
 def _plainer(call: Call) -> Iterable[Call]:

@@ -42,4 +42,27 @@ KNOWN: Final = (
         "not compared: a program that differs is run again with a pause of 45 ms after each shutdown and close",
         "programs that agreed once they were given the pause: see the date",
     ),
+    Known(
+        "held-data",
+        "Whether a segment from the peer makes bytes leave that MSG_MORE holds, over IPv6",
+        "It does in tcp_rcv_established's slow path, and not in its fast one; which one is taken hangs on the window that the peer "
+        "advertises, and over IPv6 that is another than over IPv4, which the model follows",
+        "not generated: no MSG_MORE over IPv6",
+        "sends over IPv6 that would have had it",
+    ),
+    Known(
+        "tcp-recv-nothing",
+        "When a recv of 0 bytes returns that sleeps on a TCP socket",
+        "tcp_recvmsg looks for 0 bytes until the first wake-up of any kind, also one that is of no use to it (the socket's own SHUT_WR); "
+        "the model's sleeps until something can be read",
+        "not generated: where a call may sleep, it asks for a byte or more",
+        "reads from TCP that might have slept",
+    ),
+    Known(
+        "o-direct",
+        "O_DIRECT of a file with a path",
+        "It is the file system's affair; files of programs are in /tmp, on whatever that is",
+        "not generated: no F_SETFL with O_DIRECT on files",
+        "F_SETFL on files",
+    ),
 )

@@ -130,6 +130,9 @@ EPOLL_BITS = (EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLPRI, EPOLLRDNORM, EPOLLWRNORM,
 
 
 def _size_in(g: "Generator", fd: int) -> int:
+    if not g.nonblock and g.open.get(fd, "").startswith("tcp"):
+        g.known["tcp-recv-nothing"] += 1
+        return g.dice.pick((1, 3, 8, 100, 5000))
     return g.dice.pick((0, 1, 3, 8, 8, 100, 1000, 4096, 5000, 65536, 300_000))
 
 
@@ -180,7 +183,11 @@ def send(g: "Generator", fd: int) -> Call:
     """send, sendto or sendmsg."""
     flags = MSG_NOSIGNAL | g.dice.pick((0, 0, MSG_DONTWAIT))
     if g.dice.chance(0.08) and g.wild:
-        flags |= g.dice.pick((MSG_OOB, MSG_MORE))
+        if g.open.get(fd) == "tcp6":
+            g.known["held-data"] += 1
+            flags |= MSG_OOB
+        else:
+            flags |= g.dice.pick((MSG_OOB, MSG_MORE))
     which = g.dice.random() if g.messages else 0.0
     if which < 0.65:
         return "send", fd, size_out(g, fd), flags
@@ -270,6 +277,9 @@ def fcntl(g: "Generator", fd: int) -> Call:
     if which == 4:
         return "fcntl", fd, F_GETFL, 0
     if which == 5:
+        if g.open.get(fd) == "file":
+            g.known["o-direct"] += 1
+            return "fcntl", fd, F_SETFL, g.nonblock
         return "fcntl", fd, F_SETFL, g.nonblock | pick((0, 0, O_DIRECT))
     if which == 6:
         return "fcntl", fd, F_GETPIPE_SZ, 0
