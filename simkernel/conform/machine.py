@@ -104,6 +104,7 @@ class Machine:
         self.paths: set[str] = set()
         self.id = sys.getpid()
         self.delays = False
+        self.alone = True
 
     def run(self, program: Program) -> list[Result]:
         """(outcome, observation) of each call, and the last observation; the machine is then as before."""
@@ -163,7 +164,7 @@ class Machine:
         if name == "socket" and args[0] in (AF_INET, AF_INET6) and args[1] & ~(SOCK_NONBLOCK | SOCK_CLOEXEC) == SOCK_STREAM:
             self.sys.setsockopt(result, IPPROTO_TCP, TCP_NODELAY, 1)
             self.delays = True
-        elif name == "timerfd_settime":
+        elif name == "timerfd_settime" and self.alone:
             self.sys.nanosleep(_A_MOMENT_NS)  # what has expired by then has expired on both kernels
         return self.plain(name, result, args)
 

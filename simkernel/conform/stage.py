@@ -203,6 +203,7 @@ class TaskMachine(Machine):
     def __init__(self, sys: Syscalls, seed: int) -> None:
         super().__init__(sys, seed=seed)
         self.caught: set[int] = set()
+        self.alone = False
 
     def do(self, name: str, args: list[Any]) -> Result:
         """Make the call; raises what it raises."""

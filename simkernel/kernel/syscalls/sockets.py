@@ -131,19 +131,16 @@ class SocketCalls(FileCalls):
             raise
         if file.sk is None:
             raise oserror(errno.ENOTSOCK)
-        sk: Sock
-        if files.count == 1:
-            sk = self._held(files, file, file.sk.accept, file.nonblock)
-        else:
-            # Nobody else gets it while this thread sleeps.
-            files.reserved.add(newfd)
-            try:
-                sk = self._held(files, file, file.sk.accept, file.nonblock)
-            finally:
-                files.put_unused_fd(newfd)
+        # Nobody else gets it while we sleep.
+        files.reserved.add(newfd)
+        try:
+            sk: Sock = self._held(files, file, file.sk.accept, file.nonblock)
+        finally:
+            files.put_unused_fd(newfd)
         new = Socket(self.sched, sk, flags & SOCK_NONBLOCK)
         new.state = SS_CONNECTED
-        newfd = self._install(files, new, bool(flags & SOCK_CLOEXEC))
+        files.fd_install(newfd, new, bool(flags & SOCK_CLOEXEC))
+        self.sched.stalled = 0
         return newfd, sk.accepted_name()
 
     def getsockname(self, fd: int, /) -> Address:

@@ -1,9 +1,9 @@
-"""Differences in fd numbers that simkernel conform found."""
+"""Differences that simkernel conform found."""
 
 from simkernel.api import Syscalls
 from simkernel.uapi import AF_UNIX, SOCK_STREAM
 
-from .helpers import World, client, err, start
+from .helpers import World, client, err, settle, start
 
 
 def test_a_sleeping_accept_has_its_number_already(world: World) -> None:
@@ -41,5 +41,24 @@ def test_the_number_is_free_again_when_accept_fails(world: World) -> None:
         sys.join(tid)
         assert got == ["EINVAL"]
         assert [sys.dup(listener), sys.dup(listener)] == [4, 5]
+
+    world.run(main)
+
+
+def test_a_thread_waits_for_its_own_children_first(world: World) -> None:
+    """waitpid(-1) with two dead children: the one that the calling thread has forked comes first, however young."""
+
+    def main(sys: Syscalls) -> None:
+        first = sys.spawn(lambda sys: None)
+        got: list[int] = []
+
+        def thread(sys: Syscalls) -> None:
+            got.append(sys.spawn(lambda sys: None))
+            settle(sys, 100)
+            got.append(sys.waitpid(-1)[0])
+
+        sys.join(sys.thread(thread))
+        assert got[0] == got[1] != first
+        assert sys.waitpid(-1)[0] == first
 
     world.run(main)
