@@ -204,6 +204,12 @@ class TaskMachine(Machine):
         super().__init__(sys, seed=seed)
         self.caught: set[int] = set()
         self.alone = False
+        self.pid = sys.getpid()
+
+    def note(self, signum: int) -> None:
+        """The handler of signals.  A forked child has it too, and on the fake kernel the same memory."""
+        if self.sys.getpid() == self.pid:
+            self.caught.add(signum)
 
     def do(self, name: str, args: list[Any]) -> Result:
         """Make the call; raises what it raises."""
@@ -214,7 +220,7 @@ class TaskMachine(Machine):
             return "waited", pid, status
         if name == "sigaction":
             if args[1] == "note":
-                args[1] = self.caught.add
+                args[1] = self.note
             was = self.sys.sigaction(*args)
             return "note" if callable(was) else was
         return super().do(name, args)
