@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 from simkernel import linux
 from simkernel.api import Syscalls
-from simkernel.conform.machine import UNOFFERED, Machine
+from simkernel.conform.machine import FDS, UNOFFERED, Machine
 from simkernel.conform.program import FD_PLACES, SETUP, Call, Program, Result, renumber
 from simkernel.errors import Deadlock, SimulationError, Unsupported
 from simkernel.kernel.machine import run
-from simkernel.uapi import EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT
+from simkernel.uapi import EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT, F_DUPFD, F_DUPFD_CLOEXEC
 
 LINUX_TIMEOUT = 10.0
 """Seconds for a run on the real kernel; a program has one more each."""
@@ -140,16 +140,16 @@ def shrink(runner: Runner, program: Program, which_differ: Callable[[Runner, Seq
     size = max(len(program.calls) // 2, 1)
     while time.monotonic() < end:
         n = len(program.calls)
-        opened = _all_opened(runner, program)
+        left = _Shorter(runner, program)
         chunks = [frozenset(range(i, min(i + size, n))) for i in range(0, n, size)]
-        candidates = [(chunk, candidate) for chunk in chunks for candidate in _without(program, chunk, opened)]
+        candidates = [(chunk, candidate) for chunk in chunks for candidate in left.without(chunk)]
         flags = which_differ(runner, [candidate for _, candidate in candidates])
         # Those chunks can go one by one; now as many as can go together.
         good = list(dict.fromkeys(chunk for (chunk, _), differs in zip(candidates, flags, strict=True) if differs))
         together: list[Program] = []
         k = len(good)
         while k:
-            together += _without(program, frozenset().union(*good[:k]), opened)
+            together += left.without(frozenset().union(*good[:k]))
             k //= 2
         shorter = first_that_differs(together)
         if shorter is not None:
@@ -173,34 +173,55 @@ def _first_difference(runner: Runner, program: Program) -> int:
     return next((i + 1 for i, (sim, real) in enumerate(pairs) if sim != real), len(program.calls))
 
 
-def _all_opened(runner: Runner, program: Program) -> list[list[int]]:
-    """The fds that each call opened, on the fake kernel."""
-    skip = 1 if program.tasks else 0
-    results = on_sim(runner, program)
-    if len(results) <= len(program.calls):
-        return [[] for _ in program.calls]
-    return [_opened(call[skip:], result[0], skip) for call, result in zip(program.calls, results, strict=False)]
+class _Shorter:
+    """A program with calls left out: as it is, and with the fds renumbered that come after those no longer opened."""
 
+    def __init__(self, runner: Runner, program: Program) -> None:
+        self.program = program
+        self.skip = 1 if program.tasks else 0
+        results = on_sim(runner, program)
+        self.outcomes: list[Any] = [result[0] for result in results] if len(results) > len(program.calls) else [None] * len(program.calls)
+        self.opened = [_opened(call[self.skip :], outcome, self.skip) for call, outcome in zip(program.calls, self.outcomes, strict=False)]
 
-def _without(program: Program, left_out: frozenset[int], opened: list[list[int]]) -> list[Program]:
-    """The program without some calls: as it is, and with the fds renumbered that come after those no longer opened."""
-    calls = program.calls
-    skip = 1 if program.tasks else 0
-    plain = [call for i, call in enumerate(calls) if i not in left_out]
-    gone: list[int] = []
-    renumbered: list[Call] = []
-    for i, call in enumerate(calls):
-        if i in left_out:
-            gone += opened[i]
-        elif gone:
-            new = {fd: max(fd - sum(other < fd for other in gone), 3) for fd in range(3, 40)}
-            renumbered.append((*call[:skip], *renumber(call[skip:], new)))
-        else:
-            renumbered.append(call)
-    both = [program.with_calls(plain)]
-    if renumbered != plain:
-        both.append(program.with_calls(renumbered))
-    return both
+    def without(self, left_out: frozenset[int]) -> list[Program]:
+        """The candidates."""
+        plain = [call for i, call in enumerate(self.program.calls) if i not in left_out]
+        renumbered = self._shifted(left_out) if self.program.tasks else self._replayed(left_out)
+        both = [self.program.with_calls(plain)]
+        if renumbered != plain:
+            both.append(self.program.with_calls(renumbered))
+        return both
+
+    def _shifted(self, left_out: frozenset[int]) -> list[Call]:
+        """Each fd is lower by the number of those below it that are no longer opened."""
+        gone: list[int] = []
+        calls: list[Call] = []
+        for i, call in enumerate(self.program.calls):
+            if i in left_out:
+                gone += self.opened[i]
+                continue
+            new = {fd: max(fd - sum(other < fd for other in gone), 3) for fd in FDS}
+            calls.append((*call[: self.skip], *renumber(call[self.skip :], new)))
+        return calls
+
+    def _replayed(self, left_out: frozenset[int]) -> list[Call]:
+        """Each fd is what the fake kernel gives in its place."""
+        calls: list[Call] = []
+
+        def main(sys: Syscalls) -> None:
+            machine = Machine(sys)
+            new: dict[int, int] = {}
+            for i, call in enumerate(self.program.calls):
+                if i not in left_out:
+                    calls.append(renumber(call, new))
+                    now = _opened(calls[-1], machine.step(calls[-1]), 0)
+                    new.update(zip(self.opened[i], now, strict=False))
+
+        try:
+            run(main)
+        except Exception:
+            return [call for i, call in enumerate(self.program.calls) if i not in left_out]
+        return calls
 
 
 def _opened(call: Call, outcome: Any, several_tasks: int) -> list[int]:
@@ -209,7 +230,11 @@ def _opened(call: Call, outcome: Any, several_tasks: int) -> list[int]:
         if not isinstance(outcome, list) or len(outcome) != 1:
             return []
         outcome = outcome[0][1]
-    if call[0] in ("socket", "eventfd", "epoll_create1", "dup", "timerfd_create", "memfd_create", "open") and isinstance(outcome, int):
+    if call[0] in ("socket", "eventfd", "epoll_create1", "dup", "dup2", "dup3", "timerfd_create", "memfd_create", "open") and isinstance(
+        outcome, int
+    ):
+        return [outcome]
+    if call[0] == "fcntl" and call[2] in (F_DUPFD, F_DUPFD_CLOEXEC) and isinstance(outcome, int):
         return [outcome]
     if call[0] == "accept4" and isinstance(outcome, (list, tuple)):
         return [outcome[0]]

@@ -239,16 +239,16 @@ def test_the_command_fails_when_kernels_differ(monkeypatch: pytest.MonkeyPatch, 
 
     right = EventFd.poll
     monkeypatch.setattr(EventFd, "poll", lambda self, table: right(self, table) & ~(POLLOUT if self.count else 0))
-    monkeypatch.setattr(sys, "argv", ["simkernel", "conform", "--kind", "calls", "--calls", "1", "--workers", "1"])
+    monkeypatch.setattr(sys, "argv", ["simkernel", "conform", "--kind", "blocking", "--calls", "1", "--workers", "1"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1
     out = capsys.readouterr().out
-    assert "!!" in out and "def test_calls_" in out
+    assert "!!" in out and "def test_blocking_" in out
 
 
 def test_workers_change_nothing() -> None:
-    one, two = (campaign(["calls"], seed=4, programs=100, workers=n) for n in (1, 2))
+    one, two = (campaign(["blocking"], seed=4, programs=40, workers=n) for n in (1, 2))
     assert one.tally == two.tally and one.calls == two.calls
     pages = [markdown(report, "2026-01-02").splitlines() for report in (one, two)]
     assert [line for line in pages[0] if "date:" not in line] == [line for line in pages[1] if "date:" not in line]
