@@ -133,7 +133,7 @@ def wait_event(
     """wait_event_interruptible_timeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first (None: no limit).
 
     A signal ends the sleep: OSError with ERESTARTSYS, or EINTR where there is a limit, since the call can't start again with what is left
-    of it (sock_intr_errno).
+    of it (sock_intr_errno).  ``func`` decides which wake-ups count.
     """
     task = sched.current
     entry = WaitEntry(task, func)
