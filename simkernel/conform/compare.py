@@ -224,17 +224,28 @@ class _Shorter:
         return calls
 
 
+_OPEN_ONE = (
+    "socket",
+    "eventfd",
+    "epoll_create1",
+    "dup",
+    "dup2",
+    "dup3",
+    "timerfd_create",
+    "memfd_create",
+    "open",
+    "signalfd",
+    "pidfd_open",
+)
+
+
 def _opened(call: Call, outcome: Any, several_tasks: int) -> list[int]:
     """The fds that a call opened."""
     if several_tasks:
         if not isinstance(outcome, list) or len(outcome) != 1:
             return []
         outcome = outcome[0][1]
-    if call[0] in ("socket", "eventfd", "epoll_create1", "dup", "dup2", "dup3", "timerfd_create", "memfd_create", "open") and isinstance(
-        outcome, int
-    ):
-        return [outcome]
-    if call[0] == "fcntl" and call[2] in (F_DUPFD, F_DUPFD_CLOEXEC) and isinstance(outcome, int):
+    if isinstance(outcome, int) and (call[0] in _OPEN_ONE or (call[0] == "fcntl" and call[2] in (F_DUPFD, F_DUPFD_CLOEXEC))):
         return [outcome]
     if call[0] == "accept4" and isinstance(outcome, (list, tuple)):
         return [outcome[0]]

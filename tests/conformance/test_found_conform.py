@@ -1,7 +1,7 @@
 """Differences that simkernel conform found."""
 
 from simkernel.api import Syscalls
-from simkernel.uapi import AF_UNIX, SOCK_STREAM
+from simkernel.uapi import AF_UNIX, SIOCATMARK, SOCK_STREAM
 
 from .helpers import World, client, err, settle, start
 
@@ -60,5 +60,15 @@ def test_a_thread_waits_for_its_own_children_first(world: World) -> None:
         sys.join(sys.thread(thread))
         assert got[0] == got[1] != first
         assert sys.waitpid(-1)[0] == first
+
+    world.run(main)
+
+
+def test_an_epoll_knows_no_ioctl_of_sockets(world: World) -> None:
+    """SIOCATMARK of an epoll is EINVAL: it has an ioctl of its own, for busy polling alone.  Of a pipe it is ENOTTY."""
+
+    def main(sys: Syscalls) -> None:
+        assert err(sys.ioctl, sys.epoll_create1(), SIOCATMARK) == "EINVAL"
+        assert err(sys.ioctl, sys.pipe2()[0], SIOCATMARK) == "ENOTTY"
 
     world.run(main)
