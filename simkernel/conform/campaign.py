@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Any
 
-from simkernel.conform.compare import judge, on_linux, on_sim, shrink, story
+from simkernel.conform.compare import Runner, judge, on_linux, on_sim, shrink, story
 from simkernel.conform.dice import seeded
 from simkernel.conform.generate import Tally
 from simkernel.conform.kinds import KINDS
 from simkernel.conform.program import Program, Result
 from simkernel.conform.text import as_test
+from simkernel.errors import Timeout
 
 MOST_DIVERGENCES = 10
 """A campaign ends when it has found so many."""
@@ -108,7 +109,10 @@ def run_batch(name: str, seed: int, index: int) -> Report:
         report.known.update(known)
         for key, n in tally.items():
             report.tally[key] = report.tally.get(key, 0) + n
-    for (i, program, sim), real in zip(made, on_linux(kind.runner, [program for _, program, _ in made]), strict=True):
+    for (i, program, sim), real in zip(made, _all_on_linux(kind.runner, [program for _, program, _ in made]), strict=True):
+        if real is None:
+            report.wavered += 1
+            continue
         report.calls += len(program.calls)
         report.programs += 1
         if sim == real:
@@ -124,6 +128,16 @@ def run_batch(name: str, seed: int, index: int) -> Report:
                 report.divergences.append(explain(name, program, seed, i))
     report.by_kind[name] = [report.calls, report.programs]
     return report
+
+
+def _all_on_linux(runner: Runner, programs: list[Program]) -> list[list[Result] | None]:
+    """Linux's results; where the run of all fails, those of each by itself, and None for one that did not come to an end twice."""
+    try:
+        return list(on_linux(runner, programs))
+    except (Timeout, RuntimeError):
+        if len(programs) == 1:
+            return [None]
+    return [result for program in programs for result in _all_on_linux(runner, [program])]
 
 
 def explain(name: str, program: Program, seed: int, index: int) -> Divergence:

@@ -36,6 +36,9 @@ class Platform(Protocol):
     def settle(self, ns: int) -> None:
         """Return when every task sleeps or has ended, and ``ns`` nanoseconds have passed."""
 
+    def children(self) -> list[int]:
+        """The controller's children, those included of which it was not told."""
+
     def forget(self) -> None:
         """Watch nobody any more."""
 
@@ -62,6 +65,10 @@ class SimPlatform:
     def settle(self, ns: int) -> None:
         """Sleep a microsecond: it is over when all others sleep."""
         self.sys.nanosleep(ns or 1000)
+
+    def children(self) -> list[int]:
+        """It was told of all."""
+        return []
 
     def forget(self) -> None:
         """Nothing to do."""
@@ -126,6 +133,14 @@ class LinuxPlatform:
                 return []
             looks.append(look)
         return looks
+
+    def children(self) -> list[int]:
+        """One may have been forked by a task that was killed before it could say so."""
+        try:
+            with open(f"/proc/self/task/{os.getpid()}/children") as file:
+                return [int(pid) for pid in file.read().split()]
+        except OSError:
+            return []
 
     def forget(self) -> None:
         """Close the files."""

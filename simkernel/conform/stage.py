@@ -135,6 +135,8 @@ class Stage:
 
     def _named(self, outcome: Result) -> Result:
         """Process ids by the order in which they came up."""
+        if isinstance(outcome, tuple) and outcome and outcome[0] == "caught":
+            return (*outcome[:2], self._named(outcome[2]))
         if isinstance(outcome, tuple) and outcome and outcome[0] in ("spawned", "waited"):
             pid = outcome[1]
             if pid and pid not in self.pids:
@@ -146,13 +148,16 @@ class Stage:
     def end(self) -> None:
         """Kill and reap every process."""
         self.platform.forget()
-        for pid in self.pids:
-            try:
-                self.sys.kill(pid, SIGKILL)
-            except OSError:
-                pass
         try:
+            for pid in self.pids:
+                try:
+                    self.sys.kill(pid, SIGKILL)
+                except ProcessLookupError:
+                    pass
             while self.pids:
+                # Children of those that are gone are ours now.
+                for pid in self.platform.children():
+                    self.sys.kill(pid, SIGKILL)
                 self.sys.waitpid(-1)
         except ChildProcessError:
             pass
