@@ -36,19 +36,25 @@ KNOWN: Final = (
     ),
     Known(
         "delayed-ack",
-        "When the acknowledgement of a FIN arrives, and the edge that comes with it; when a cycle of sockets in flight is collected",
-        "Linux may acknowledge a FIN only after 40 ms, by its own estimate of the connection, and a worker collects sockets; the model "
-        "does both at once",
+        "When the acknowledgement of a FIN arrives, and the edge that comes with it",
+        "Linux may acknowledge a FIN only after 40 ms, by its own estimate of the connection; the model does at once",
         "not compared: a program that differs is run again with a pause of 45 ms after each shutdown and close",
         "programs that agreed once they were given the pause: see the date",
     ),
     Known(
         "held-data",
-        "Whether a segment from the peer makes bytes leave that MSG_MORE holds, over IPv6",
-        "It does in tcp_rcv_established's slow path, and not in its fast one; which one is taken hangs on the window that the peer "
-        "advertises, and over IPv6 that is another than over IPv4, which the model follows",
-        "not generated: no MSG_MORE over IPv6",
-        "sends over IPv6 that would have had it",
+        "Whether a segment from the peer makes bytes leave that MSG_MORE holds",
+        "It does in tcp_rcv_established's slow path, and not in its fast one: which one is taken hangs on whether the window that the peer "
+        "advertises is the one that was predicted; the model always lets them go",
+        "not generated: no MSG_MORE on TCP",
+        "sends that would have had it",
+    ),
+    Known(
+        "in-flight",
+        "When a cycle of AF_UNIX sockets in flight is collected",
+        "A worker of the kernel does it some time later, and looks at the sockets of the whole machine; the model does it at close",
+        "not generated: SCM_RIGHTS takes files that are no AF_UNIX sockets",
+        "messages with SCM_RIGHTS",
     ),
     Known(
         "tcp-recv-nothing",

@@ -215,7 +215,6 @@ class Machine:
     def control(self, message: Any) -> Any:
         """A control message as sendmsg is to be given it."""
         if message[0] == "rights":
-            self.delays = True  # a cycle of sockets in flight is collected by a worker of the kernel, some time later
             return SOL_SOCKET, SCM_RIGHTS, struct.pack(f"{len(message) - 1}i", *message[1:])
         return message
 

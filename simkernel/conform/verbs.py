@@ -183,7 +183,7 @@ def send(g: "Generator", fd: int) -> Call:
     """send, sendto or sendmsg."""
     flags = MSG_NOSIGNAL | g.dice.pick((0, 0, MSG_DONTWAIT))
     if g.dice.chance(0.08) and g.wild:
-        if g.open.get(fd) == "tcp6":
+        if g.open.get(fd, "").startswith("tcp"):
             g.known["held-data"] += 1
             flags |= MSG_OOB
         else:
@@ -196,7 +196,9 @@ def send(g: "Generator", fd: int) -> Call:
         return "sendto", fd, size_out(g, fd), flags, to
     rights: Any = ()
     if g.open.get(fd, "").startswith("unix") and g.dice.chance(0.5):
-        rights = (("rights", *(g.fd() for _ in range(g.dice.pick((1, 1, 2))))),)
+        g.known["in-flight"] += 1
+        fds = [fd for fd, kind in g.open.items() if not kind.startswith(("unix", "none"))] or [-1]
+        rights = (("rights", *(g.dice.pick(fds) for _ in range(g.dice.pick((1, 1, 2))))),)
     return "sendmsg", fd, (size_out(g, fd), g.dice.pick((0, 5))), rights, flags, to
 
 
