@@ -25,7 +25,7 @@ from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
 from simkernel.kernel.signal import do_group_exit, send_sigpipe
 from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
 from simkernel.kernel.trace import Trace
-from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGPIPE, SOCK_NAMES, flags
+from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGKILL, SIGPIPE, SOCK_NAMES, flags
 
 KERNEL_DIR = str(Path(__file__).parent)
 
@@ -160,8 +160,8 @@ class Kernel:
         trace_on, sched.trace.on = sched.trace.on, False
         sched.explore = False
         for process in sorted(sched.processes.values(), key=lambda p: p.pid):
-            if process.threads:
-                do_group_exit(sched, process, 9)
+            if process.threads and not process.exiting:
+                do_group_exit(sched, process, SIGKILL)
         sched.fatal = sched.fatal or TaskExit()
         while sched.tasks:
             task = sched.tasks[min(sched.tasks)]
