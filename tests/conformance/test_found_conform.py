@@ -1,7 +1,7 @@
 """Differences that simkernel conform found."""
 
 from simkernel.api import Syscalls
-from simkernel.uapi import AF_UNIX, SIOCATMARK, SOCK_STREAM
+from simkernel.uapi import AF_UNIX, SA_RESETHAND, SIGPIPE, SIOCATMARK, SOCK_STREAM
 
 from .helpers import World, client, err, settle, start
 
@@ -70,5 +70,23 @@ def test_an_epoll_knows_no_ioctl_of_sockets(world: World) -> None:
     def main(sys: Syscalls) -> None:
         assert err(sys.ioctl, sys.epoll_create1(), SIOCATMARK) == "EINVAL"
         assert err(sys.ioctl, sys.pipe2()[0], SIOCATMARK) == "ENOTTY"
+
+    world.run(main)
+
+
+def test_sigpipe_by_default_ends_who_writes(world: World) -> None:
+    """A process whose SIGPIPE has its default action again (SA_RESETHAND) is ended by its second write to a broken pipe."""
+
+    def main(sys: Syscalls) -> None:
+        def child(sys: Syscalls) -> None:
+            r, w = sys.pipe2()
+            sys.close(r)
+            sys.sigaction(SIGPIPE, lambda signum: None, SA_RESETHAND)
+            assert err(sys.write, w, b"x") == "EPIPE"
+            err(sys.write, w, b"x")
+            sys.exit(7)
+
+        _, status = sys.waitpid(sys.spawn(child))
+        assert status & 0x7F == SIGPIPE
 
     world.run(main)
