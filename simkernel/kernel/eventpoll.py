@@ -234,6 +234,10 @@ class EventPoll(File):
         """ep_eventpoll_ioctl knows the parameters of busy polling alone."""
         raise oserror(errno.EINVAL)
 
+    def ioctl(self, request: int) -> int:
+        """The same for whatever sockets know."""
+        raise oserror(errno.EINVAL)
+
     def release(self) -> None:
         for epi in list(self.rbr.values()):
             self.remove(epi)

@@ -90,6 +90,7 @@ class Process:
         "exit_code",
         "exiting",
         "files",
+        "forked_by",
         "joinable",
         "parent",
         "pgid",
@@ -122,6 +123,8 @@ class Process:
         self.parent = parent
         self.files = files
         self.children: list[Process] = []
+        # The thread that forked it: its own children are the first that a thread waits for.
+        self.forked_by = 0
         self.threads: list[Task] = []
         self.joinable: dict[int, Task] = {}
         self.exit_code = 0
