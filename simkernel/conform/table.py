@@ -1,10 +1,11 @@
 """The table for people: what was compared, what differs knowingly, and what is not modelled."""
 
+import ast
 import platform
-import re
 from collections import Counter
+from pathlib import Path
 
-from simkernel import api
+from simkernel import kernel
 from simkernel.conform.campaign import Report
 from simkernel.conform.kinds import KINDS
 from simkernel.conform.known import KNOWN
@@ -49,7 +50,7 @@ def markdown(report: Report, date: str) -> str:
         "What raises `Unsupported` on the fake kernel, as the programs met it; such a call was left out.",
         "",
     ]
-    lines += _unsupported(report)
+    lines += _unsupported()
     return "\n".join(lines) + "\n"
 
 
@@ -70,15 +71,18 @@ def _calls(report: Report) -> list[str]:
     return lines
 
 
-def _unsupported(report: Report) -> list[str]:
-    """What the programs met, with the numbers of flags taken together, and the calls that no kernel offers yet."""
-    unmodelled = sorted(name for name in vars(api.UnmodelledCalls) if not name.startswith("_"))
-    lines = [f"- system calls: {', '.join(unmodelled) or 'none'}"]
-    together: dict[str, set[str]] = {}
-    for text in report.unsupported:
-        numbers = re.findall(r"0x[0-9a-f]+", text)
-        together.setdefault(re.sub(r"0x[0-9a-f]+", "#", text), set()).update(numbers)
-    for text, flags in sorted(together.items()):
-        if not text.startswith("the system call"):
-            lines.append(f"- {text.replace('#', ', '.join(sorted(flags, key=lambda n: int(n, 16))[:8]))}")
-    return lines
+def _unsupported() -> list[str]:
+    """What the fake kernel refuses, read from its source: the text of each Unsupported, with ... for what varies."""
+    texts: set[str] = set()
+    for path in sorted(Path(kernel.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Unsupported" and node.args:
+                texts.add(_text(node.args[0]))
+    return [f"- {text}" for text in sorted(texts)]
+
+
+def _text(node: ast.expr) -> str:
+    """A string of the source, with ``...`` for its expressions."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part) for part in node.values)
+    return str(node.value) if isinstance(node, ast.Constant) else "..."

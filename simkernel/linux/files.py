@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ctypes import c_int
 from typing import Any
 
-from simkernel.api import Buffer, UnmodelledCalls
+from simkernel.api import Buffer
 from simkernel.errors import Unsupported
 from simkernel.linux.libc import (
     IoVec,
@@ -44,7 +44,7 @@ from simkernel.linux.libc import (
 from simkernel.uapi import FIONBIO, FIONREAD, SIOCATMARK, SIOCOUTQ, SIOCOUTQNSD
 
 
-class FileCalls(UnmodelledCalls):
+class FileCalls:
     """The calls on files and fds."""
 
     __slots__ = ()

@@ -7,7 +7,6 @@ import errno
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from simkernel.api import UnmodelledCalls
 from simkernel.errors import oserror
 from simkernel.kernel.fdtable import FilesStruct
 from simkernel.kernel.file import File
@@ -140,7 +139,7 @@ def signals(mask: int) -> set[int]:
     return {signum for signum in range(1, NSIG + 1) if mask >> (signum - 1) & 1}
 
 
-class BaseSyscalls(UnmodelledCalls):
+class BaseSyscalls:
     """The machine that the calls work on.  One object serves all tasks: each call is made by the running one."""
 
     __slots__ = ("crash", "inet", "lo", "sched", "sysctl", "udp", "unix", "vfs")
