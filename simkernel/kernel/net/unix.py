@@ -25,7 +25,7 @@ from simkernel.kernel.net.socket import (
     Socket,
     Sysctl,
 )
-from simkernel.kernel.sched import TASK_INTERRUPTIBLE, Sched
+from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitEntry, WaitQueue, remove_wait_queue, wait_event, wake_up, wake_up_all
 from simkernel.sockaddr import unix_name, unix_path
 from simkernel.uapi import (
@@ -315,6 +315,7 @@ class UnixSock(Sock):
                 other.connect_may_go_on,
                 left,
                 exclusive=True,
+                promise=other.connector_is_told,
             ):
                 raise oserror(errno.EAGAIN)
         if self.state != TCP_CLOSE:
@@ -336,10 +337,12 @@ class UnixSock(Sock):
         other.sk_data_ready()
 
     def connect_may_go_on(self) -> bool:
-        """unix_wait_for_peer: whether whoever waits for room in this listener's queue has to look again.  A shutdown wakes nobody."""
-        if self.dead or len(self.connq) <= self.backlog_max:
-            return True
-        return bool(self.shutdown_mask & RCV_SHUTDOWN) and not self.asleep()
+        """unix_wait_for_peer: whether whoever waits for room in this listener's queue has to look again."""
+        return self.connector_is_told() or bool(self.shutdown_mask & RCV_SHUTDOWN)
+
+    def connector_is_told(self) -> bool:
+        """When who waits for room is woken.  A shutdown wakes nobody."""
+        return self.dead or len(self.connq) <= self.backlog_max
 
     def accept(self, nonblock: bool) -> Sock:
         """unix_accept.  EINVAL unless it listens, or when it is shut down."""
@@ -376,18 +379,16 @@ class UnixSock(Sock):
             if nonblock:
                 raise self.again("send")
             left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
-            if not wait_event(self.sched, self.wq, self._send_may_go_on, left):
+            if not wait_event(self.sched, self.wq, self._send_may_go_on, left, promise=self._sender_is_told):
                 raise oserror(errno.EAGAIN)
 
     def _send_may_go_on(self) -> bool:
-        """sock_wait_for_wmem.  A sleeper is woken when three quarters are free; awake for another reason it goes on with less."""
-        if self.err or self.shutdown_mask & SEND_SHUTDOWN:
-            return True
-        return self.writable() if self.asleep() else self.wmem_alloc < self.sndbuf
+        """sock_wait_for_wmem."""
+        return self.wmem_alloc < self.sndbuf or bool(self.err) or bool(self.shutdown_mask & SEND_SHUTDOWN)
 
-    def asleep(self) -> bool:
-        """Whether the running task is still about to sleep, or has been woken to look what there is."""
-        return self.sched.current.state is TASK_INTERRUPTIBLE
+    def _sender_is_told(self) -> bool:
+        """A sleeping sender is woken when three quarters are free; awake for another reason it goes on with less."""
+        return self.writable() or bool(self.err) or bool(self.shutdown_mask & SEND_SHUTDOWN)
 
     def scm_send(self, msg: MsgHdr) -> ScmCookie | None:
         """What the control messages of a send say; None if there are none."""

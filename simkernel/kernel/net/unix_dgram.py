@@ -187,12 +187,13 @@ class UnixDgramSock(UnixSock):
     def _wait_for_peer(self, other: UnixSock, left: int | None) -> None:
         """unix_wait_for_peer: the first to come is the first to go on.  Only once awake it finds that it may not send any more."""
 
-        def may_go_on() -> bool:
-            if other.dead or not other.recvq_full():
-                return True
-            return not self.asleep() and (bool(other.shutdown_mask & RCV_SHUTDOWN) or not self._may_send(other))
+        def is_told() -> bool:
+            return other.dead or not other.recvq_full()
 
-        wait_event(self.sched, other.peer_wait, may_go_on, left, exclusive=True)
+        def may_go_on() -> bool:
+            return is_told() or bool(other.shutdown_mask & RCV_SHUTDOWN) or not self._may_send(other)
+
+        wait_event(self.sched, other.peer_wait, may_go_on, left, exclusive=True, promise=is_told)
 
     # --- receiving ---
     def recvmsg(self, n: int, flags: int, nonblock: bool, msg: MsgHdr | None = None) -> bytes:
@@ -247,6 +248,7 @@ class UnixDgramSock(UnixSock):
                 left,
                 exclusive=True,
                 func=receiver_wake_function,
+                promise=self._receiver_is_told,
             ):
                 raise oserror(errno.EAGAIN)
             if self.err:
@@ -257,9 +259,13 @@ class UnixDgramSock(UnixSock):
                 return False
 
     def _recv_may_go_on(self) -> bool:
+        """__skb_wait_for_more_packets: whether a sleeping reader has to look again."""
+        return bool(self.receive_queue) or bool(self.err) or bool(self.shutdown_mask & RCV_SHUTDOWN)
+
+    def _receiver_is_told(self) -> bool:
         """A datagram wakes one sleeper.  One that only peeks leaves it, and does not wake the next: that one sleeps on."""
         if self.receive_queue:
-            return self.receive_queue[0] is not self.peeked or not self.asleep()
+            return self.receive_queue[0] is not self.peeked
         return bool(self.err) or bool(self.shutdown_mask & RCV_SHUTDOWN)
 
     # --- state ---
