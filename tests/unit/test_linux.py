@@ -798,12 +798,14 @@ def test_an_interrupted_caller_leaves_nothing() -> None:
         time.sleep(0.2)
         signal.raise_signal(signal.SIGINT)
 
+    # (Another test may have left Python's own helpers, such as multiprocessing's resource tracker.)
+    before = below(os.getpid())
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         linux.run(lambda sys: sys.read(sys.pipe2()[0], 1), timeout=10)
     thread.join()
-    assert not below(os.getpid())
+    assert below(os.getpid()) <= before
 
 
 def test_a_killed_caller_leaves_nothing(tmp_path: Any) -> None:
