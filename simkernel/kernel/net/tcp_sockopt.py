@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.net.sockopt import (
-    IPPROTO_IP_TABLE,
     SIMULATED,
     SOCK_MIN_RCVBUF,
-    SOL_SOCKET_TABLE,
     STORED,
     Option,
-    describe_options,
     in_range,
     int_option,
     set_option,
@@ -215,11 +212,6 @@ IPPROTO_TCP_TABLE: Final[Sequence[Option]] = (
     ),
 )
 TCP_OPTIONS: Final = {option.number: option for option in IPPROTO_TCP_TABLE}
-
-
-def option_table() -> list[tuple[int, str, str, str]]:
-    """All socket options that are modelled: (level, name, for whom, ``simulated`` or ``stored``), for documentation."""
-    return describe_options(SOL_SOCKET_TABLE) + describe_options(IPPROTO_IP_TABLE) + describe_options(IPPROTO_TCP_TABLE)
 
 
 def tcp_option(name: int, call: str) -> Option:
