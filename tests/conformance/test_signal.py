@@ -899,7 +899,7 @@ def test_eintr_is_errno_4(world: World) -> None:
 
     def main(sys: Syscalls) -> None:
         noted(sys, SIGCHLD)
-        pid = sys.spawn(lambda sys: None)
+        pid = sys.spawn(lambda sys: sys.nanosleep(100 * MS))
         with pytest.raises(InterruptedError) as caught:
             sys.nanosleep(60 * NSEC_PER_SEC)
         assert caught.value.errno == errno.EINTR
