@@ -66,8 +66,8 @@ SO_UNKNOWN: Final = frozenset((0, 22, 23, 24, 54, 58, 78, 79, 81))
 SO_LAST: Final = 84
 IP_UNKNOWN: Final = frozenset((0, 27, 28, 29, 30, 31))
 IP_LAST: Final = 52
-# Those of the packet filter (iptables, arptables), which come from modules.
-IP_NETFILTER: Final = frozenset((*range(64, 68), *range(80, 84), *range(96, 100)))
+# Those of the packet filter (iptables, arptables) and of multicast routing, which come from modules.
+IP_NETFILTER: Final = frozenset((*range(64, 68), *range(80, 84), *range(96, 100), *range(200, 213)))
 
 
 class Option:
