@@ -13,7 +13,7 @@ A map of the code, from the program down to the bytes:
       machine  boot, run, snapshot          entry, syscalls    into the kernel: arguments -> fd table -> file
       fork exit signal   processes          sched wait clock irq choice trace   tasks, sleeping, time, interrupts
       file fdtable poll select eventpoll    pipe eventfd chardev
-      net/     socket unix tcp udp inet skbuff loopback
+      net/     socket unix unix_stream unix_dgram scm garbage tcp udp inet skbuff loopback
     tools/     readers of a trace
 """
 

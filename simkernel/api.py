@@ -88,7 +88,7 @@ class Syscalls(Protocol):
         ...
 
     def recvfrom(self, fd: int, n: int, flags: int = 0, /) -> tuple[bytes, Address]:
-        """recvfrom(2): the bytes and the sender's address, ``""`` where the protocol names none (a stream, an unnamed socket)."""
+        """recvfrom(2): the bytes and the sender's address, ``""`` where the protocol names none (a TCP stream, an unnamed socket)."""
         ...
 
     def sendmsg(
@@ -187,8 +187,8 @@ class Syscalls(Protocol):
     def ioctl(self, fd: int, request: int, arg: int = 0, /) -> int:
         """ioctl(2): FIONREAD returns the bytes that can be read; FIONBIO sets O_NONBLOCK to ``bool(arg)`` and returns 0.
 
-        Of sockets, SIOCOUTQ returns the bytes not yet acknowledged (TCP) or read (AF_UNIX), SIOCOUTQNSD those not yet sent, SIOCATMARK
-        whether the urgent mark is next.
+        Of sockets, SIOCOUTQ returns the bytes not yet acknowledged (TCP) or what is charged for those not yet read, with the kernel's
+        overhead (AF_UNIX), SIOCOUTQNSD those not yet sent, SIOCATMARK whether the urgent mark is next.
         """
         ...
 

@@ -5,7 +5,7 @@ balance raises InvariantViolation, which is a bug in simkernel and never a progr
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 from simkernel.api import Buffer
@@ -17,10 +17,12 @@ from simkernel.kernel.file import File
 from simkernel.kernel.net.socket import Sock
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.udp import UdpSock
+from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, TASK_STOPPED, Process, Sched, Task
 from simkernel.kernel.syscalls import SimSyscalls
 from simkernel.kernel.wait import WaitQueue
+from simkernel.uapi import SOCK_DGRAM, SOCK_STREAM
 
 
 class CheckedSyscalls(EnteredSyscalls):
@@ -80,15 +82,19 @@ def audit(sched: Sched) -> Iterator[str]:
         exact = exact and table.count == 1
         yield from audit_fdtable(table)
         references.update(file for file in table.fd if file is not None)
+    messages = in_flight(references)
     for file, n in references.items():
-        if file.f_count < n or (exact and file.f_count > n + in_flight(file)):
+        if file.f_count < n + messages[file] or (exact and file.f_count > n + messages[file]):
             yield f"{file!r} is counted {file.f_count} times, and found {n} times in fd tables"
         yield from audit_file(file)
 
 
-def in_flight(file: File) -> int:
-    """How many messages carry the file."""
-    return 0
+def in_flight(files: Iterable[File]) -> "Counter[File]":
+    """How many messages in the queues of AF_UNIX sockets carry each file."""
+    for file in files:
+        if isinstance(file.sk, UnixSock):
+            return Counter(carried for fpl in file.sk.table.inflight.edges for carried in fpl.fp)
+    return Counter()
 
 
 def audit_fdtable(table: FilesStruct) -> Iterator[str]:
@@ -209,6 +215,9 @@ def audit_sock(sk: Sock) -> Iterator[str]:
     """The queues of a socket: bytes received, to be sent, and on their way."""
     if isinstance(sk, TcpSock):
         yield from audit_tcp(sk)
+    elif isinstance(sk, UnixSock):
+        yield from audit_wait_queue(sk.peer_wait)
+        yield from audit_unix(sk)
     elif isinstance(sk, UdpSock):
         yield from audit_udp(sk)
 
@@ -232,3 +241,22 @@ def audit_tcp(sk: TcpSock) -> Iterator[str]:
         yield f"{sk!r} counts {sk.unsent} bytes to be sent, and has {unsent}"
     if not 0 <= sk.unsent <= sk.wmem_queued:
         yield f"{sk!r} has {sk.unsent} bytes to be sent of {sk.wmem_queued}"
+
+
+def audit_unix(sk: UnixSock) -> Iterator[str]:
+    """What a socket is charged for is in the queue of its peer; who waits for a full peer is on that peer's queue; names lead home."""
+    for skb in sk.receive_queue:
+        if not 0 <= skb.offset <= len(skb.data) or (skb.offset and sk.type != SOCK_STREAM):
+            yield f"{sk!r} has a buffer with {skb.offset} of {len(skb.data)} bytes read"
+    charged: Counter[UnixSock] = Counter()
+    for skb in sk.receive_queue:
+        charged[skb.sk] += skb.truesize
+    for sender, truesize in charged.items():
+        if sender.wmem_alloc < truesize:
+            yield f"{sender!r} is charged {sender.wmem_alloc}, and has sent {truesize} to {sk!r}"
+    if sk.peer is not None and sk.type != SOCK_DGRAM and sk.peer.peer is sk and sk.peer.wmem_alloc != charged[sk.peer]:
+        yield f"{sk.peer!r} is charged {sk.peer.wmem_alloc}, and {charged[sk.peer]} waits to be read"
+    if sk.peer_wake.wq is not None and (sk.peer is None or sk.peer_wake.wq is not sk.peer.peer_wait):
+        yield f"{sk!r} waits for room at a socket that is not its peer"
+    if sk.addr and sk.addr[0] == 0 and sk.listener is None and sk.table.abstract.get((sk.type, sk.addr)) is not sk:
+        yield f"{sk!r} is not found by its name"

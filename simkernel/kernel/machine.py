@@ -25,7 +25,7 @@ from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
 from simkernel.kernel.signal import do_group_exit, send_sigpipe
 from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
 from simkernel.kernel.trace import Trace
-from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGPIPE, flags
+from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGKILL, SIGPIPE, SOCK_NAMES, flags
 
 KERNEL_DIR = str(Path(__file__).parent)
 
@@ -160,8 +160,8 @@ class Kernel:
         trace_on, sched.trace.on = sched.trace.on, False
         sched.explore = False
         for process in sorted(sched.processes.values(), key=lambda p: p.pid):
-            if process.threads:
-                do_group_exit(sched, process, 9)
+            if process.threads and not process.exiting:
+                do_group_exit(sched, process, SIGKILL)
         sched.fatal = sched.fatal or TaskExit()
         while sched.tasks:
             task = sched.tasks[min(sched.tasks)]
@@ -264,7 +264,9 @@ def describe_sock(sk: Sock) -> dict[str, Any]:
         out |= {"local": (sk.laddr, sk.sport), "peer": (sk.raddr, sk.rport), "rmem": sk.rmem, "wmem": sk.wmem_alloc()}
         out |= {"queued": [len(skb.data) for queue in (sk.reader_queue, sk.receive_queue) for skb in queue], "drops": sk.drops}
     elif isinstance(sk, UnixSock):
-        out |= {"rmem": sum(len(skb.data) - skb.offset for skb in sk.receive_queue), "wmem": sk.wmem_alloc, "accept_queue": len(sk.connq)}
+        out |= {"type": SOCK_NAMES[sk.type], "name": sk.addr, "peer": sk.peer.ino if sk.peer is not None else 0}
+        out |= {"rmem": sk.unread(), "wmem": sk.wmem_alloc, "accept_queue": len(sk.connq), "queued": len(sk.receive_queue)}
+        out |= {"files": [[file.ino for file in skb.cb.fp.fp] for skb in sk.receive_queue if skb.cb is not None and skb.cb.fp is not None]}
     return out
 
 

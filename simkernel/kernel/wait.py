@@ -129,16 +129,18 @@ def wait_event(
     timeout_ns: int | None = None,
     exclusive: bool = False,
     func: WakeFunction = autoremove_wake_function,
+    promise: Callable[[], bool] | None = None,
 ) -> bool:
     """wait_event_interruptible_timeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first (None: no limit).
 
     A signal ends the sleep: OSError with ERESTARTSYS, or EINTR where there is a limit, since the call can't start again with what is left
-    of it (sock_intr_errno).
+    of it (sock_intr_errno).  ``func`` decides which wake-ups count.  ``promise`` says when the sleeper is sure to be woken, where that is
+    less often than ``condition`` holds: only the kernel's checks of itself ask.
     """
     task = sched.current
     entry = WaitEntry(task, func)
     deadline = None if timeout_ns is None else sched.clock.now + timeout_ns
-    task.condition = condition
+    task.condition = promise or condition
     try:
         while True:
             prepare_to_wait(sched, wq, entry, exclusive)

@@ -167,7 +167,7 @@ def _unread(sk: Sock) -> int:
         return sk.rmem
     if isinstance(sk, UdpSock):
         return sk.unread()
-    return sk.fionread() if isinstance(sk, UnixSock) and not sk.listening() else 0
+    return sk.unread() if isinstance(sk, UnixSock) else 0
 
 
 def _pending(sk: Sock) -> int:

@@ -25,6 +25,8 @@ from simkernel.uapi import (
     OPEN_NAMES,
     POLL_NAMES,
     SA_NAMES,
+    SCM_CREDENTIALS,
+    SCM_RIGHTS,
     SHUT_NAMES,
     SIG_HOW_NAMES,
     SIGNAL_NAMES,
@@ -67,8 +69,15 @@ _FORMATS: dict[str, Callable[[Sequence[Any]], str]] = {
     ),
     "send": lambda a: f"{a[0]}, {data(a[1])}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
     "recv": lambda a: f"{a[0]}, {a[1]}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
-    "sendto": lambda a: f"{a[0]}, {data(a[1])}, {flags(a[2], MSG_NAMES)}, {text(a[3])}",
+    "sendto": lambda a: f"{a[0]}, {data(a[1])}, {flags(a[2], MSG_NAMES)}, {_name(a[3])}",
     "recvfrom": lambda a: f"{a[0]}, {a[1]}" + (f", {flags(a[2], MSG_NAMES)}" if a[2] else ""),
+    "sendmsg": lambda a: (
+        f"{a[0]}, {_buffers(a[1])}"
+        + (f", {_cmsgs(a[2])}" if a[2] or a[3] or a[4] is not None else "")
+        + (f", {flags(a[3], MSG_NAMES)}" if a[3] or a[4] is not None else "")
+        + (f", {_name(a[4])}" if a[4] is not None else "")
+    ),
+    "recvmsg": lambda a: f"{a[0]}, {a[1]}, {a[2]}" + (f", {flags(a[3], MSG_NAMES)}" if a[3] else ""),
     "shutdown": lambda a: f"{a[0]}, {SHUT_NAMES.get(a[1], a[1])}",
     "accept4": lambda a: f"{a[0]}" + (f", {sock_type(a[1])[2:].lstrip('|')}" if a[1] else ""),
     "fcntl": lambda a: f"{a[0]}, {FCNTL_NAMES.get(a[1], a[1])}" + _fcntl_arg(a),
@@ -105,6 +114,29 @@ def _args_socket(a: Sequence[Any]) -> str:
     return f"{FAMILY_NAMES.get(a[0], a[0])}, {sock_type(a[1])}"
 
 
+def _name(addr: Any) -> str:
+    return "NULL" if addr is None else text(addr)
+
+
+def _buffers(value: Any) -> str:
+    return "[" + ", ".join(map(text, value)) + "]" if isinstance(value, tuple) else text(value)
+
+
+def _cmsgs(value: Any) -> str:
+    """Control messages: ``[SCM_RIGHTS [5, 6]]``, ``[SCM_CREDENTIALS {pid=2, uid=0, gid=0}]``, others as they are."""
+    return "[" + ", ".join(map(_cmsg, value)) + "]" if isinstance(value, tuple) else text(value)
+
+
+def _cmsg(cmsg: Any) -> str:
+    level, kind, contents = cmsg
+    if level == SOL_SOCKET and kind in (SCM_RIGHTS, SCM_CREDENTIALS):
+        ints = [int.from_bytes(contents[i : i + 4], "little", signed=True) for i in range(0, len(contents) // 4 * 4, 4)]
+        if kind == SCM_RIGHTS:
+            return f"SCM_RIGHTS {ints}"
+        return "SCM_CREDENTIALS {" + ", ".join(f"{name}={n}" for name, n in zip(("pid", "uid", "gid"), ints, strict=False)) + "}"
+    return text(cmsg)
+
+
 def _fcntl_arg(a: Sequence[Any]) -> str:
     if a[1] == F_SETFL:
         return f", {flags(a[2], OPEN_NAMES)}"
@@ -137,6 +169,9 @@ def result_text(name: str, value: Any) -> str:
         return "[" + ", ".join(f"({text(d)}, {flags(ev, EPOLL_NAMES)})" for d, ev in value) + "]"
     if name in ("poll", "ppoll") and isinstance(value, tuple):
         return "[" + ", ".join(f"({fd}, {flags(ev, POLL_NAMES)})" for fd, ev in value) + "]"
+    if name == "recvmsg" and isinstance(value, tuple):
+        received, control, msg_flags, addr = value
+        return f"({data(received)}, {_cmsgs(control)}, {flags(msg_flags, MSG_NAMES)}, {text(addr)})"
     if name == "recv" or name == "read":
         return data(value)
     if value is None:

@@ -525,13 +525,16 @@ def test_an_exiting_process_does_not_linger(world: World) -> None:
     """A process that ends closes its sockets without waiting."""
 
     def main(sys: Syscalls) -> None:
-        fd, peer, _ = lingering(sys, 30, True)
+        fd, _, _ = lingering(sys, 30, True)
+        go, told = sys.pipe2()
 
         def child(sys: Syscalls) -> None:
-            sys.close(peer)
+            sys.read(go, 1)
 
         pid = sys.spawn(child)
+        # The child has the last reference.
         sys.close(fd)
+        sys.write(told, b"x")
         before = sys.clock_gettime_ns(CLOCK_MONOTONIC)
         sys.waitpid(pid)
         assert sys.clock_gettime_ns(CLOCK_MONOTONIC) - before < 5_000 * MS

@@ -13,14 +13,27 @@ from simkernel.uapi import (
     F_SETFL,
     FD_CLOEXEC,
     FIONREAD,
+    MSG_DONTROUTE,
+    MSG_DONTWAIT,
+    MSG_EOR,
+    MSG_ERRQUEUE,
+    MSG_MORE,
+    MSG_PEEK,
+    MSG_TRUNC,
+    MSG_WAITALL,
     O_NONBLOCK,
     SHUT_RD,
     SHUT_RDWR,
     SHUT_WR,
+    SIGPIPE,
+    SIOCOUTQ,
+    SO_ACCEPTCONN,
     SO_ERROR,
     SO_SNDBUF,
     SOCK_CLOEXEC,
+    SOCK_DGRAM,
     SOCK_NONBLOCK,
+    SOCK_SEQPACKET,
     SOCK_STREAM,
     SOL_SOCKET,
 )
@@ -258,6 +271,27 @@ def test_blocking_connect_waits_for_the_backlog(world: World) -> None:
     world.run(main)
 
 
+def test_shutdown_does_not_wake_a_blocked_connect(world: World) -> None:
+    """A listener's SHUT_RD refuses later connects at once; one that sleeps learns of it at the next accept."""
+
+    def main(sys: Syscalls) -> None:
+        listening, name = unix_listener(sys, 0)
+        sys.connect(unix(sys), name)
+        late = unix(sys)
+        got: list[object] = []
+        tid = start(sys, lambda sys: got.append(err(sys.connect, late, name)))
+        sys.shutdown(listening, SHUT_RD)
+        settle(sys, 50)
+        assert got == []
+        assert err(sys.connect, unix(sys), name) == "ECONNREFUSED"
+        sys.accept4(listening)
+        sys.join(tid)
+        assert got == ["ECONNREFUSED"]
+        assert err(sys.accept4, listening) == "EINVAL"
+
+    world.run(main)
+
+
 def test_nobody_there(world: World, tmp_path: os.PathLike[str]) -> None:
     """Fact 121: an abstract name nobody has is ECONNREFUSED, a path ENOENT."""
     path = os.fspath(tmp_path) + "/s"
@@ -452,5 +486,94 @@ def test_own_shut_rd_wakes_a_blocked_recv(world: World) -> None:
         sys.join(tid)
         settle(sys)
         assert got == [b""]
+
+    world.run(main)
+
+
+def test_sigpipe_is_for_a_stream_that_finds_the_end(world: World) -> None:
+    """Fact 126, finer: packets and datagrams give EPIPE without SIGPIPE, and so does a stream whose sender slept when the end came."""
+
+    def main(sys: Syscalls) -> None:
+        log: list[int] = []
+        sys.sigaction(SIGPIPE, log.append)
+        for kind in (SOCK_DGRAM, SOCK_SEQPACKET):
+            ours, theirs = sys.socketpair(AF_UNIX, kind)
+            sys.shutdown(theirs, SHUT_RD)
+            assert err(sys.send, ours, b"x") == "EPIPE"
+            sys.shutdown(ours, SHUT_WR)
+            assert err(sys.write, ours, b"x") == "EPIPE"
+        ours, theirs = sys.socketpair(AF_UNIX, SOCK_STREAM)
+        while err(sys.send, ours, bytes(4096), MSG_DONTWAIT) == 4096:
+            pass
+        got: list[object] = []
+        tid = start(sys, lambda sys: got.append(err(sys.send, ours, b"x")))
+        sys.shutdown(theirs, SHUT_RDWR)
+        sys.join(tid)
+        assert (got, log) == (["EPIPE"], [])
+        assert err(sys.send, ours, b"x") == "EPIPE"
+        assert log == [SIGPIPE]
+
+    world.run(main)
+
+
+def test_flags_of_other_protocols(world: World) -> None:
+    """What AF_UNIX does not know it ignores: a stream's MSG_TRUNC, MSG_MORE, MSG_EOR, MSG_DONTROUTE."""
+
+    def main(sys: Syscalls) -> None:
+        ours, theirs = pair(sys)
+        assert sys.send(theirs, b"abc", MSG_MORE | MSG_EOR | MSG_DONTROUTE) == 3
+        assert sys.recvmsg(ours, 1, 0, MSG_TRUNC | MSG_ERRQUEUE) == (b"a", [], 0, "")
+        assert sys.recv(ours, 9, MSG_TRUNC) == b"bc"
+
+    world.run(main)
+
+
+def test_what_a_stream_is_charged(world: World) -> None:
+    """SIOCOUTQ is the charge for the buffers that are not read to their end, with their overhead, this kernel's."""
+
+    def main(sys: Syscalls) -> None:
+        ours, theirs = pair(sys)
+        charges = []
+        for size in (1, 192, 193, 3776, 3777, 7872, 36544, 36545):
+            sys.send(ours, bytes(size))
+            charges.append(sys.ioctl(ours, SIOCOUTQ))
+            sys.recv(theirs, size - 1)
+            assert sys.ioctl(ours, SIOCOUTQ) == (charges[-1] if size < 36545 else 768)
+            sys.recv(theirs, 1)
+            assert sys.ioctl(ours, SIOCOUTQ) == 0
+        assert charges == [768, 768, 1280, 4352, 4864, 8448, 37120, 37888]
+
+    world.run(main)
+
+
+def test_peek(world: World) -> None:
+    """MSG_PEEK looks at several buffers and leaves them; with MSG_WAITALL it does not wait for more."""
+
+    def main(sys: Syscalls) -> None:
+        ours, theirs = sys.socketpair(AF_UNIX, SOCK_STREAM)
+        for part in (b"ab", b"cd"):
+            sys.send(theirs, part)
+        assert [sys.recv(ours, n, MSG_PEEK) for n in (1, 3, 9)] == [b"a", b"abc", b"abcd"]
+        assert sys.recv(ours, 9, MSG_PEEK | MSG_WAITALL) == b"abcd"
+        assert sys.recv(ours, 3) == b"abc"
+        assert sys.recv(ours, 9, MSG_PEEK) == b"d"
+
+    world.run(main)
+
+
+def test_listening_again(world: World) -> None:
+    """A second listen sets the backlog anew; a greater one lets those go on who wait for room."""
+
+    def main(sys: Syscalls) -> None:
+        listening, name = unix_listener(sys, 0)
+        sys.connect(unix(sys), name)
+        late = unix(sys)
+        got: list[object] = []
+        tid = start(sys, lambda sys: got.append(err(sys.connect, late, name)))
+        sys.listen(listening, 5)
+        sys.join(tid)
+        assert got == [None]
+        assert sys.getsockopt(listening, SOL_SOCKET, SO_ACCEPTCONN) == 1
+        assert sys.getsockopt(late, SOL_SOCKET, SO_ACCEPTCONN) == 0
 
     world.run(main)

@@ -167,6 +167,17 @@ def test_unsupported_is_loud_even_in_a_child():
 
 
 @pytest.mark.parametrize("world", ["sim", "linux"], indirect=True)
+def test_main_may_return_while_a_thread_sleeps(world):
+    def main(sys):
+        r, _w = sys.pipe2()
+        sys.thread(lambda sys: sys.read(r, 1))
+        sys.nanosleep(1_000_000)
+        return "done"
+
+    assert world.run(main) == "done"
+
+
+@pytest.mark.parametrize("world", ["sim", "linux"], indirect=True)
 def test_what_is_not_modelled_says_so(world):
     with pytest.raises(simkernel.Unsupported, match="kill"):
         world.run(lambda sys: sys.kill(-1, 0))

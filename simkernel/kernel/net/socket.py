@@ -56,6 +56,7 @@ class Sysctl:
     """/proc/sys/net: buffer sizes in bytes (minimum, default, maximum) and limits, with Linux's defaults."""
 
     __slots__ = (
+        "max_dgram_qlen",
         "port_range",
         "rmem_default",
         "rmem_max",
@@ -72,6 +73,7 @@ class Sysctl:
         self.tcp_rmem = (4096, 131072, 33554432)
         self.tcp_wmem = (4096, 16384, 4194304)
         self.unix_wmem = 212992
+        self.max_dgram_qlen = 10
         self.rmem_default = 212992
         self.wmem_default = 212992
         self.rmem_max = 212992

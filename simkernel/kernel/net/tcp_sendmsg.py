@@ -77,6 +77,7 @@ def tcp_sendmsg_locked(sk: "TcpSock", data: bytes, flags: int, nonblock: bool, m
                     sk.wq,
                     lambda: sk.wmem_queued < sk.sndbuf or bool(sk.err) or bool(sk.shutdown_mask & SEND_SHUTDOWN),
                     left,
+                    promise=lambda: sk.writable() or bool(sk.err) or bool(sk.shutdown_mask & SEND_SHUTDOWN),
                 )
             except OSError:
                 # A signal: what was taken counts.

@@ -391,12 +391,16 @@ class UdpSock(InetSock):
             if self.shutdown_mask & RCV_SHUTDOWN:
                 return None
             left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
-            if not wait_event(self.sched, self.wq, self.may_go_on, left, exclusive=True, func=receiver_wake_function):
+            if not wait_event(self.sched, self.wq, self.may_go_on, left, exclusive=True, func=receiver_wake_function, promise=self.is_told):
                 raise oserror(errno.EAGAIN)
 
     def may_go_on(self) -> bool:
         """__skb_wait_for_more_packets: whether a sleeping reader has to look again."""
         return bool(self.receive_queue) or bool(self.reader_queue) or self.err != 0 or self.shutdown_mask & RCV_SHUTDOWN != 0
+
+    def is_told(self) -> bool:
+        """When a sleeping reader is woken: one for each datagram.  One that only peeks leaves it, and does not wake the next."""
+        return bool(self.receive_queue) or self.err != 0 or self.shutdown_mask & RCV_SHUTDOWN != 0
 
     def splice(self) -> None:
         """The readers take over all that has come."""

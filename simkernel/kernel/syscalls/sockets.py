@@ -10,6 +10,8 @@ from simkernel.kernel.net.socket import SS_CONNECTED, MsgHdr, Sock, Socket
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock, unix_socketpair
+from simkernel.kernel.net.unix_dgram import UnixDgramSock, UnixSeqpacketSock
+from simkernel.kernel.net.unix_stream import UnixStreamSock
 from simkernel.kernel.syscalls.base import (
     AF_MAX,
     IOV_MAX,
@@ -37,6 +39,8 @@ from simkernel.uapi import (
     SOCK_CLOEXEC,
     SOCK_DGRAM,
     SOCK_NONBLOCK,
+    SOCK_RAW,
+    SOCK_SEQPACKET,
     SOCK_STREAM,
     SOL_SOCKET,
 )
@@ -64,12 +68,10 @@ class SocketCalls(FileCalls):
             raise oserror(errno.EINVAL)
         if family in (AF_INET, AF_INET6) and kind in (SOCK_STREAM, SOCK_DGRAM):
             return self._inet_create(family, kind, proto)
-        if family == AF_UNIX and kind == SOCK_STREAM:
-            if proto not in (0, AF_UNIX):
-                raise oserror(errno.EPROTONOSUPPORT)
-            return UnixSock(self.sched, self.sysctl, self.unix, kind)
+        if family == AF_UNIX:
+            return self._unix_create(kind, proto)
         raise Unsupported(
-            f"socket(family {family}, type {kind}) is not modelled, only AF_INET, AF_INET6 and AF_UNIX with SOCK_STREAM or SOCK_DGRAM"
+            f"socket(family {family}, type {kind}) is not modelled, only AF_UNIX, and AF_INET and AF_INET6 with SOCK_STREAM or SOCK_DGRAM"
         )
 
     def _inet_create(self, family: int, kind: int, proto: int) -> Sock:
@@ -84,6 +86,18 @@ class SocketCalls(FileCalls):
             return TcpSock(self.sched, self.sysctl, self.inet, family)
         return UdpSock(self.sched, self.sysctl, self.udp, family)
 
+    def _unix_create(self, kind: int, proto: int) -> UnixSock:
+        """unix_create.  Linux takes SOCK_RAW for SOCK_DGRAM."""
+        if proto not in (0, AF_UNIX):
+            raise oserror(errno.EPROTONOSUPPORT)
+        if kind == SOCK_STREAM:
+            return UnixStreamSock(self.sched, self.sysctl, self.unix)
+        if kind in (SOCK_DGRAM, SOCK_RAW):
+            return UnixDgramSock(self.sched, self.sysctl, self.unix)
+        if kind == SOCK_SEQPACKET:
+            return UnixSeqpacketSock(self.sched, self.sysctl, self.unix)
+        raise oserror(errno.ESOCKTNOSUPPORT)
+
     def socketpair(self, family: int, type: int, proto: int = 0, /) -> tuple[int, int]:
         c_int(family, "family")
         c_int(type, "type")
@@ -93,11 +107,10 @@ class SocketCalls(FileCalls):
         if family != AF_UNIX:
             self._sk_alloc(family, type & SOCK_TYPE_MASK, proto).close()
             raise oserror(errno.EOPNOTSUPP)
-        if type & SOCK_TYPE_MASK >= SOCK_MAX:
+        kind = type & SOCK_TYPE_MASK
+        if kind >= SOCK_MAX:
             raise oserror(errno.EINVAL)
-        if proto not in (0, AF_UNIX):
-            raise oserror(errno.EPROTONOSUPPORT)
-        a, b = unix_socketpair(self.sched, self.sysctl, self.unix, type & SOCK_TYPE_MASK, type & SOCK_NONBLOCK)
+        a, b = unix_socketpair(self._unix_create(kind, proto), self._unix_create(kind, proto), type & SOCK_NONBLOCK)
         return self._install2(a, b, bool(type & SOCK_CLOEXEC))
 
     def bind(self, fd: int, addr: Address, /) -> None:
