@@ -9,10 +9,12 @@ A map of the code, from the program down to the bytes:
     api        Syscalls: what a server is written against       uapi      Linux's constants and their names
     linux      Syscalls over the real kernel                    errors    SimulationError and its children
     cli        the simkernel command                            testing   check, contracts, exploration, the pytest plugin
+    conform    proof against the running kernel, call by call
     kernel/    the fake kernel, a file a Linux noun:
       machine  boot, run, snapshot          entry, syscalls    into the kernel: arguments -> fd table -> file
       fork exit signal   processes          sched wait clock irq choice trace   tasks, sleeping, time, interrupts
-      file fdtable poll select eventpoll    pipe eventfd chardev
+      file fdtable poll select eventpoll    pipe eventfd timerfd signalfd pidfd splice
+      namei shmem namespace    paths, files in memory       chardev mem procfs    /dev and /proc
       net/     socket unix unix_stream unix_dgram scm garbage tcp udp inet skbuff loopback
     tools/     readers of a trace
 """

@@ -10,9 +10,7 @@ is ``""``.  Signal masks are any iterable of signal numbers, and come back as se
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn, Protocol, TypeAlias
-
-from simkernel.errors import Unsupported
+from typing import Any, Protocol, TypeAlias
 
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -338,29 +336,3 @@ class Syscalls(Protocol):
     def setrlimit(self, resource: int, limits: tuple[int, int], /) -> None:
         """setrlimit(2)."""
         ...
-
-
-def _unmodelled(name: str) -> Callable[..., Any]:
-    def call(self: object, *args: object, **kwargs: object) -> NoReturn:
-        raise Unsupported(f"the system call {name} is not modelled yet")
-
-    call.__name__ = name
-    call.__doc__ = f"{name}(2), not modelled yet: raises Unsupported."
-    return call
-
-
-class UnmodelledCalls:
-    """System calls of the layer that neither kernel offers yet: a program that makes one is told so."""
-
-    __slots__ = ()
-
-    open = _unmodelled("open")
-    unlink = _unmodelled("unlink")
-    mkdir = _unmodelled("mkdir")
-    memfd_create = _unmodelled("memfd_create")
-    lseek = _unmodelled("lseek")
-    ftruncate = _unmodelled("ftruncate")
-    pread = _unmodelled("pread")
-    pwrite = _unmodelled("pwrite")
-    sendfile = _unmodelled("sendfile")
-    splice = _unmodelled("splice")

@@ -1,9 +1,11 @@
 """The simkernel command."""
 
+import datetime
 import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -187,6 +189,73 @@ def run_command(program: str, on: str, seed: int | None, strace: bool, timeout: 
 def bench_command(only: tuple[str, ...], quick: bool, as_json: bool) -> int:
     """Measure the fake kernel beside the real one, in one run, on the same code."""
     return bench(json=as_json, only=only, quick=quick)
+
+
+@cli.command("conform")
+@click.option("--calls", type=click.IntRange(1), help="Compare at least so many calls. [default: 100000, if no other limit is given]")
+@click.option("--programs", type=click.IntRange(1), help="Compare at least so many programs.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Begin nothing new after so many seconds.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Choose other programs.")
+@click.option(
+    "--kind", "kinds", metavar="KIND", multiple=True, help="calls, blocking, signals, timers or all; may be given again. [default: all]"
+)
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that compare.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--report", "page", type=click.Path(dir_okay=False, writable=True), help="Write the table for people to this file.")
+@click.option("--date", help="The date that the table tells. [default: today]")
+def conform_command(
+    calls: int | None,
+    programs: int | None,
+    seconds: float | None,
+    seed: int,
+    kinds: tuple[str, ...],
+    workers: int,
+    as_json: bool,
+    page: str | None,
+    date: str | None,
+) -> int:
+    """Compare the fake kernel with the running one, call by call, on random programs.
+
+    A divergence is shrunk and printed as a test.  Exit status 0 without divergences, 1 with, 2 for a command that makes no sense.
+    """
+    # Not needed by the other commands.
+    from simkernel import conform  # noqa: PLC0415
+
+    for kind in kinds:
+        if kind != "all" and kind not in conform.KINDS:
+            raise UsageError(f"there is no kind {kind!r}: choose of {', '.join(conform.KINDS)}, or all")
+    if page is not None and not Path(page).absolute().parent.is_dir():
+        raise UsageError(f"--report {page}: there is no such directory")
+    chosen = [kind for kind in conform.KINDS if not kinds or "all" in kinds or kind in kinds]
+    if calls is None and programs is None and seconds is None:
+        calls = 100_000
+    with conform_bar(calls, programs, seconds, quiet=as_json) as progress:
+        report = conform.campaign(chosen, seed, calls, programs, seconds, workers, progress)
+    if page is not None:
+        Path(page).write_text(conform.markdown(report, date or datetime.date.today().isoformat()))
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        for found in report.divergences:
+            click.echo(f"{found.kind}    program {found.index} of seed {found.seed}, shrunk to {found.calls} calls")
+            click.echo(f"{found.story}\n\n{found.test}")
+        click.echo(report.summary())
+    return 0 if report.ok else 1
+
+
+@contextmanager
+def conform_bar(calls: int | None, programs: int | None, seconds: float | None, quiet: bool) -> Iterator[Callable[[int, int, float], None]]:
+    """A bar on stderr: how far the nearest limit is."""
+    console = Console(stderr=True)
+    columns = (TextColumn("conform"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("0 calls", total=1.0)
+
+        def progress(done: int, ran: int, spent: float) -> None:
+            share = max(done / calls if calls else 0, ran / programs if programs else 0, spent / seconds if seconds else 0)
+            bar.update(task, completed=min(share, 1.0), description=f"{done} calls, {ran} programs")
+
+        yield progress
 
 
 def main() -> None:

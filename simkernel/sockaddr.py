@@ -92,6 +92,19 @@ def unix_path(addr: object) -> bytes:
     return path
 
 
+def path_name(path: object) -> bytes:
+    """Check a file's path and return its bytes.  TypeError unless str or bytes; ValueError for a zero byte inside."""
+    if isinstance(path, str):
+        raw = path.encode("utf-8", "surrogateescape")
+    elif isinstance(path, (bytes, bytearray)):
+        raw = bytes(path)
+    else:
+        raise TypeError(f"a path must be str or bytes, not {type(path).__name__}")
+    if b"\0" in raw:
+        raise ValueError("a path must not contain a zero byte")
+    return raw
+
+
 def unix_name(path: bytes) -> Address:
     """sun_path as a program sees it: bytes for an abstract name, str for a path, ``""`` for unnamed."""
     if path and not path[0]:

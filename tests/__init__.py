@@ -1,1 +1,1 @@
-"""The tests.  Those in properties/ can also be run as campaigns: python -m tests.properties.programs, ...fuzz."""
+"""The tests.  Those in properties/ can also be run as campaigns: python -m tests.properties.fuzz."""

@@ -87,6 +87,8 @@ def audit(sched: Sched) -> Iterator[str]:
         if file.f_count < n + messages[file] or (exact and file.f_count > n + messages[file]):
             yield f"{file!r} is counted {file.f_count} times, and found {n} times in fd tables"
         yield from audit_file(file)
+    if sched.nr_files < len(references):
+        yield f"{sched.nr_files} open files are counted, and there are {len(references)}"
 
 
 def in_flight(files: Iterable[File]) -> "Counter[File]":

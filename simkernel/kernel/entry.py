@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-any-return"
 """The way in and out of the kernel (arch/x86/entry): what happens around a system call when somebody watches or explores.
 
 A run without choices and without a trace uses SimSyscalls as it is, so neither costs anything there.

@@ -70,3 +70,7 @@ class EventFd(File):
         if count < ULLONG_MAX - 1:
             mask |= POLLOUT
         return mask
+
+    def fdinfo(self) -> str:
+        """eventfd_show_fdinfo."""
+        return f"eventfd-count: {self.count:16x}\neventfd-id: {self.ino}\neventfd-semaphore: {int(self.semaphore)}\n"

@@ -123,6 +123,11 @@ def ep_poll_callback(entry: WaitEntry, key: int) -> int:
     return ewake if events & EPOLLEXCLUSIVE else 1
 
 
+ULLONG_MAX = 2**64 - 1
+# The device number of the anonymous files' file system, as it often comes out.
+SDEV = 0xF
+
+
 class EventPoll(File):
     """struct eventpoll and its file."""
 
@@ -139,6 +144,17 @@ class EventPoll(File):
         self.poll_wait = WaitQueue(self, "poll_wait")
         # Items of other epolls that watch this one, for the check of nesting.
         self.refs: list[EpItem] = []
+
+    def fdinfo(self) -> str:
+        """ep_show_fdinfo.  Data that is no number, which Linux has not, is shown as the fd."""
+        lines = []
+        for epi in self.rbr.values():
+            file = epi.file
+            node = file.inode()
+            data = epi.data & ULLONG_MAX if isinstance(epi.data, int) else epi.fd
+            ino = file.ino if node is None else node.i_ino
+            lines.append(f"tfd: {epi.fd:8} events: {epi.events:8x} data: {data:16x}  pos:{file.f_pos} ino:{ino:x} sdev:{SDEV:x}\n")
+        return "".join(lines)
 
     # --- epoll_ctl ---
     def ctl(self, op: int, file: File, fd: int, events: int, data: Any) -> None:
@@ -216,6 +232,10 @@ class EventPoll(File):
 
     def fionread(self) -> int:
         """ep_eventpoll_ioctl knows the parameters of busy polling alone."""
+        raise oserror(errno.EINVAL)
+
+    def ioctl(self, request: int) -> int:
+        """The same for whatever sockets know."""
         raise oserror(errno.EINVAL)
 
     def release(self) -> None:

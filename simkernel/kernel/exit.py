@@ -86,7 +86,7 @@ def do_wait(sched: Sched, pid: int, options: int) -> tuple[int, int]:
         children = mine()
         if not children:
             raise oserror(errno.ECHILD)
-        for child in children:
+        for child in do_wait_order(sched.current, children):
             if not reportable(child):
                 continue
             sched.stalled = 0
@@ -100,6 +100,18 @@ def do_wait(sched: Sched, pid: int, options: int) -> tuple[int, int]:
             sched.stall("waitpid")
             return 0, 0
         wait_event(sched, process.wait_chldexit, done)
+
+
+def do_wait_order(task: Task, children: list[Process]) -> list[Process]:
+    """do_wait goes from thread to thread, the caller first, and looks at the children that each has forked.
+
+    Those of a thread that has ended are the first thread's.
+    """
+    threads = [thread.pid for thread in task.process.threads]
+    if len(children) < 2 or len(threads) < 2:
+        return children
+    place = {pid: (i - threads.index(task.pid)) % len(threads) for i, pid in enumerate(threads)}
+    return sorted(children, key=lambda child: place.get(child.forked_by, place[threads[0]]))
 
 
 def join_thread(sched: Sched, tid: int) -> None:

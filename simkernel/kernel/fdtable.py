@@ -13,15 +13,19 @@ FD_MAX = 2**31 - 1
 
 
 class FilesStruct:
-    """files_struct.  ``fd[n]`` is the file behind fd n, or None; ``cloexec`` the set of fds with FD_CLOEXEC."""
+    """files_struct.  ``fd[n]`` is the file behind fd n, or None; ``cloexec`` the set of fds with FD_CLOEXEC.
 
-    __slots__ = ("cloexec", "count", "fd", "next_fd")
+    ``reserved`` are numbers that a sleeping accept has taken, and not yet put a file behind.
+    """
+
+    __slots__ = ("cloexec", "count", "fd", "next_fd", "reserved")
 
     def __init__(self) -> None:
         # 0, 1 and 2 are taken, as a shell leaves them, so a program's first fd is 3 on both kernels.
         self.fd: list[File | None] = []
         self.next_fd = 0
         self.cloexec: set[int] = set()
+        self.reserved: set[int] = set()
         self.count = 1
 
     def fget(self, fd: int) -> File:
@@ -41,11 +45,20 @@ class FilesStruct:
         n = len(fds)
         while fd < n and fds[fd] is not None:
             fd += 1
+        if self.reserved:
+            while fd in self.reserved or (fd < n and fds[fd] is not None):
+                fd += 1
         if start <= self.next_fd:
             self.next_fd = fd
         if fd >= limit:
             raise oserror(errno.EMFILE)
         return fd
+
+    def put_unused_fd(self, fd: int) -> None:
+        """Give back a reserved number."""
+        self.reserved.discard(fd)
+        if fd < self.next_fd:
+            self.next_fd = fd
 
     def fd_install(self, fd: int, file: File, cloexec: bool) -> None:
         """Put ``file`` behind a free ``fd``."""

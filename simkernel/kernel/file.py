@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from simkernel.errors import oserror
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
-from simkernel.uapi import O_ACCMODE, O_NONBLOCK, O_RDONLY, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
+from simkernel.uapi import O_NONBLOCK, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 
 if TYPE_CHECKING:
     from simkernel.kernel.net.socket import Sock
@@ -27,12 +27,29 @@ class ReleaseHook(Protocol):
         ...
 
 
+class Inode(Protocol):
+    """struct inode, as far as a file must know it."""
+
+    i_ino: int
+
+    def open(self, sched: Sched, f_flags: int) -> "File":
+        """A new open file description."""
+        ...
+
+
 class File:
     """struct file.  Kinds of file derive from it and define what they can do; the rest fails as in Linux."""
 
-    __slots__ = ("f_count", "f_flags", "hooks", "ino", "nonblock", "sched", "sk")
+    __slots__ = ("f_count", "f_flags", "f_pos", "hooks", "ino", "nonblock", "sched", "sk")
     kind = "file"
     can_poll = True
+    # FMODE_LSEEK: whether there is a position to move; where there is none to speak of it stays 0 (noop_llseek).
+    can_seek = True
+    # Whether there is f_op->splice_write.
+    can_splice_write = False
+    # FMODE_PREAD and FMODE_PWRITE.
+    can_pread = False
+    can_pwrite = False
     # FMODE_CAN_READ and FMODE_CAN_WRITE: whether there are operations for it.
     can_read = True
     can_write = True
@@ -41,10 +58,11 @@ class File:
 
     def __init__(self, sched: Sched, f_flags: int) -> None:
         self.sched = sched
-        self.ino = sched.new_ino()
+        self.ino = sched.alloc_empty_file()
         self.f_flags = f_flags
         self.nonblock = bool(f_flags & O_NONBLOCK)
         self.f_count = 0
+        self.f_pos = 0
         self.hooks: list[ReleaseHook] | None = None
         self.sk: Sock | None = None
 
@@ -72,6 +90,40 @@ class File:
         """ioctl FIONREAD: how many bytes can be read at once."""
         raise oserror(errno.ENOTTY)
 
+    def llseek(self, offset: int, whence: int) -> int:
+        """lseek(2), for what can_seek; the new position."""
+        return self.f_pos
+
+    def pread(self, n: int, pos: int) -> bytes:
+        """pread(2), for what can_pread."""
+        raise oserror(errno.EINVAL)
+
+    def pwrite(self, data: bytes, pos: int) -> int:
+        """pwrite(2), for what can_pwrite."""
+        raise oserror(errno.EINVAL)
+
+    def splice_wait(self, flags: int) -> None:
+        """Sleep until splice_read finds a byte, the end or an error.  EAGAIN if that is not wanted."""
+
+    def splice_read(self, n: int, pos: int, slots: int, flags: int) -> list[bytes]:
+        """f_op->splice_read: at most ``n`` bytes from ``pos`` on, as at most ``slots`` pieces, each a pipe's buffer.
+
+        ``flags`` are splice(2)'s.
+        """
+        raise oserror(errno.EINVAL)
+
+    def splice_write(self, data: bytes, pos: int, flags: int) -> int:
+        """f_op->splice_write: what comes out of a pipe, ``flags`` being splice(2)'s.  How many bytes were taken."""
+        raise oserror(errno.EINVAL)
+
+    def inode(self) -> "Inode | None":
+        """What an open of /proc/self/fd/N opens anew; None for what can't be (ENXIO)."""
+        return None
+
+    def fdinfo(self) -> str:
+        """show_fdinfo: the lines that this kind of file adds to /proc/self/fdinfo/N."""
+        return ""
+
     def ioctl(self, request: int) -> int:
         """ioctl of a socket's own requests, which give a number."""
         raise oserror(errno.ENOTTY)
@@ -88,12 +140,12 @@ class File:
     @property
     def readable(self) -> bool:
         """Whether it was opened for reading (FMODE_READ)."""
-        return self.f_flags & O_ACCMODE != 1
+        return not self.f_flags & 1
 
     @property
     def writable(self) -> bool:
         """Whether it was opened for writing (FMODE_WRITE)."""
-        return self.f_flags & O_ACCMODE != O_RDONLY
+        return bool((self.f_flags + 1) & 2)
 
     def add_hook(self, hook: ReleaseHook) -> None:
         """Ask to be told when the file goes."""
@@ -110,6 +162,7 @@ class File:
         """Drop a reference; the last one releases the file."""
         self.f_count -= 1
         if self.f_count == 0:
+            self.sched.nr_files -= 1
             if self.hooks is not None:
                 for hook in self.hooks[:]:
                     hook.release_file(self)

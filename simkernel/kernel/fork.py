@@ -26,6 +26,7 @@ def copy_process(sched: Sched, parent: Process | None, comm: str) -> Task:
     sched.processes[pid] = process
     if parent is not None:
         parent.children.append(process)
+        process.forked_by = sched.current.pid
     return _new_task(sched, pid, process)
 
 

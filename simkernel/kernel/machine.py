@@ -6,7 +6,7 @@ from types import FrameType
 from typing import Any
 
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError
-from simkernel.kernel.chardev import Console
+from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.debug import CheckedSyscalls, check_sleepers
 from simkernel.kernel.entry import EnteredSyscalls
@@ -16,6 +16,7 @@ from simkernel.kernel.exit import do_exit
 from simkernel.kernel.fdtable import DeadFiles
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
+from simkernel.kernel.namei import PosFile
 from simkernel.kernel.net.socket import Sock, Socket, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.udp import UdpSock
@@ -41,6 +42,8 @@ class Kernel:
     deadline_ns  virtual time, in nanoseconds since boot, at which the run ends with Deadlock (default: none)
     max_stalled  calls without progress, while virtual time stands still, that are a Livelock
     nofile       (soft, hard) RLIMIT_NOFILE of process 1
+    file_max     fs.file-max: open files on the whole machine, above which calls fail with ENFILE, as for a program without CAP_SYS_ADMIN
+                 (default: None, no limit: programs run as root, which Linux exempts; so on Linux ENFILE is not seen as root either)
     debug        check the kernel's own books after each call, and look for lost wake-ups (slow): InvariantViolation
     on_crash     called with (task, exception) when a process other than 1 ends by an exception (default: print it to stderr)
     on_stop      called with this Kernel when the run has ended by Deadlock or Livelock, while every task is still where it slept
@@ -56,6 +59,7 @@ class Kernel:
         deadline_ns: int | None = None,
         max_stalled: int = 10_000,
         nofile: tuple[int, int] = (1024, NR_OPEN),
+        file_max: int | None = None,
         debug: bool = False,
         on_crash: Crash = print_crash,
         on_stop: "Callable[[Kernel], None] | None" = None,
@@ -65,9 +69,14 @@ class Kernel:
             raise UsageError(f"nofile must be (soft, hard) with 3 <= soft <= hard <= {NR_OPEN}, not {nofile}")
         if max_stalled < 100:
             raise UsageError(f"max_stalled must be at least 100, not {max_stalled}: epoll loops make a few calls between progress")
+        if file_max is not None and file_max < 3:
+            raise UsageError(f"file_max must be at least 3, for stdin, stdout and stderr, or None for no limit, not {file_max}")
         self.sched = Sched(choice or Plain(), trace if trace is not None else Trace(on=False), deadline_ns, max_stalled)
         sched = self.sched
         sched.dead_files = DeadFiles(sched)
+        if file_max is not None:
+            sched.max_files = file_max
+            sched.cap_sys_admin = False
         self.sysctl = Sysctl()
         if sched.explore:
             self._choose_buffers()
@@ -94,6 +103,10 @@ class Kernel:
             sysctl.tcp_wmem = (4096, size, size)
             sysctl.unix_wmem = size
             sysctl.rmem_default = sysctl.wmem_default = size
+
+    def register_chrdev(self, name: str, driver: OpenDevice) -> None:
+        """Make /dev/``name``: each open(2) of it calls ``driver(sched, f_flags)``, which returns a new File.  UsageError if it is there."""
+        register_chrdev(self.sys.vfs, name, driver)
 
     def run(self, main: Callable[..., object], *args: object) -> Any:
         """Run ``main(sys, *args)`` as process 1 and return what it returns, or raise what it raised.
@@ -240,6 +253,8 @@ def describe_file(file: File) -> dict[str, Any]:
         out["sleepers"] = [entry.private.pid for entry in file.wq.entries]
     elif isinstance(file, EventFd):
         out["count_value"] = file.count
+    elif isinstance(file, PosFile):
+        out["pos"], out["size"] = file.f_pos, file.size()
     elif isinstance(file, Pipe):
         out["queued"] = file.pipe.queued()
         out["readers"], out["writers"] = file.pipe.readers, file.pipe.writers

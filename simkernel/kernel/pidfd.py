@@ -11,12 +11,18 @@ class PidFd(File):
 
     __slots__ = ("process",)
     kind = "pidfd"
+    can_seek = False
     can_read = False
     can_write = False
 
     def __init__(self, sched: Sched, process: Process, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)
         self.process = process
+
+    def fdinfo(self) -> str:
+        """pidfd_show_fdinfo: -1 for a process that has been waited for."""
+        pid = self.process.pid if self.sched.processes.get(self.process.pid) is self.process else -1
+        return f"Pid:\t{pid}\nNSpid:\t{pid}\n"
 
     def poll(self, table: PollTable | None) -> int:
         """pidfd_poll: IN when it has ended, HUP too when it has been waited for."""

@@ -9,6 +9,7 @@ from collections import deque
 
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
+from simkernel.kernel.namei import Node
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wait_event, wake_up, wake_up_all
@@ -34,23 +35,28 @@ KEY_OUT = POLLOUT | POLLWRNORM
 
 
 class PipeBuffer:
-    """pipe_buffer: one page; bytes ``offset`` to ``end`` are still to be read.  A packet (O_DIRECT) is read alone, its rest is lost."""
+    """pipe_buffer: one page; bytes ``offset`` to ``end`` are still to be read.  A packet (O_DIRECT) is read alone, its rest is lost.
 
-    __slots__ = ("end", "offset", "packet", "page")
+    A write may add to the page if ``can_merge``; a page that was spliced in belongs to somebody else.
+    """
 
-    def __init__(self, data: bytes, packet: bool) -> None:
+    __slots__ = ("can_merge", "end", "offset", "packet", "page")
+
+    def __init__(self, data: bytes, packet: bool, can_merge: bool) -> None:
+        self.can_merge = can_merge
         self.page = bytearray(data)
         self.offset = 0
         self.end = len(data)
         self.packet = packet
 
 
-class PipeInode:
+class PipeInode(Node):
     """pipe_inode_info: what both ends share."""
 
     __slots__ = ("bufs", "max_usage", "poll_usage", "rd_wait", "readers", "wr_wait", "writers")
 
-    def __init__(self) -> None:
+    def __init__(self, i_ino: int) -> None:
+        super().__init__(i_ino)
         self.bufs: deque[PipeBuffer] = deque()
         self.max_usage = PIPE_DEF_BUFFERS
         self.readers = 1
@@ -58,6 +64,13 @@ class PipeInode:
         self.poll_usage = False
         self.rd_wait = WaitQueue(self, "rd_wait")
         self.wr_wait = WaitQueue(self, "wr_wait")
+
+    def open(self, sched: Sched, f_flags: int) -> File:
+        """fifo_open, through /proc/self/fd/N: one more end; it never sleeps, since this is no named pipe."""
+        file = Pipe(sched, self, f_flags)
+        self.readers += file.readable
+        self.writers += file.writable
+        return file
 
     def queued(self) -> int:
         """Unread bytes."""
@@ -69,6 +82,7 @@ class Pipe(File):
 
     __slots__ = ("pipe",)
     kind = "pipe"
+    can_seek = False
 
     def __init__(self, sched: Sched, pipe: PipeInode, f_flags: int) -> None:
         super().__init__(sched, f_flags)
@@ -126,7 +140,7 @@ class Pipe(File):
         done = 0
         # Merge what is over whole pages into the last buffer: small writes share a page, and large ones stay page-aligned.
         chars = total % PAGE_SIZE
-        if chars and bufs and not bufs[-1].packet and bufs[-1].end + chars <= PAGE_SIZE:
+        if chars and bufs and bufs[-1].can_merge and bufs[-1].end + chars <= PAGE_SIZE:
             bufs[-1].page += data[:chars]
             bufs[-1].end += chars
             done = chars
@@ -140,7 +154,7 @@ class Pipe(File):
                 break
             if len(bufs) < pipe.max_usage:
                 chunk = data[done : done + PAGE_SIZE]
-                bufs.append(PipeBuffer(chunk, packet))
+                bufs.append(PipeBuffer(chunk, packet, not packet))
                 done += len(chunk)
                 continue
             if self.nonblock:
@@ -197,6 +211,9 @@ class Pipe(File):
     def fionread(self) -> int:
         return self.pipe.queued()
 
+    def inode(self) -> Node:
+        return self.pipe
+
     def release(self) -> None:
         """pipe_release: the side that lost its last user wakes the other."""
         pipe = self.pipe
@@ -227,5 +244,7 @@ class Pipe(File):
 
 def do_pipe2(sched: Sched, flags: int) -> tuple[Pipe, Pipe]:
     """Both ends of a new pipe."""
-    pipe = PipeInode()
+    sched.check_files(2)
+    # Numbered like its first end, which comes next.
+    pipe = PipeInode(sched.next_ino + 1)
     return Pipe(sched, pipe, O_RDONLY | flags & ~O_DIRECT), Pipe(sched, pipe, O_WRONLY | flags)

@@ -4,6 +4,7 @@ A task is a greenlet.  One runs at a time; a task that goes to sleep switches st
 and resumed here and nowhere else.  The hub is the greenlet that called Kernel.run: it only sees the ends of tasks.
 """
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from simkernel.api import Handler
-from simkernel.errors import Deadlock, Livelock, SimulationError
+from simkernel.errors import Deadlock, Livelock, SimulationError, oserror
 from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.clock import Clock
 from simkernel.kernel.trace import Trace
@@ -27,6 +28,8 @@ TASK_DEAD = "X"
 
 # A task that calls without progress gives way to the others after this many calls, as at the end of its time slice.
 TIMESLICE_CALLS = 64
+# fs.file-max as systemd sets it, LONG_MAX: no limit but memory.
+MAX_FILES = 2**63 - 1
 # A dead task's `finally` and `except BaseException` blocks may try this many calls before its greenlet is left where it is.
 DYING_CALLS = 100
 # Greenlets that refuse to die.  Kept, because dropping one would throw GreenletExit into it once more.
@@ -87,6 +90,7 @@ class Process:
         "exit_code",
         "exiting",
         "files",
+        "forked_by",
         "joinable",
         "parent",
         "pgid",
@@ -119,6 +123,8 @@ class Process:
         self.parent = parent
         self.files = files
         self.children: list[Process] = []
+        # The thread that forked it: its own children are the first that a thread waits for.
+        self.forked_by = 0
         self.threads: list[Task] = []
         self.joinable: dict[int, Task] = {}
         self.exit_code = 0
@@ -199,6 +205,7 @@ class Sched:
 
     __slots__ = (
         "calls",
+        "cap_sys_admin",
         "check_sleepers",
         "choice",
         "clock",
@@ -208,9 +215,11 @@ class Sched:
         "explore",
         "fatal",
         "hub",
+        "max_files",
         "max_stalled",
         "next_ino",
         "next_pid",
+        "nr_files",
         "processes",
         "runqueue",
         "send_sigpipe",
@@ -238,6 +247,10 @@ class Sched:
         self.calls = 0
         self.switches = 0
         self.next_ino = 0
+        # files_stat: open files on the whole machine, and fs.file-max, which holds for those without CAP_SYS_ADMIN.
+        self.nr_files = 0
+        self.max_files = MAX_FILES
+        self.cap_sys_admin = True
         self.next_pid = 0
         self.tasks: dict[int, Task] = {}
         self.processes: dict[int, Process] = {}
@@ -256,6 +269,19 @@ class Sched:
         """A number for a new kernel object: small, and the same in every run of one tape."""
         self.next_ino += 1
         return self.next_ino
+
+    def alloc_empty_file(self) -> int:
+        """alloc_empty_file (fs/file_table.c): count one more open file and number it.  ENFILE at fs.file-max, unless CAP_SYS_ADMIN."""
+        if self.nr_files >= self.max_files and not self.cap_sys_admin:
+            raise oserror(errno.ENFILE)
+        self.nr_files += 1
+        self.next_ino += 1
+        return self.next_ino
+
+    def check_files(self, n: int) -> None:
+        """Whether ``n`` files can be opened: for what makes several, and must make none if they do not all fit."""
+        if self.nr_files + n > self.max_files and not self.cap_sys_admin:
+            raise oserror(errno.ENFILE)
 
     def new_pid(self) -> int:
         """The next process or thread id; they are never used again."""

@@ -228,6 +228,9 @@ def send_sigpipe(sched: Sched) -> None:
     """send_sig(SIGPIPE, current): the running thread has written to where nobody reads."""
     task = sched.current
     send_signal(sched, task.process, SigInfo(SIGPIPE, SI_USER, task.process.pid), task)
+    if task.killed:
+        # Nobody sees the EPIPE.
+        sched.refuse()
 
 
 # --- SIGCHLD ---

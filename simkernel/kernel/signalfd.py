@@ -36,6 +36,10 @@ class SignalFd(File):
         super().__init__(sched, f_flags | O_RDWR)
         self.sigmask = sigmask
 
+    def fdinfo(self) -> str:
+        """signalfd_show_fdinfo."""
+        return f"sigmask:\t{self.sigmask:016x}\n"
+
     def set_mask(self, sigmask: int) -> None:
         """signalfd(2) of an existing one."""
         self.sigmask = sigmask

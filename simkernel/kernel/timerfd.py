@@ -12,7 +12,7 @@ from simkernel.kernel.file import File
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wait_event_locked, wake_up
-from simkernel.uapi import CLOCK_REALTIME, O_RDWR, POLLIN, TFD_TIMER_ABSTIME
+from simkernel.uapi import CLOCK_REALTIME, NSEC_PER_SEC, O_RDWR, POLLIN, TFD_TIMER_ABSTIME
 
 # KTIME_MAX: what is later than this never comes.
 KTIME_MAX = 2**63 - 1
@@ -21,7 +21,7 @@ KTIME_MAX = 2**63 - 1
 class TimerFd(File):
     """timerfd_ctx and its file.  Times are virtual nanoseconds; ``expires`` is when the timer is due next, or was."""
 
-    __slots__ = ("clockid", "expired", "expires", "ticks", "timer", "tintv", "wqh")
+    __slots__ = ("clockid", "expired", "expires", "settime_flags", "ticks", "timer", "tintv", "wqh")
     kind = "timerfd"
     can_write = False
 
@@ -34,6 +34,15 @@ class TimerFd(File):
         self.tintv = 0
         self.expires = 0
         self.timer: Timer | None = None
+        self.settime_flags = 0
+
+    def fdinfo(self) -> str:
+        """timerfd_show."""
+        value, interval = divmod(self._remaining(), NSEC_PER_SEC), divmod(self.tintv, NSEC_PER_SEC)
+        return (
+            f"clockid: {self.clockid}\nticks: {self.ticks}\nsettime flags: 0{self.settime_flags:o}\n"
+            f"it_value: {value}\nit_interval: {interval}\n"
+        )
 
     def settime(self, flags: int, initial_ns: int, interval_ns: int) -> tuple[int, int]:
         """do_timerfd_settime: the old setting; what had expired is forgotten."""
@@ -44,6 +53,7 @@ class TimerFd(File):
         self.expired = False
         self.ticks = 0
         self.tintv = interval_ns
+        self.settime_flags = flags
         self.expires = 0
         if initial_ns:
             now = self.sched.clock.now

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ctypes import c_int
 from typing import Any
 
-from simkernel.api import Buffer, UnmodelledCalls
+from simkernel.api import Buffer
 from simkernel.errors import Unsupported
 from simkernel.linux.libc import (
     IoVec,
@@ -16,25 +16,125 @@ from simkernel.linux.libc import (
     c_dup3,
     c_eventfd,
     c_fcntl,
+    c_ftruncate,
     c_ioctl,
+    c_lseek,
+    c_memfd_create,
+    c_mkdir,
+    c_open,
+    c_pread,
+    c_pwrite,
     c_read,
     c_readv,
+    c_sendfile,
+    c_splice,
+    c_unlink,
     c_write,
     c_writev,
     check_ints,
+    check_offset,
     check_size,
     contents,
     fail,
     io_vec,
+    loff,
+    path_name,
     pin,
 )
 from simkernel.uapi import FIONBIO, FIONREAD, SIOCATMARK, SIOCOUTQ, SIOCOUTQNSD
 
 
-class FileCalls(UnmodelledCalls):
+class FileCalls:
     """The calls on files and fds."""
 
     __slots__ = ()
+
+    def open(self, path: str | bytes, flags: int, mode: int = 0o666, /) -> int:
+        """open(2)."""
+        raw = path_name(path)
+        check_ints(flags, mode)
+        fd: int = c_open(raw, flags, mode)
+        if fd < 0:
+            fail()
+        return fd
+
+    def unlink(self, path: str | bytes, /) -> None:
+        """unlink(2)."""
+        if c_unlink(path_name(path)) < 0:
+            fail()
+
+    def mkdir(self, path: str | bytes, mode: int = 0o777, /) -> None:
+        """mkdir(2)."""
+        raw = path_name(path)
+        check_ints(mode)
+        if c_mkdir(raw, mode) < 0:
+            fail()
+
+    def memfd_create(self, name: str, flags: int = 0, /) -> int:
+        """memfd_create(2)."""
+        raw = path_name(name)
+        check_ints(flags)
+        fd: int = c_memfd_create(raw, flags)
+        if fd < 0:
+            fail()
+        return fd
+
+    def lseek(self, fd: int, offset: int, whence: int, /) -> int:
+        """lseek(2)."""
+        check_ints(fd, whence)
+        check_offset(offset)
+        pos: int = c_lseek(fd, offset, whence)
+        if pos < 0:
+            fail()
+        return pos
+
+    def ftruncate(self, fd: int, length: int, /) -> None:
+        """ftruncate(2)."""
+        check_ints(fd)
+        check_offset(length)
+        if c_ftruncate(fd, length) < 0:
+            fail()
+
+    def pread(self, fd: int, n: int, offset: int, /) -> bytes:
+        """pread(2).  ValueError for a negative ``n``."""
+        check_ints(fd)
+        check_size(n)
+        check_offset(offset)
+        buf = ctypes.create_string_buffer(n)
+        got: int = c_pread(fd, buf, n, offset)
+        if got < 0:
+            fail()
+        return buf.raw[:got]
+
+    def pwrite(self, fd: int, data: Buffer, offset: int, /) -> int:
+        """pwrite(2)."""
+        check_ints(fd)
+        check_offset(offset)
+        raw = contents(data)
+        n: int = c_pwrite(fd, raw, len(raw), offset)
+        if n < 0:
+            fail()
+        return n
+
+    def sendfile(self, out_fd: int, in_fd: int, offset: int | None, count: int, /) -> int:
+        """sendfile(2).  The offset comes in and its new value is known: ``offset`` plus the result."""
+        check_ints(out_fd, in_fd)
+        where = loff(offset)
+        check_size(count)
+        n: int = c_sendfile(out_fd, in_fd, where, count)
+        if n < 0:
+            fail()
+        return n
+
+    def splice(self, fd_in: int, off_in: int | None, fd_out: int, off_out: int | None, count: int, flags: int = 0, /) -> int:
+        """splice(2).  ValueError for a negative ``count``."""
+        check_ints(fd_in, fd_out, flags)
+        where, there = loff(off_in), loff(off_out)
+        check_size(count)
+        n: int = c_splice(fd_in, where, fd_out, there, count, flags)
+        if n < 0:
+            fail()
+        return n
 
     def read(self, fd: int, n: int, /) -> bytes:
         """read(2).  ValueError for a negative ``n``."""

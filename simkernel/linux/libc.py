@@ -52,6 +52,17 @@ c_dup2: Final = _bind("dup2", c_int, c_int, c_int)
 c_dup3: Final = _bind("dup3", c_int, c_int, c_int, c_int)
 c_fcntl: Final = _bind("fcntl", c_int, c_int, c_int, _long)
 c_ioctl: Final = _bind("ioctl", c_int, c_int, ctypes.c_ulong, c_void_p)
+_loff_t = ctypes.c_int64
+c_open: Final = _bind("open64", c_int, ctypes.c_char_p, c_int, uint)
+c_unlink: Final = _bind("unlink", c_int, ctypes.c_char_p)
+c_mkdir: Final = _bind("mkdir", c_int, ctypes.c_char_p, uint)
+c_memfd_create: Final = _bind("memfd_create", c_int, ctypes.c_char_p, uint)
+c_lseek: Final = _bind("lseek64", _loff_t, c_int, _loff_t, c_int)
+c_ftruncate: Final = _bind("ftruncate64", c_int, c_int, _loff_t)
+c_pread: Final = _bind("pread64", _ssize_t, c_int, c_void_p, _size_t, _loff_t)
+c_pwrite: Final = _bind("pwrite64", _ssize_t, c_int, c_void_p, _size_t, _loff_t)
+c_sendfile: Final = _bind("sendfile64", _ssize_t, c_int, c_int, c_void_p, _size_t)
+c_splice: Final = _bind("splice", _ssize_t, c_int, c_void_p, c_int, c_void_p, _size_t, uint)
 c_eventfd: Final = _bind("eventfd", c_int, uint, c_int)
 c_epoll_create1: Final = _bind("epoll_create1", c_int, c_int)
 c_epoll_ctl: Final = _bind("epoll_ctl", c_int, c_int, c_int, c_int, c_void_p)
@@ -187,6 +198,26 @@ def check_size(n: int) -> None:
         raise ValueError(f"the size must not be negative, not {n}")
     if n >> 63:
         raise OverflowError(f"the size {n} does not fit a C ssize_t")
+
+
+def check_offset(value: int) -> None:
+    """OverflowError for what no loff_t holds."""
+    if not isinstance(value, int):
+        raise TypeError(f"an offset must be an int, not {type(value).__name__}")
+    if not -(2**63) <= value < 2**63:
+        raise OverflowError(f"the offset {value} does not fit a C loff_t")
+
+
+def loff(value: int | None) -> Any:
+    """A pointer to a loff_t that the kernel may move, or a null pointer."""
+    if value is not None:
+        check_offset(value)
+    return None if value is None else byref(_loff_t(value))
+
+
+def path_name(path: object) -> bytes:
+    """A path argument as C takes it."""
+    return sockaddr.path_name(path)
 
 
 _COPY_MAX: Final = 4096

@@ -22,16 +22,20 @@ from simkernel.uapi import (
     IPPROTO_IP,
     IPPROTO_TCP,
     MSG_NAMES,
+    O_ACCMODE,
+    O_CREAT,
     OPEN_NAMES,
     POLL_NAMES,
     SA_NAMES,
     SCM_CREDENTIALS,
     SCM_RIGHTS,
+    SEEK_NAMES,
     SHUT_NAMES,
     SIG_HOW_NAMES,
     SIGNAL_NAMES,
     SO_NAMES,
     SOL_SOCKET,
+    SPLICE_NAMES,
     TCP_NAMES,
     flags,
     sock_type,
@@ -82,6 +86,10 @@ _FORMATS: dict[str, Callable[[Sequence[Any]], str]] = {
     "accept4": lambda a: f"{a[0]}" + (f", {sock_type(a[1])[2:].lstrip('|')}" if a[1] else ""),
     "fcntl": lambda a: f"{a[0]}, {FCNTL_NAMES.get(a[1], a[1])}" + _fcntl_arg(a),
     "ioctl": lambda a: _rest(a, str(a[0]), IOCTL_NAMES.get(a[1], hex(a[1]))),
+    "open": lambda a: f"{text(a[0])}, {_open_flags(a[1])}" + (f", 0o{a[2]:o}" if a[1] & O_CREAT else ""),
+    "mkdir": lambda a: f"{text(a[0])}, 0o{a[1]:o}",
+    "lseek": lambda a: f"{a[0]}, {a[1]}, {SEEK_NAMES.get(a[2], a[2])}",
+    "splice": lambda a: ", ".join(map(text, a[:5])) + f", {flags(a[5], SPLICE_NAMES)}",
     "pipe2": lambda a: flags(a[0], OPEN_NAMES),
     "kill": lambda a: f"{a[0]}, {signal_name(a[1])}",
     "sigaction": lambda a: (
@@ -112,6 +120,11 @@ def _signals(value: Any) -> str:
 
 def _args_socket(a: Sequence[Any]) -> str:
     return f"{FAMILY_NAMES.get(a[0], a[0])}, {sock_type(a[1])}"
+
+
+def _open_flags(value: int) -> str:
+    """As strace: the access mode is always named."""
+    return flags(value, OPEN_NAMES) if value & O_ACCMODE else "|".join(["O_RDONLY", *([flags(value, OPEN_NAMES)] if value else [])])
 
 
 def _name(addr: Any) -> str:
@@ -172,7 +185,7 @@ def result_text(name: str, value: Any) -> str:
     if name == "recvmsg" and isinstance(value, tuple):
         received, control, msg_flags, addr = value
         return f"({data(received)}, {_cmsgs(control)}, {flags(msg_flags, MSG_NAMES)}, {text(addr)})"
-    if name == "recv" or name == "read":
+    if name in ("recv", "read", "pread"):
         return data(value)
     if value is None:
         return "0"

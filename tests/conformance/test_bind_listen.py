@@ -2,7 +2,7 @@
 
 import pytest
 
-from simkernel.api import Syscalls
+from simkernel.api import Address, Syscalls
 from simkernel.uapi import (
     AF_INET,
     F_GETFD,
@@ -183,6 +183,36 @@ def test_two_reuseport_listeners(world: World) -> None:
         sys.setsockopt(two, SOL_SOCKET, SO_REUSEPORT, 1)
         sys.bind(two, sys.getsockname(one))
         assert (err(sys.listen, one, 1), err(sys.listen, two, 1)) == (None, None)
+
+    world.run(main)
+
+
+def test_reuseport_listeners_share_out(world: World) -> None:
+    """Each connection goes to one of the listeners; with enough of them all have some."""
+
+    def main(sys: Syscalls) -> None:
+        fds = []
+        addr: Address = ("127.0.0.1", 0)
+        for _ in range(3):
+            fd = sys.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK)
+            sys.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1)
+            sys.bind(fd, addr)
+            sys.listen(fd, 100)
+            addr = sys.getsockname(fd)
+            fds.append(fd)
+        clients = set()
+        for _ in range(90):
+            fd = sys.socket(AF_INET, SOCK_STREAM)
+            sys.connect(fd, addr)
+            clients.add(sys.getsockname(fd))
+        got = []
+        for fd in fds:
+            accepted = []
+            while (one := err(sys.accept4, fd)) != "EAGAIN":
+                accepted.append(one[1])
+            assert accepted
+            got += accepted
+        assert len(got) == 90 and set(got) == clients
 
     world.run(main)
 

@@ -1,7 +1,5 @@
 """AF_UNIX datagrams: nothing is lost, a full receiver holds its senders up; who may send to whom; truncation, names, charges."""
 
-import os
-
 import pytest
 
 from simkernel.api import Syscalls
@@ -140,11 +138,12 @@ def test_flags(world: World) -> None:
     world.run(main)
 
 
-def test_sender_names(world: World, tmp_path: os.PathLike[str]) -> None:
+def test_sender_names(world: World, workdir: str) -> None:
     """recvfrom names the sender: by path, by abstract name, or "" when it has none."""
-    path = os.fspath(tmp_path) + "/s"
+    path = workdir + "/s"
 
     def main(sys: Syscalls) -> None:
+        sys.mkdir(workdir)
         here = abstract(sys, "here")
         fd = dgram(sys, here)
         for name in (path, abstract(sys, "from"), ""):
@@ -173,11 +172,12 @@ def test_autobind(world: World) -> None:
     world.run(main)
 
 
-def test_each_type_has_its_own_abstract_names(world: World, tmp_path: os.PathLike[str]) -> None:
+def test_each_type_has_its_own_abstract_names(world: World, workdir: str) -> None:
     """An abstract name of another type's socket is nobody's: ECONNREFUSED; a path's socket of another type is EPROTOTYPE."""
-    path = os.fspath(tmp_path) + "/s"
+    path = workdir + "/s"
 
     def main(sys: Syscalls) -> None:
+        sys.mkdir(workdir)
         name = abstract(sys)
         dgram(sys, name)
         dgram(sys, path)
@@ -193,11 +193,12 @@ def test_each_type_has_its_own_abstract_names(world: World, tmp_path: os.PathLik
     world.run(main)
 
 
-def test_nobody_there(world: World, tmp_path: os.PathLike[str]) -> None:
+def test_nobody_there(world: World, workdir: str) -> None:
     """Fact 121, of datagrams: an abstract name nobody has is ECONNREFUSED, a path ENOENT, a stale path ECONNREFUSED."""
-    path = os.fspath(tmp_path) + "/s"
+    path = workdir + "/s"
 
     def main(sys: Syscalls) -> None:
+        sys.mkdir(workdir)
         fd = dgram(sys)
         for call in (lambda a: err(sys.connect, fd, a), lambda a: err(sys.sendto, fd, b"x", 0, a)):
             assert call(abstract(sys)) == "ECONNREFUSED"

@@ -1,7 +1,5 @@
 """AF_UNIX SOCK_SEQPACKET: connected like a stream, sent and received like datagrams."""
 
-import os
-
 import pytest
 
 from simkernel.api import Syscalls
@@ -157,11 +155,12 @@ def test_an_address_is_ignored(world: World) -> None:
     world.run(main)
 
 
-def test_sender_names(world: World, tmp_path: os.PathLike[str]) -> None:
+def test_sender_names(world: World, workdir: str) -> None:
     """The accepted end has the listener's name, which recvfrom shows; accept shows the client's."""
-    path = os.fspath(tmp_path) + "/s"
+    path = workdir + "/s"
 
     def main(sys: Syscalls) -> None:
+        sys.mkdir(workdir)
         listening = packets(sys)
         sys.bind(listening, path)
         sys.listen(listening, 1)

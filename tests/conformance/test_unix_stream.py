@@ -1,7 +1,5 @@
 """AF_UNIX stream sockets: names, backlog, masks, and a send buffer that counts whole buffers."""
 
-import os
-
 import pytest
 
 from simkernel.api import Syscalls
@@ -292,11 +290,12 @@ def test_shutdown_does_not_wake_a_blocked_connect(world: World) -> None:
     world.run(main)
 
 
-def test_nobody_there(world: World, tmp_path: os.PathLike[str]) -> None:
+def test_nobody_there(world: World, workdir: str) -> None:
     """Fact 121: an abstract name nobody has is ECONNREFUSED, a path ENOENT."""
-    path = os.fspath(tmp_path) + "/s"
+    path = workdir + "/s"
 
     def main(sys: Syscalls) -> None:
+        sys.mkdir(workdir)
         fd = unix(sys)
         assert err(sys.connect, fd, abstract(sys)) == "ECONNREFUSED"
         assert err(sys.connect, fd, path) == "ENOENT"
@@ -305,11 +304,12 @@ def test_nobody_there(world: World, tmp_path: os.PathLike[str]) -> None:
     world.run(main)
 
 
-def test_stale_path(world: World, tmp_path: os.PathLike[str]) -> None:
+def test_stale_path(world: World, workdir: str) -> None:
     """Fact 121: a closed listener leaves its path behind: connect is ECONNREFUSED, bind EADDRINUSE."""
-    path = os.fspath(tmp_path) + "/s"
+    path = workdir + "/s"
 
     def main(sys: Syscalls) -> None:
+        sys.mkdir(workdir)
         listening = unix(sys)
         sys.bind(listening, path)
         assert err(sys.connect, unix(sys), path) == "ECONNREFUSED"
@@ -348,11 +348,12 @@ def test_bind_and_listen_errors(world: World) -> None:
     world.run(main)
 
 
-def test_names(world: World, tmp_path: os.PathLike[str]) -> None:
+def test_names(world: World, workdir: str) -> None:
     """Raw values: a client that didn't bind is unnamed; the accepted socket has the listener's name."""
-    path = os.fspath(tmp_path) + "/s"
+    path = workdir + "/s"
 
     def main(sys: Syscalls) -> None:
+        sys.mkdir(workdir)
         for name in (path, abstract(sys)):
             listening = unix(sys)
             assert sys.getsockname(listening) == ""

@@ -208,8 +208,8 @@ class Fuzzer:
             ("sendmsg", (self.fd, self.buffers, self.ancdata, self.msg_flags, self.destination)),
             ("recvmsg", (self.fd, self.size, self.one(0, 0, 20, 24, 100), self.msg_flags)),
             ("open", (self.path, self.one(0, 0, 1, 2, 0x42, 0x241, 0x442, 0xC2, 0x10000, 0x80000), self.one(0o600))),
-            ("unlink", (self.doomed,)),
-            ("mkdir", (self.path, self.one(0o700))),
+            ("unlink", (self.own_path,)),
+            ("mkdir", (self.own_path, self.one(0o700))),
             ("memfd_create", (self.name, self.one(0, 1, 2, 8))),
             ("lseek", (self.fd, self.offset, self.one(0, 1, 2, 3, 5))),
             ("ftruncate", (self.fd, self.offset)),
@@ -316,12 +316,14 @@ class Fuzzer:
         return self.one(0, 0, 0, 0x2, 0x40, 0x100, 0x4000, 0x20, 0x1, 0x8000, 0x80, 0x40000000, 0x2000, 0x10, 0x4)()
 
     def path(self) -> Any:
-        return self.random.choice(PATHS[: 8 if self.random.random() < 0.6 else len(PATHS)])()
+        """On the real kernel no sysctl, which would be written to."""
+        path = self.random.choice(PATHS[: 8 if self.random.random() < 0.6 else len(PATHS)])()
+        return PATHS[0]() if self.real and isinstance(path, str) and path.startswith("/proc/sys") else path
 
-    def doomed(self) -> Any:
-        """The same for unlink: on the real kernel nothing of /dev, which the whole machine would miss if root runs this."""
+    def own_path(self) -> Any:
+        """The same for what removes and makes names: on the real kernel root may unlink even /dev/null, so nothing of the machine's."""
         path = self.path()
-        return PATHS[0]() if self.real and isinstance(path, str) and path.startswith("/dev") else path
+        return PATHS[0]() if self.real and isinstance(path, str) and path.startswith(("/dev", "/proc")) else path
 
     def name(self) -> Any:
         return self.random.choice(["a", "name", "", "x" * 249, "x" * 250, "a\0b", b"bytes", None, 5, "\ud800"])
@@ -475,6 +477,12 @@ def fuzz(total: int, seed: int) -> Counter[str]:
     return outcomes
 
 
+def remove_files() -> None:
+    """Each run begins without the files of the one before."""
+    for path in glob.glob("/tmp/simkernel-fuzz-*"):
+        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+
 def differences(runs: int, seed: int, length: int = 200) -> list[str]:
     """Where the fake and the real kernel answer the same hostile calls differently, at most the first of each run."""
     seeds = [seed * 1_000_003 + i for i in range(runs)]
@@ -488,13 +496,14 @@ def differences(runs: int, seed: int, length: int = 200) -> list[str]:
                     sys.close(fd)
                 except OSError:
                     pass
+            remove_files()
         return out
 
+    remove_files()
     try:
         real_runs = simkernel.linux.run(on_real, timeout=300)
     finally:
-        for path in glob.glob("/tmp/simkernel-fuzz-*"):
-            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        remove_files()
     found: list[str] = []
     for one, real in zip(seeds, real_runs, strict=True):
         sim = Kernel(max_stalled=1_000_000).run(calls, one, length, True)

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from simkernel.conform.compare import on_linux, on_sim, play_calls
+from simkernel.conform.program import Call, Program, Result
 from simkernel.uapi import (
     AF_INET,
     AF_UNIX,
@@ -30,7 +32,6 @@ from simkernel.uapi import (
     SOCK_STREAM,
     SOL_SOCKET,
 )
-from tests.properties import programs
 
 TCP = "socket", AF_INET, SOCK_STREAM | SOCK_NONBLOCK
 UNIX = "socket", AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK
@@ -50,7 +51,7 @@ def wait(ep: int) -> Any:
     return "epoll_wait", ep, 8, 0
 
 
-FOUND: dict[str, programs.Program] = {
+FOUND: dict[str, list[Call]] = {
     # pipes
     "a short read loses the rest of a packet": [
         PACKETS,
@@ -208,10 +209,10 @@ FOUND: dict[str, programs.Program] = {
 
 
 @pytest.fixture(scope="module")
-def linux() -> dict[str, list[programs.Result]]:
-    return dict(zip(FOUND, programs.on_linux([(program, True) for program in FOUND.values()]), strict=True))
+def linux() -> dict[str, list[Result]]:
+    return dict(zip(FOUND, on_linux(play_calls, [Program(tuple(calls)) for calls in FOUND.values()]), strict=True))
 
 
 @pytest.mark.parametrize("name", FOUND, ids=[name.replace(" ", "-") for name in FOUND])
-def test_found(name: str, linux: dict[str, list[programs.Result]]) -> None:
-    assert programs.on_sim(FOUND[name], True) == linux[name]
+def test_found(name: str, linux: dict[str, list[Result]]) -> None:
+    assert on_sim(play_calls, Program(tuple(FOUND[name]))) == linux[name]

@@ -1,16 +1,21 @@
-"""The two kernels return the same, call by call, for random programs (see programs.py; its main() runs as many as wanted)."""
+"""The two kernels return the same, call by call, for random programs: a sample of what simkernel conform compares, family by family."""
 
 import random
+from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 import simkernel
 from simkernel.api import Syscalls
-from simkernel.kernel.eventfd import EventFd
-from simkernel.uapi import EFD_NONBLOCK, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT, POLLOUT
-from tests.properties import programs
+from simkernel.conform.compare import judge, on_linux, on_sim, play_calls, story
+from simkernel.conform.dice import seeded
+from simkernel.conform.generate import Tally, make
+from simkernel.conform.program import Program, Result
+from simkernel.conform.strategy import programs
+from simkernel.uapi import EFD_NONBLOCK, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT
 
-KINDS = {
+FAMILIES = {
     "epoll": ("pipe", "eventfd", "unix", "epoll"),
     "tcp": ("tcp", "epoll"),
     "sockets": ("unix", "tcp"),
@@ -18,43 +23,52 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", KINDS)
+def differing(made: list[tuple[Program, list[Result]]]) -> list[str]:
+    """The stories of the programs on which the two kernels differ."""
+    stories: list[str] = []
+    for (program, sim), real in zip(made, on_linux(play_calls, [program for program, _ in made]), strict=True):
+        verdict = judge(play_calls, program, sim, real)
+        if verdict.kind == "differs":
+            stories.append(story(program, verdict.sim, verdict.linux))
+    return stories
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_call_by_call(name: str) -> None:
-    stories = programs.campaign(40, seed=list(KINDS).index(name) + 1, length=60, kinds=KINDS[name])
+    made = [make(seeded("families", name, i), 60, FAMILIES[name])[:2] for i in range(40)]
+    stories = differing(made)
     assert not stories, "\n\n".join(stories)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(made=programs())
+def test_call_by_call_by_hypothesis(made: tuple[Program, list[Result]]) -> None:
+    """The same programs from Hypothesis: a failure is shrunk by it."""
+    stories = differing([made])
+    assert not stories, stories[0]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_programs_do_something(name: str) -> None:
     """Not only errors come back: each kind of call also succeeds."""
-    done: dict[str, int] = {}
+    tally: Tally = {}
     for i in range(60):
-        program, results = programs.Generator(i, KINDS[name]).make(60, polls=False)
-        for call, (result, _) in zip(program, results[:-1], strict=True):
-            done[call[0]] = done.get(call[0], 0) + (not isinstance(result, str))
+        make(seeded("do", name, i), 60, FAMILIES[name], tally)
+    done: Counter[str] = Counter()
+    for (call, _, outcome), n in tally.items():
+        done[call] += n if outcome == "ok" else 0
     wanted = {"read", "write", "close", "dup", "fcntl", "poll", "select"}
-    if "tcp" in KINDS[name]:
+    if "tcp" in FAMILIES[name]:
         wanted |= {"accept4", "connect", "listen", "recv", "send", "shutdown", "setsockopt", "getsockopt"}
-    if "epoll" in KINDS[name]:
+    if "epoll" in FAMILIES[name]:
         wanted |= {"epoll_ctl", "epoll_wait"}
     assert {call for call, n in done.items() if n >= 5} >= wanted
 
 
-def test_a_difference_is_found_and_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison can fail: with a wrong kernel it does, and the story is of a few calls."""
-    right = EventFd.poll
-    monkeypatch.setattr(EventFd, "poll", lambda self, table: right(self, table) & ~(POLLOUT if self.count else 0))
-    stories = programs.campaign(3, seed=1, length=20, kinds=("eventfd",))
-    assert stories
-    assert all("!!" in story for story in stories)
-    assert min(story.count("sim ") for story in stories) <= 4
-
-
 def test_a_program_replays() -> None:
     for i in range(10):
-        polls = bool(i % 2)
-        program, results = programs.Generator(i).make(60, polls)
-        assert programs.on_sim(program, polls) == results
+        program, results, _ = make(seeded("replay", i), 60)
+        assert on_sim(play_calls, program) == results
 
 
 # --- a small independent model of epoll: what the manual and the ready list promise, without wait queues ---

@@ -72,16 +72,35 @@ class PortOwner(Protocol):
 class TimeWait:
     """inet_timewait_sock: what is left of a connection that we closed first, until ``expires``."""
 
-    __slots__ = ("expires", "family", "ipv6only", "laddr", "reuseaddr", "reuseport", "state")
+    __slots__ = ("expires", "family", "ipv6only", "laddr", "lport", "raddr", "reuseaddr", "reuseport", "rport", "state")
 
     def __init__(self, sk: PortOwner, expires: int) -> None:
         self.family = sk.family
         self.ipv6only = sk.ipv6only
-        self.laddr = sk.laddr
+        self.laddr, self.lport = sk.laddr, sk.lport
+        self.raddr, self.rport = sk.raddr, sk.rport
         self.reuseaddr = sk.reuseaddr
         self.reuseport = sk.reuseport
         self.expires = expires
         self.state = 6
+
+
+class ReuseportHash:
+    """Which socket of a group of SO_REUSEPORT a four-tuple is for: by a hash that is keyed by chance, so a choice, but always the same."""
+
+    __slots__ = ("keys", "sched")
+
+    def __init__(self, sched: Sched) -> None:
+        self.sched = sched
+        self.keys: dict[tuple[str, int, str, int], int] = {}
+
+    def index(self, saddr: str, sport: int, daddr: str, dport: int, n: int) -> int:
+        """The place in a group of ``n``.  Without a choice, one after the other as clients' ports go: connect takes every second."""
+        four = (saddr, sport, daddr, dport)
+        key = self.keys.get(four)
+        if key is None:
+            key = self.keys[four] = (sport >> 1) + self.sched.choice.pick(n, "reuseport")
+        return key % n
 
 
 S = TypeVar("S", bound=PortOwner)
@@ -90,16 +109,22 @@ S = TypeVar("S", bound=PortOwner)
 class InetTable(Generic[S]):
     """inet_hashinfo: bound ports, connections by their four-tuple, and listeners."""
 
-    __slots__ = ("bound", "device", "established", "listeners", "next_even", "next_odd", "sched", "sysctl")
+    __slots__ = ("bound", "device", "established", "listeners", "next_even", "next_odd", "reuseport", "sched", "sysctl")
 
     def __init__(self, sched: Sched, sysctl: "Sysctl") -> None:
         self.sched = sched
         self.sysctl = sysctl
         self.device: Loopback = None  # type: ignore[assignment]  # set when the device is made
+        self.reuseport = ReuseportHash(sched)
         self.bound: dict[int, list[S | TimeWait]] = {}
         self.established: dict[tuple[str, int, str, int], S] = {}
         self.listeners: dict[int, list[S]] = {}
-        low = sysctl.port_range[0]
+        self.next_even = self.next_odd = 0
+        self.set_port_range()
+
+    def set_port_range(self) -> None:
+        """The sysctl has changed: the next free ports are looked for from its beginning on."""
+        low = self.sysctl.port_range[0]
         self.next_even = low + low % 2
         self.next_odd = low + 1 - low % 2
 
@@ -205,11 +230,14 @@ class InetTable(Generic[S]):
         """tcp_time_wait: keep the port for TIME_WAIT_LEN."""
         self.bound.setdefault(sk.lport, []).append(TimeWait(sk, self.sched.clock.now + TIME_WAIT_LEN))
 
-    def lookup_listener(self, addr: str, port: int) -> S | None:
-        """__inet_lookup_listener, inet6_lookup_listener: the very address before any, and IPv4's own before those that speak both."""
+    def lookup_listener(self, saddr: str, sport: int, addr: str, port: int) -> S | None:
+        """__inet_lookup_listener, inet6_lookup_listener: the very address before any, and IPv4's own before those that speak both.
+
+        Of those with SO_REUSEPORT the one that a hash of the four-tuple says.
+        """
         v4 = is_ipv4(addr)
         any_addr = INADDR_ANY if v4 else IN6ADDR_ANY
-        found = None
+        found: list[S] = []
         best = 0
         for sk in self.listeners.get(port, ()):
             if sk.laddr == addr:
@@ -221,5 +249,9 @@ class InetTable(Generic[S]):
             if sk.family == AF_INET:
                 score += 1
             if score > best:
-                found, best = sk, score
-        return found
+                found, best = [sk], score
+            elif score == best and sk.reuseport:
+                found.append(sk)
+        if not found:
+            return None
+        return found[0] if len(found) == 1 else found[self.reuseport.index(saddr, sport, addr, port, len(found))]

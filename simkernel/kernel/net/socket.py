@@ -16,13 +16,16 @@ from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wake_up, wake_up_all
 from simkernel.uapi import (
+    AF_UNIX,
     IPPROTO_IP,
     MSG_CTRUNC,
     MSG_DONTWAIT,
+    MSG_MORE,
     MSG_NOSIGNAL,
     MSG_PEEK,
     MSG_WAITALL,
     O_RDWR,
+    PAGE_SIZE,
     POLLERR,
     POLLIN,
     POLLPRI,
@@ -31,7 +34,10 @@ from simkernel.uapi import (
     SIOCATMARK,
     SIOCOUTQ,
     SO_PRIORITY,
+    SOCK_STREAM,
     SOL_SOCKET,
+    SPLICE_F_MORE,
+    SPLICE_F_NONBLOCK,
 )
 
 RCV_SHUTDOWN = 1
@@ -48,6 +54,8 @@ SS_DISCONNECTING = 4
 KEY_READABLE = POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND
 KEY_ERROR = POLLERR
 
+# The largest piece of memory that sent bytes are laid in (SKB_FRAG_PAGE_ORDER).
+SKB_FRAG_PAGE = 32768
 # struct ucred: pid 0, uid and gid -1.
 NO_PEERCRED = bytes(4) + b"\xff" * 8
 
@@ -284,6 +292,10 @@ class Sock:
         """ioctl FIONREAD: bytes that can be read at once."""
         raise oserror(errno.EOPNOTSUPP)
 
+    def splice_piece(self) -> int:
+        """How many bytes, at most, of the first that can be read go into one buffer of a pipe: what lies together in memory."""
+        return SKB_FRAG_PAGE
+
     def siocoutq(self) -> int:
         """ioctl SIOCOUTQ: bytes sent that have not arrived."""
         raise oserror(errno.ENOTTY)
@@ -355,6 +367,8 @@ class Socket(File):
 
     __slots__ = ("proto", "state")
     kind = "socket"
+    can_seek = False
+    can_splice_write = True
 
     def __init__(self, sched: Sched, sk: Sock, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)
@@ -381,6 +395,30 @@ class Socket(File):
 
     def fionread(self) -> int:
         return self.proto.fionread()
+
+    def splice_wait(self, flags: int) -> None:
+        """The first half of sock_splice_read.  TCP and datagrams sleep whatever SPLICE_F_NONBLOCK says, AF_UNIX streams do not."""
+        sk = self.proto
+        heeds = sk.family == AF_UNIX and sk.type == SOCK_STREAM
+        sk.recvmsg(1, MSG_PEEK, self.nonblock or (heeds and bool(flags & SPLICE_F_NONBLOCK)))
+
+    def splice_read(self, n: int, pos: int, slots: int, flags: int) -> list[bytes]:
+        """sock_splice_read: of a stream the pieces that it arrived in, of anything else one message (copy_splice_read)."""
+        sk = self.proto
+        pieces: list[bytes] = []
+        if sk.type != SOCK_STREAM:
+            data = sk.recvmsg(n, 0, self.nonblock)
+            return [data[i : i + PAGE_SIZE] for i in range(0, len(data), PAGE_SIZE)]
+        while n > 0 and len(pieces) < slots and sk.fionread():
+            piece = sk.recvmsg(min(n, sk.splice_piece()), 0, True)
+            pieces.append(piece)
+            n -= len(piece)
+        return pieces
+
+    def splice_write(self, data: bytes, pos: int, flags: int) -> int:
+        """splice_to_socket.  SPLICE_F_MORE is MSG_MORE, which AF_UNIX does not know."""
+        sk = self.proto
+        return sk.sendmsg(data, MSG_MORE if flags & SPLICE_F_MORE and sk.family != AF_UNIX else 0, self.nonblock)
 
     def ioctl(self, request: int) -> int:
         sk = self.proto

@@ -82,7 +82,7 @@ def tcp_v4_lookup(skb: SkBuff) -> "TcpSock | None":
     if (client.laddr, client.lport) == (client.raddr, client.rport):
         skb.dst = client
     else:
-        skb.dst = table.lookup_listener(client.raddr, client.rport)
+        skb.dst = table.lookup_listener(client.laddr, client.lport, client.raddr, client.rport)
         if skb.dst is None:
             table.device.loopback_xmit(SkBuff(client, client, RST, b""))
     return skb.dst
@@ -257,7 +257,7 @@ def tcp_finish_connect(sk: "TcpSock", window: int) -> None:
 
 def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
     """The third packet of the handshake: the child joins the accept queue of its listener."""
-    listener = sk.table.lookup_listener(sk.laddr, sk.lport)
+    listener = sk.table.lookup_listener(sk.raddr, sk.rport, sk.laddr, sk.lport)
     if listener is None:
         tcp_send_reset(sk, skb.sk)
         sk.set_state(TCP_CLOSE)
@@ -287,7 +287,7 @@ def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
 def tcp_synack_timeout(sk: "TcpSock") -> None:
     """reqsk_timer_handler: the handshake's last packet found no room in the accept queue; try it again, but not for ever."""
     sk.timer = None
-    listener = sk.table.lookup_listener(sk.laddr, sk.lport)
+    listener = sk.table.lookup_listener(sk.raddr, sk.rport, sk.laddr, sk.lport)
     if sk.state != TCP_SYN_RECV:
         return
     if not sk.backlog:

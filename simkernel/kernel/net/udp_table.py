@@ -4,7 +4,7 @@ import errno
 from typing import Generic, Protocol, TypeVar
 
 from simkernel.errors import oserror
-from simkernel.kernel.net.inet import LO_BROADCAST, is_ipv4, is_local, rcv_saddr_equal
+from simkernel.kernel.net.inet import LO_BROADCAST, ReuseportHash, is_ipv4, is_local, rcv_saddr_equal
 from simkernel.kernel.net.loopback import Loopback
 from simkernel.kernel.net.skbuff import ICMP, UDP, Packet
 from simkernel.kernel.net.socket import Sysctl
@@ -145,7 +145,7 @@ class PortUnreachable(Packet):
 class UdpTable(Generic[U]):
     """struct udp_table: sockets by port, and by address and port; of both the newest comes first."""
 
-    __slots__ = ("device", "hash", "hash2", "next_port", "salts", "sched", "sysctl")
+    __slots__ = ("device", "hash", "hash2", "next_port", "reuseport", "sched", "sysctl")
 
     def __init__(self, sched: Sched, sysctl: Sysctl, device: Loopback) -> None:
         self.sched = sched
@@ -154,7 +154,7 @@ class UdpTable(Generic[U]):
         self.hash: dict[int, list[U]] = {}
         self.hash2: dict[tuple[str, int], list[U]] = {}
         self.next_port = sysctl.port_range[0]
-        self.salts: dict[tuple[str, int, str, int], int] = {}
+        self.reuseport = ReuseportHash(sched)
 
     # --- ports ---
     def get_port(self, sk: U, port: int) -> int:
@@ -301,14 +301,11 @@ class UdpTable(Generic[U]):
         return same
 
     def reuseport_select_sock(self, group: list[U], saddr: str, sport: int, daddr: str, dport: int) -> U | None:
-        """By a hash of the four-tuple, which is keyed by chance: a choice.  Connected ones are passed over."""
-        key = (saddr, sport, daddr, dport)
+        """By a hash of the four-tuple.  Connected ones are passed over."""
         n = len(group)
-        salt = self.salts.get(key)
-        if salt is None:
-            salt = self.salts[key] = sport + self.sched.choice.pick(n, "reuseport")
+        start = self.reuseport.index(saddr, sport, daddr, dport, n)
         for step in range(n):
-            sk = group[(salt + step) % n]
+            sk = group[(start + step) % n]
             if sk.state != TCP_ESTABLISHED:
                 return sk
         return None

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from simkernel.api import Address
 from simkernel.errors import oserror
+from simkernel.kernel.namei import Vfs
 from simkernel.kernel.net.garbage import InFlight
 from simkernel.kernel.net.scm import NO_CREDS, ScmCookie, ScmFpList, Ucred, current_creds, scm_send, ucred_bytes
 from simkernel.kernel.net.socket import (
@@ -69,9 +70,14 @@ def skb_truesize(size: int, data_len: int) -> int:
 HEAD_TRUESIZE = [skb_truesize(64 * units, 0) for units in range((SKB_MAX_HEAD + 63) // 64 + 1)]
 
 
+def stream_data_len(size: int) -> int:
+    """How many bytes of a stream's buffer of ``size`` bytes lie in pages, and not in its head."""
+    return min(size, -(-max(size - SKB_MAX_HEAD, 0) // PAGE_SIZE) * PAGE_SIZE)
+
+
 def stream_truesize(size: int) -> int:
     """The charge for a buffer of a stream that fills its head and goes on in pages."""
-    return skb_truesize(size, min(size, -(-max(size - SKB_MAX_HEAD, 0) // PAGE_SIZE) * PAGE_SIZE))
+    return skb_truesize(size, stream_data_len(size))
 
 
 def dgram_truesize(size: int) -> int:
@@ -106,44 +112,50 @@ class UnixSkb:
 class UnixTable:
     """Names of AF_UNIX sockets, and the sockets in flight.
 
-    A path outlives its socket, until it is unlinked: ``paths`` has None for one whose socket has gone.  An abstract name does not, and
-    each type of socket has its own; the key is (type, name).
+    A path outlives its socket, until it is unlinked; its socket is known by the inode and not by the name, for it can be reached by
+    other paths, and not once it is unlinked.  An abstract name lives as long as its socket, and each type of socket has its own; the key
+    is (type, name).
     """
 
-    __slots__ = ("abstract", "autobind", "inflight", "paths")
+    __slots__ = ("abstract", "autobind", "inflight", "paths", "vfs")
 
-    def __init__(self) -> None:
+    def __init__(self, vfs: Vfs) -> None:
+        self.vfs = vfs
         self.abstract: dict[tuple[int, bytes], UnixSock] = {}
-        self.paths: dict[bytes, UnixSock | None] = {}
+        self.paths: dict[int, UnixSock] = {}
         self.autobind = 0
         self.inflight = InFlight()
 
     def find(self, path: bytes, type: int) -> "UnixSock":
         """unix_find_other: the socket of this name.
 
-        ENOENT for a path that is not there, ECONNREFUSED for one whose socket has gone and for an abstract name that nobody has, EPROTOTYPE
-        for a path whose socket is of another type.
+        ENOENT for a path that is not there, ECONNREFUSED for one whose socket has gone or that is no socket, and for an abstract name that
+        nobody has, EPROTOTYPE for a path whose socket is of another type.
         """
         if path[0] == 0:
             sk = self.abstract.get((type, path))
             if sk is None:
                 raise oserror(errno.ECONNREFUSED)
             return sk
-        if path not in self.paths:
-            raise oserror(errno.ENOENT)
-        sk = self.paths[path]
+        sk = self.paths.get(self.vfs.find_socket(path).i_ino)
         if sk is None:
             raise oserror(errno.ECONNREFUSED)
         if sk.type != type:
             raise oserror(errno.EPROTOTYPE)
         return sk
 
-    def unlink(self, path: bytes) -> bool:
-        """unlink(2) of a path: free to be bound again, though its socket, if open, keeps the name.  False if it was no socket's."""
-        if path not in self.paths:
-            return False
-        del self.paths[path]
-        return True
+    def bind_bsd(self, sk: "UnixSock", path: bytes) -> None:
+        """unix_bind_bsd: make the node of a path.  EADDRINUSE if there is anything of that name, and only then EINVAL for a second name."""
+        try:
+            if sk.addr:
+                self.vfs.may_mknod(path)
+                raise oserror(errno.EINVAL)
+            node = self.vfs.mknod_socket(path)
+        except FileExistsError:
+            raise oserror(errno.EADDRINUSE) from None
+        self.paths[node.i_ino] = sk
+        sk.path_ino = node.i_ino
+        sk.addr = path
 
     def release(self, sk: "UnixSock") -> None:
         """The socket is closed: its abstract name is free, its path is stale."""
@@ -153,8 +165,9 @@ class UnixTable:
         if addr[0] == 0:
             if self.abstract.get((sk.type, addr)) is sk:
                 del self.abstract[sk.type, addr]
-        elif self.paths.get(addr) is sk:
-            self.paths[addr] = None
+        elif sk.path_ino:
+            del self.paths[sk.path_ino]
+            sk.path_ino = 0
 
 
 def unix_dgram_peer_wake_relay(entry: WaitEntry, key: int) -> int:
@@ -173,6 +186,7 @@ class UnixSock(Sock):
         "addr",
         "connq",
         "listener",
+        "path_ino",
         "peer",
         "peer_creds",
         "peer_wait",
@@ -189,6 +203,8 @@ class UnixSock(Sock):
         self.table = table
         self.state = TCP_CLOSE
         self.addr = b""
+        # The inode of its path, 0 if it has none.
+        self.path_ino = 0
         self.peer: UnixSock | None = None
         self.receive_queue: deque[UnixSkb] = deque()
         self.connq: deque[UnixSock] = deque()
@@ -223,13 +239,7 @@ class UnixSock(Sock):
             table.abstract[self.type, path] = self
             self.addr = path
         else:
-            # The path is made first, and unlinked again if the socket has a name already.
-            if path in table.paths:
-                raise oserror(errno.EADDRINUSE)
-            if self.addr:
-                raise oserror(errno.EINVAL)
-            table.paths[path] = self
-            self.addr = path
+            table.bind_bsd(self, path)
 
     def autobind(self) -> None:
         """unix_autobind: an abstract name of five hexadecimal digits, unless it has a name.  Linux begins at a random one."""
@@ -442,6 +452,12 @@ class UnixSock(Sock):
         if self.wq.entries and self.writable():
             wake_up(self.wq, KEY_WRITABLE)
 
+    def splice_piece(self) -> int:
+        """The rest of the first buffer's head, or of the page fragment after it."""
+        skb = self.receive_queue[0]
+        head = len(skb.data) - stream_data_len(len(skb.data))
+        return head - skb.offset if skb.offset < head else UNIX_SKB_FRAGS_SZ - (skb.offset - head) % UNIX_SKB_FRAGS_SZ
+
     def recvq_full(self) -> bool:
         """unix_recvq_full, of datagrams."""
         return len(self.receive_queue) > self.backlog_max
@@ -546,6 +562,7 @@ class UnixSock(Sock):
 
 def unix_socketpair(a: UnixSock, b: UnixSock, f_flags: int) -> tuple[Socket, Socket]:
     """unix_socketpair: two new sockets, each the other's peer."""
+    a.sched.check_files(2)
     a.peer, b.peer = b, a
     a.state = b.state = TCP_ESTABLISHED
     a.peer_creds = b.peer_creds = current_creds(a.sched)

@@ -1,6 +1,6 @@
 """The system calls: one method a call, from arguments to the fd table to the file.
 
-    base -> files -> sockets -> waiting -> processes -> SimSyscalls
+    base -> files -> vfs -> sockets -> waiting -> processes -> SimSyscalls
 
 Each module adds the calls of one part of Linux to those of the one before.
 """

@@ -7,19 +7,22 @@ import errno
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from simkernel.api import UnmodelledCalls
 from simkernel.errors import oserror
 from simkernel.kernel.fdtable import FilesStruct
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash
+from simkernel.kernel.namei import Vfs
+from simkernel.kernel.namespace import init_mount_tree
 from simkernel.kernel.net.inet import InetTable
 from simkernel.kernel.net.loopback import Loopback
+from simkernel.kernel.net.proc import register_proc_net
 from simkernel.kernel.net.socket import Sock, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.tcp_input import tcp_v4_rcv
 from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.udp_table import UdpTable
 from simkernel.kernel.net.unix import UnixTable
+from simkernel.kernel.procfs import constant
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.signal import do_signal, set_current_blocked
 from simkernel.sockaddr import inet6_addr, inet_addr, unix_path
@@ -136,10 +139,10 @@ def signals(mask: int) -> set[int]:
     return {signum for signum in range(1, NSIG + 1) if mask >> (signum - 1) & 1}
 
 
-class BaseSyscalls(UnmodelledCalls):
+class BaseSyscalls:
     """The machine that the calls work on.  One object serves all tasks: each call is made by the running one."""
 
-    __slots__ = ("crash", "inet", "lo", "sched", "sysctl", "udp", "unix")
+    __slots__ = ("crash", "inet", "lo", "sched", "sysctl", "udp", "unix", "vfs")
 
     def __init__(self, sched: Sched, sysctl: Sysctl, crash: Crash) -> None:
         self.sched = sched
@@ -149,7 +152,13 @@ class BaseSyscalls(UnmodelledCalls):
         self.lo = Loopback(sched, tcp_v4_rcv)
         self.inet.device = self.lo
         self.udp: UdpTable[UdpSock] = UdpTable(sched, sysctl, self.lo)
-        self.unix = UnixTable()
+        self.vfs = Vfs(sched, self._mount)
+        self.unix = UnixTable(self.vfs)
+
+    def _mount(self, vfs: Vfs) -> None:
+        proc = init_mount_tree(vfs)
+        proc.register_sysctl("fs/nr_open", constant("fs.nr_open", NR_OPEN))
+        register_proc_net(proc, self.sysctl, self.inet, self.udp)
 
     # --- helpers ---
     def _install(self, files: FilesStruct, file: File, cloexec: bool) -> int:

@@ -124,6 +124,8 @@ class FileCalls(BaseSyscalls):
     def _dup_to(self, files: FilesStruct, file: File, new: int, cloexec: bool) -> int:
         if not 0 <= new < self._nofile():
             raise oserror(errno.EBADF)
+        if new in files.reserved:
+            raise oserror(errno.EBUSY)
         gone = files.fd[new] if new < len(files.fd) else None
         files.fd_install(new, file, cloexec)
         if gone is not None:

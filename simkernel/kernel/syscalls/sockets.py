@@ -23,7 +23,7 @@ from simkernel.kernel.syscalls.base import (
     move_addr_to_kernel,
     size,
 )
-from simkernel.kernel.syscalls.files import FileCalls
+from simkernel.kernel.syscalls.vfs import VfsCalls
 from simkernel.uapi import (
     AF_INET,
     AF_INET6,
@@ -46,7 +46,7 @@ from simkernel.uapi import (
 )
 
 
-class SocketCalls(FileCalls):
+class SocketCalls(VfsCalls):
     """socket, bind, listen, connect, accept4, send, recv and their kin."""
 
     __slots__ = ()
@@ -138,16 +138,23 @@ class SocketCalls(FileCalls):
         limit = self._nofile()
         try:
             # Linux takes the number first: with a full table nothing is accepted, and the connection stays pending.
-            files.get_unused_fd(limit)
+            newfd = files.get_unused_fd(limit)
+            self.sched.check_files(1)
         except OSError:
             self.sched.stall("accept4")
             raise
         if file.sk is None:
             raise oserror(errno.ENOTSOCK)
-        sk: Sock = self._held(files, file, file.sk.accept, file.nonblock)
+        # Nobody else gets it while we sleep.
+        files.reserved.add(newfd)
+        try:
+            sk: Sock = self._held(files, file, file.sk.accept, file.nonblock)
+        finally:
+            files.put_unused_fd(newfd)
         new = Socket(self.sched, sk, flags & SOCK_NONBLOCK)
         new.state = SS_CONNECTED
-        newfd = self._install(files, new, bool(flags & SOCK_CLOEXEC))
+        files.fd_install(newfd, new, bool(flags & SOCK_CLOEXEC))
+        self.sched.stalled = 0
         return newfd, sk.accepted_name()
 
     def getsockname(self, fd: int, /) -> Address:

@@ -1,0 +1,330 @@
+"""Path lookup (fs/namei.c, fs/open.c): the one tree of directories, and what opens, makes and removes the names in it.
+
+Each file system brings its own kinds of node (shmem.py, chardev.py, procfs.py).  There are no links but procfs's, no permissions (the
+caller is root), and the current directory is the root.
+"""
+
+import errno
+from collections.abc import Callable
+
+from simkernel.errors import oserror
+from simkernel.kernel.file import File
+from simkernel.kernel.sched import Sched
+from simkernel.uapi import (
+    O_ACCMODE,
+    O_CLOEXEC,
+    O_CREAT,
+    O_DIRECTORY,
+    O_EXCL,
+    O_LARGEFILE,
+    O_NOCTTY,
+    O_NOFOLLOW,
+    O_TRUNC,
+    SEEK_CUR,
+    SEEK_END,
+    SEEK_SET,
+)
+
+PATH_MAX = 4096
+NAME_MAX = 255
+MAXSYMLINKS = 40
+LOFF_MAX = 2**63 - 1
+# What of open's flags a file does not remember.
+NOT_KEPT = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC
+
+
+class Node:
+    """struct inode: what a name stands for."""
+
+    __slots__ = ("i_ino",)
+
+    def __init__(self, i_ino: int) -> None:
+        self.i_ino = i_ino
+
+    def open(self, sched: Sched, f_flags: int) -> File:
+        """A new open file description.  ENXIO for what can't be opened: a socket."""
+        raise oserror(errno.ENXIO)
+
+    def truncate(self) -> None:
+        """O_TRUNC: what has no size takes no notice."""
+
+    def get_link(self) -> "Node | None":
+        """Where a link leads; None if this is no link."""
+        return None
+
+
+class SocketNode(Node):
+    """The name of an AF_UNIX socket, which outlives it."""
+
+    __slots__ = ()
+
+
+class DirNode(Node):
+    """A directory.  Here nothing can be made or removed (procfs): file systems that can derive from it."""
+
+    __slots__ = ("parent",)
+
+    def __init__(self, i_ino: int, parent: "DirNode | None") -> None:
+        super().__init__(i_ino)
+        self.parent = self if parent is None else parent
+
+    def open(self, sched: Sched, f_flags: int) -> File:
+        return DirFile(sched, self, f_flags)
+
+    def lookup(self, name: bytes) -> Node | None:
+        """The node called ``name``, or None."""
+        raise NotImplementedError
+
+    def create(self, name: bytes, vfs: "Vfs") -> Node:
+        """A new regular file."""
+        raise oserror(errno.ENOENT)
+
+    def mkdir(self, name: bytes, vfs: "Vfs") -> None:
+        """A new directory."""
+        raise oserror(errno.ENOENT)
+
+    def mknod(self, name: bytes, node: Node) -> None:
+        """A name for ``node``."""
+        raise oserror(errno.ENOENT)
+
+    def unlink(self, name: bytes) -> None:
+        """Remove a name; the node lives on while it is open."""
+        raise oserror(errno.EPERM)
+
+
+class PosFile(File):
+    """A file with a position, which read and write move; it is always ready, and epoll does not take it."""
+
+    __slots__ = ("node",)
+    can_poll = False
+    can_pread = True
+    can_pwrite = True
+
+    def __init__(self, sched: Sched, node: Node, f_flags: int) -> None:
+        super().__init__(sched, f_flags)
+        self.node = node
+
+    def read(self, n: int) -> bytes:
+        if not self.readable:
+            raise oserror(errno.EBADF)
+        rw_verify_area(self.f_pos, n)
+        data = self.pread(n, self.f_pos)
+        self.f_pos += len(data)
+        return data
+
+    def write(self, data: bytes) -> int:
+        if not self.writable:
+            raise oserror(errno.EBADF)
+        rw_verify_area(self.f_pos, len(data))
+        n = self.pwrite(data, self.f_pos)
+        self.f_pos += n
+        return n
+
+    def size(self) -> int:
+        """i_size, in bytes."""
+        return 0
+
+    def llseek(self, offset: int, whence: int) -> int:
+        """generic_file_llseek.  EINVAL for a position below 0 or above LOFF_MAX."""
+        if whence == SEEK_CUR:
+            offset += self.f_pos
+        elif whence == SEEK_END:
+            offset += self.size()
+        elif whence != SEEK_SET:
+            raise oserror(errno.EINVAL)
+        if not 0 <= offset <= LOFF_MAX:
+            raise oserror(errno.EINVAL)
+        self.f_pos = offset
+        return offset
+
+    def ftruncate(self, length: int) -> None:
+        """ftruncate(2): regular files alone have a length."""
+        raise oserror(errno.EINVAL)
+
+    def inode(self) -> Node:
+        return self.node
+
+
+class DirFile(PosFile):
+    """An open directory.  Nothing lists it: the layer has no getdents."""
+
+    __slots__ = ()
+    kind = "dir"
+
+    def read(self, n: int) -> bytes:
+        return self.pread(n, 0)
+
+    def pread(self, n: int, pos: int) -> bytes:
+        raise oserror(errno.EISDIR)
+
+
+def rw_verify_area(pos: int, count: int) -> None:
+    """EINVAL for a range that no loff_t holds."""
+    if pos < 0 or pos + count > LOFF_MAX:
+        raise oserror(errno.EINVAL)
+
+
+class Nameidata:
+    """How far a lookup has come: ``last`` in ``parent`` is ``node``, or nothing yet.  ``last`` is empty for ``/``, ``.`` and ``..``."""
+
+    __slots__ = ("last", "node", "parent", "slash")
+
+    def __init__(self, parent: DirNode, last: bytes, node: Node | None, slash: bool) -> None:
+        self.parent = parent
+        self.last = last
+        self.node = node
+        self.slash = slash
+
+
+class Vfs:
+    """The tree, from its root, and open, unlink, mkdir on it.
+
+    ``mount`` makes the tree; it is called when somebody first uses a path, which few programs do.
+    """
+
+    __slots__ = ("made", "mount", "next_ino", "sched")
+
+    def __init__(self, sched: Sched, mount: Callable[["Vfs"], None]) -> None:
+        self.sched = sched
+        self.mount = mount
+        self.next_ino = 1
+        self.made: DirNode | None = None
+
+    @property
+    def root(self) -> DirNode:
+        """The root directory."""
+        if self.made is None:
+            self.mount(self)
+        assert self.made is not None
+        return self.made
+
+    def get_next_ino(self) -> int:
+        """A number for a new node; they are counted apart from those of files, which a program makes whether or not it uses paths."""
+        self.next_ino += 1
+        return self.next_ino
+
+    # --- lookup ---
+    def path_lookup(self, path: bytes) -> Nameidata:
+        """link_path_walk: to the last component, which is looked up but not followed.
+
+        ENOENT for an empty path or a missing directory, ENOTDIR, ENAMETOOLONG.
+        """
+        if not path:
+            raise oserror(errno.ENOENT)
+        if len(path) >= PATH_MAX:
+            raise oserror(errno.ENAMETOOLONG)
+        slash = path.endswith(b"/")
+        names = [name for name in path.split(b"/") if name]
+        if not names:
+            return Nameidata(self.root, b"", self.root, slash)
+        at = self.root
+        for name in names[:-1]:
+            at = self._directory(self._step(at, name))
+        name = names[-1]
+        node = self._step(at, name)
+        return Nameidata(at, b"" if name in (b".", b"..") else name, node, slash)
+
+    def _step(self, at: DirNode, name: bytes) -> Node | None:
+        if name == b".":
+            return at
+        if name == b"..":
+            return at.parent
+        if len(name) > NAME_MAX:
+            raise oserror(errno.ENAMETOOLONG)
+        return at.lookup(name)
+
+    def _directory(self, node: Node | None) -> DirNode:
+        if node is None:
+            raise oserror(errno.ENOENT)
+        node = follow(node)
+        if not isinstance(node, DirNode):
+            raise oserror(errno.ENOTDIR)
+        return node
+
+    # --- calls ---
+    def open(self, path: bytes, flags: int) -> File:
+        """do_filp_open: find or make the node, then open it."""
+        nd = self.path_lookup(path)
+        node = nd.node
+        if flags & O_CREAT and (not nd.last or nd.slash):
+            raise oserror(errno.EEXIST if flags & O_EXCL and not nd.last else errno.EISDIR)
+        created = False
+        if node is None:
+            if not flags & O_CREAT:
+                raise oserror(errno.ENOENT)
+            self.sched.check_files(1)
+            node = nd.parent.create(nd.last, self)
+            created = True
+        elif flags & O_CREAT and flags & O_EXCL:
+            raise oserror(errno.EEXIST)
+        if flags & O_NOFOLLOW and not nd.slash and node.get_link() is not None:
+            raise oserror(errno.ENOTDIR if flags & O_DIRECTORY else errno.ELOOP)
+        node = follow(node)
+        if isinstance(node, DirNode):
+            if flags & (O_ACCMODE | O_CREAT | O_TRUNC):
+                raise oserror(errno.EISDIR)
+        elif nd.slash or flags & O_DIRECTORY:
+            raise oserror(errno.ENOTDIR)
+        file = node.open(self.sched, flags & ~NOT_KEPT | O_LARGEFILE)
+        if flags & O_TRUNC and not created:
+            node.truncate()
+        return file
+
+    def unlink(self, path: bytes) -> None:
+        """do_unlinkat.  EISDIR for a directory."""
+        nd = self.path_lookup(path)
+        if not nd.last:
+            raise oserror(errno.EISDIR)
+        if nd.node is None:
+            raise oserror(errno.ENOENT)
+        if nd.slash:
+            raise oserror(errno.EISDIR if isinstance(nd.node, DirNode) else errno.ENOTDIR)
+        if isinstance(nd.node, DirNode):
+            raise oserror(errno.EISDIR)
+        nd.parent.unlink(nd.last)
+
+    def mkdir(self, path: bytes) -> None:
+        """do_mkdirat.  EEXIST for any name that is there."""
+        nd = self.path_lookup(path)
+        if not nd.last or nd.node is not None:
+            raise oserror(errno.EEXIST)
+        nd.parent.mkdir(nd.last, self)
+
+    # --- names of sockets ---
+    def may_mknod(self, path: bytes) -> Nameidata:
+        """filename_create for a socket: EEXIST if the name is there, ENOENT and ENOTDIR as in open."""
+        nd = self.path_lookup(path)
+        if not nd.last or nd.node is not None:
+            raise oserror(errno.EEXIST)
+        if nd.slash:
+            raise oserror(errno.ENOENT)
+        return nd
+
+    def mknod_socket(self, path: bytes) -> SocketNode:
+        """Make the name of a socket."""
+        nd = self.may_mknod(path)
+        node = SocketNode(self.get_next_ino())
+        nd.parent.mknod(nd.last, node)
+        return node
+
+    def find_socket(self, path: bytes) -> SocketNode:
+        """unix_find_bsd: ECONNREFUSED for what is no socket, ENOENT, ENOTDIR."""
+        nd = self.path_lookup(path)
+        if nd.node is None:
+            raise oserror(errno.ENOENT)
+        node = follow(nd.node)
+        if nd.slash and not isinstance(node, DirNode):
+            raise oserror(errno.ENOTDIR)
+        if not isinstance(node, SocketNode):
+            raise oserror(errno.ECONNREFUSED)
+        return node
+
+
+def follow(node: Node) -> Node:
+    """Where a chain of links ends.  ELOOP if it does not."""
+    for _ in range(MAXSYMLINKS):
+        target = node.get_link()
+        if target is None:
+            return node
+        node = target
+    raise oserror(errno.ELOOP)

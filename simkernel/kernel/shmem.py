@@ -1,0 +1,190 @@
+"""Files and directories in memory (mm/shmem.c: tmpfs and memfd_create).
+
+A file is its pages; those that were never written are holes and read as zeros.
+"""
+
+import errno
+
+from simkernel.errors import Unsupported, oserror
+from simkernel.kernel.file import File
+from simkernel.kernel.namei import DirFile, DirNode, Node, PosFile, Vfs
+from simkernel.kernel.sched import Sched
+from simkernel.uapi import O_APPEND, O_LARGEFILE, O_RDWR, PAGE_SIZE, SEEK_DATA, SEEK_END
+
+MAX_RW_COUNT = 0x7FFFF000
+ZERO_PAGE = bytes(PAGE_SIZE)
+
+
+class ShmemNode(Node):
+    """The inode of a regular file: its pages by number, and its size in bytes."""
+
+    __slots__ = ("i_size", "pages")
+
+    def __init__(self, i_ino: int) -> None:
+        super().__init__(i_ino)
+        self.pages: dict[int, bytearray] = {}
+        self.i_size = 0
+
+    def open(self, sched: Sched, f_flags: int) -> File:
+        return ShmemFile(sched, self, f_flags)
+
+    def truncate(self) -> None:
+        self.set_size(0)
+
+    def set_size(self, length: int) -> None:
+        """shmem_setattr: cut off, or make longer by a hole."""
+        if length < self.i_size:
+            last, inside = divmod(length, PAGE_SIZE)
+            for index in [i for i in self.pages if i > last or (i == last and not inside)]:
+                del self.pages[index]
+            page = self.pages.get(last)
+            if page is not None:
+                page[inside:] = bytes(PAGE_SIZE - inside)
+        self.i_size = length
+
+    def pieces(self, pos: int, n: int) -> list[bytes]:
+        """The bytes from ``pos`` on, cut where pages end."""
+        n = min(n, self.i_size - pos)
+        out: list[bytes] = []
+        while n > 0:
+            index, inside = divmod(pos, PAGE_SIZE)
+            piece = bytes(self.pages.get(index, ZERO_PAGE)[inside : inside + n])
+            out.append(piece)
+            pos += len(piece)
+            n -= len(piece)
+        return out
+
+    def fill(self, pos: int, data: bytes) -> None:
+        """Write ``data`` at ``pos``."""
+        done = 0
+        while done < len(data):
+            index, inside = divmod(pos + done, PAGE_SIZE)
+            page = self.pages.get(index)
+            if page is None:
+                page = self.pages[index] = bytearray(PAGE_SIZE)
+            chunk = data[done : done + PAGE_SIZE - inside]
+            page[inside : inside + len(chunk)] = chunk
+            done += len(chunk)
+        self.i_size = max(self.i_size, pos + len(data))
+
+
+class ShmemFile(PosFile):
+    """An open regular file."""
+
+    __slots__ = ("data",)
+    kind = "file"
+    can_splice_write = True
+
+    def __init__(self, sched: Sched, node: ShmemNode, f_flags: int) -> None:
+        super().__init__(sched, node, f_flags)
+        self.data = node
+
+    def size(self) -> int:
+        return self.data.i_size
+
+    def llseek(self, offset: int, whence: int) -> int:
+        """shmem_file_llseek, which also finds pages (SEEK_DATA) and holes (SEEK_HOLE)."""
+        if whence <= SEEK_END:
+            return super().llseek(offset, whence)
+        size = self.data.i_size
+        if not 0 <= offset < size:
+            raise oserror(errno.ENXIO)
+        index = offset // PAGE_SIZE
+        if whence == SEEK_DATA:
+            index = min((i for i in self.data.pages if i >= index), default=-1)
+            if index < 0:
+                raise oserror(errno.ENXIO)
+        else:
+            while index in self.data.pages:
+                index += 1
+        self.f_pos = min(max(offset, index * PAGE_SIZE), size)
+        return self.f_pos
+
+    def pread(self, n: int, pos: int) -> bytes:
+        """shmem_file_read_iter."""
+        return b"".join(self.data.pieces(pos, min(n, MAX_RW_COUNT)))
+
+    def pwrite(self, data: bytes, pos: int) -> int:
+        """shmem_file_write_iter; with O_APPEND the position is the end, whatever was said (pwrite(2), bugs)."""
+        if not data:
+            return 0
+        if self.f_flags & O_APPEND:
+            pos = self.data.i_size
+        self.data.fill(pos, data)
+        return len(data)
+
+    def write(self, data: bytes) -> int:
+        n = super().write(data)
+        if n and self.f_flags & O_APPEND:
+            self.f_pos = self.data.i_size
+        return n
+
+    def ftruncate(self, length: int) -> None:
+        self.data.set_size(length)
+
+    def fionread(self) -> int:
+        """What is left from the position on, as a C int: negative when the position is past the end."""
+        left = (self.data.i_size - self.f_pos) & 0xFFFFFFFF
+        return left - 2**32 if left >= 2**31 else left
+
+    def splice_read(self, n: int, pos: int, slots: int, flags: int) -> list[bytes]:
+        """shmem_file_splice_read: the file's own pages."""
+        return self.data.pieces(pos, min(n, slots * PAGE_SIZE))[:slots]
+
+    def splice_write(self, data: bytes, pos: int, flags: int) -> int:
+        """iter_file_splice_write."""
+        return self.pwrite(data, pos)
+
+
+class ShmemDirFile(DirFile):
+    """An open directory of tmpfs."""
+
+    __slots__ = ()
+
+    def llseek(self, offset: int, whence: int) -> int:
+        """offset_dir_llseek.  Where a directory ends is each file system's own affair: programs that ask get Unsupported."""
+        if whence >= SEEK_END:
+            raise Unsupported("lseek to the end, to data or to a hole of a directory is not modelled")
+        return super().llseek(offset, whence)
+
+
+class ShmemDir(DirNode):
+    """A directory of tmpfs."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self, i_ino: int, parent: DirNode | None) -> None:
+        super().__init__(i_ino, parent)
+        self.entries: dict[bytes, Node] = {}
+
+    def open(self, sched: Sched, f_flags: int) -> File:
+        return ShmemDirFile(sched, self, f_flags)
+
+    def lookup(self, name: bytes) -> Node | None:
+        return self.entries.get(name)
+
+    def create(self, name: bytes, vfs: Vfs) -> Node:
+        node = ShmemNode(vfs.get_next_ino())
+        self.entries[name] = node
+        return node
+
+    def mkdir(self, name: bytes, vfs: Vfs) -> None:
+        self.entries[name] = ShmemDir(vfs.get_next_ino(), self)
+
+    def mknod(self, name: bytes, node: Node) -> None:
+        self.entries[name] = node
+
+    def unlink(self, name: bytes) -> None:
+        del self.entries[name]
+
+
+def shmem_file_setup(vfs: Vfs) -> File:
+    """memfd_create's file: no name leads to it."""
+    return ShmemNode(vfs.get_next_ino()).open(vfs.sched, O_RDWR | O_LARGEFILE)
+
+
+def ftruncate(file: File, length: int) -> None:
+    """do_sys_ftruncate, with the file found: EINVAL for a negative length, and for what is not a regular file open for writing."""
+    if not isinstance(file, PosFile) or not file.writable:
+        raise oserror(errno.EINVAL)
+    file.ftruncate(length)

@@ -1,0 +1,182 @@
+"""The calls on paths and positions (fs/open.c, namei.c, read_write.c, splice.c, mm/memfd.c)."""
+
+import errno
+
+from simkernel.api import Buffer
+from simkernel.errors import Unsupported, oserror
+from simkernel.kernel.namei import PATH_MAX, rw_verify_area
+from simkernel.kernel.shmem import ftruncate, shmem_file_setup
+from simkernel.kernel.splice import SPLICE_F_ALL, do_sendfile, do_splice, sendfile_from
+from simkernel.kernel.syscalls.base import as_bytes, c_int, size
+from simkernel.kernel.syscalls.files import FileCalls
+from simkernel.sockaddr import path_name
+from simkernel.uapi import (
+    MFD_CLOEXEC,
+    O_ACCMODE,
+    O_APPEND,
+    O_CLOEXEC,
+    O_CREAT,
+    O_DIRECTORY,
+    O_DSYNC,
+    O_EXCL,
+    O_LARGEFILE,
+    O_NOATIME,
+    O_NOCTTY,
+    O_NOFOLLOW,
+    O_NONBLOCK,
+    O_SYNC,
+    O_TRUNC,
+    OPEN_NAMES,
+)
+from simkernel.uapi import (
+    flags as flags_text,
+)
+
+# include/linux/fcntl.h; open ignores what is not among them.
+VALID_OPEN_FLAGS = 0o37777703
+MODELLED_OPEN_FLAGS = (
+    O_ACCMODE
+    | O_APPEND
+    | O_CLOEXEC
+    | O_CREAT
+    | O_DIRECTORY
+    | O_DSYNC
+    | O_EXCL
+    | O_LARGEFILE
+    | O_NOATIME
+    | O_NOCTTY
+    | O_NOFOLLOW
+    | O_NONBLOCK
+    | O_SYNC
+    | O_TRUNC
+)
+SEEK_MAX = 4
+MFD_NAME_MAX = 249
+MFD_ALL_FLAGS = 0x1F
+
+
+def c_offset(value: object) -> int:
+    """An argument that Linux takes as a loff_t."""
+    if not isinstance(value, int):
+        raise TypeError(f"an offset must be an int, not {type(value).__name__}")
+    if not -(2**63) <= value < 2**63:
+        raise OverflowError(f"the offset {value} does not fit a C loff_t")
+    return value
+
+
+class VfsCalls(FileCalls):
+    """open, unlink, mkdir, memfd_create, lseek, ftruncate, pread, pwrite, sendfile, splice."""
+
+    __slots__ = ()
+
+    def open(self, path: str | bytes, flags: int, mode: int = 0o666, /) -> int:
+        raw = path_name(path)
+        c_int(flags, "flags")
+        c_int(mode, "mode")
+        flags &= VALID_OPEN_FLAGS
+        if flags & ~MODELLED_OPEN_FLAGS:
+            raise Unsupported(f"open flags {flags_text(flags & ~MODELLED_OPEN_FLAGS, OPEN_NAMES)} are not modelled")
+        if flags & O_CREAT and flags & O_DIRECTORY:
+            raise oserror(errno.EINVAL)
+        if not raw:
+            raise oserror(errno.ENOENT)
+        if len(raw) >= PATH_MAX:
+            raise oserror(errno.ENAMETOOLONG)
+        files = self.sched.current.files
+        # Linux takes the number first: with a full table nothing is made.
+        files.get_unused_fd(self._nofile())
+        return self._install(files, self.vfs.open(raw, flags), bool(flags & O_CLOEXEC))
+
+    def unlink(self, path: str | bytes, /) -> None:
+        self.vfs.unlink(path_name(path))
+
+    def mkdir(self, path: str | bytes, mode: int = 0o777, /) -> None:
+        raw = path_name(path)
+        c_int(mode, "mode")
+        self.vfs.mkdir(raw)
+
+    def memfd_create(self, name: str, flags: int = 0, /) -> int:
+        raw = path_name(name)
+        c_int(flags, "flags")
+        if flags & ~MFD_ALL_FLAGS:
+            raise oserror(errno.EINVAL)
+        if flags & ~MFD_CLOEXEC:
+            raise Unsupported(f"memfd_create flags {flags:#x} are not modelled, only MFD_CLOEXEC")
+        if len(raw) > MFD_NAME_MAX:
+            raise oserror(errno.EINVAL)
+        files = self.sched.current.files
+        files.get_unused_fd(self._nofile())
+        return self._install(files, shmem_file_setup(self.vfs), bool(flags & MFD_CLOEXEC))
+
+    def lseek(self, fd: int, offset: int, whence: int, /) -> int:
+        c_offset(offset)
+        c_int(whence, "whence")
+        file = self.sched.current.files.fget(fd)
+        if not 0 <= whence <= SEEK_MAX:
+            raise oserror(errno.EINVAL)
+        if not file.can_seek:
+            raise oserror(errno.ESPIPE)
+        return file.llseek(offset, whence)
+
+    def ftruncate(self, fd: int, length: int, /) -> None:
+        c_int(fd, "fd")
+        c_offset(length)
+        if length < 0:
+            raise oserror(errno.EINVAL)
+        ftruncate(self.sched.current.files.fget(fd), length)
+
+    def pread(self, fd: int, n: int, offset: int, /) -> bytes:
+        c_int(fd, "fd")
+        size(n)
+        if c_offset(offset) < 0:
+            raise oserror(errno.EINVAL)
+        file = self.sched.current.files.fget(fd)
+        if not file.can_pread:
+            raise oserror(errno.ESPIPE)
+        if not file.readable:
+            raise oserror(errno.EBADF)
+        rw_verify_area(offset, n)
+        return file.pread(n, offset)
+
+    def pwrite(self, fd: int, data: Buffer, offset: int, /) -> int:
+        c_int(fd, "fd")
+        raw = as_bytes(data)
+        if c_offset(offset) < 0:
+            raise oserror(errno.EINVAL)
+        file = self.sched.current.files.fget(fd)
+        if not file.can_pwrite:
+            raise oserror(errno.ESPIPE)
+        if not file.writable:
+            raise oserror(errno.EBADF)
+        rw_verify_area(offset, len(raw))
+        return file.pwrite(raw, offset)
+
+    def sendfile(self, out_fd: int, in_fd: int, offset: int | None, count: int, /) -> int:
+        c_int(out_fd, "out_fd")
+        c_int(in_fd, "in_fd")
+        if offset is not None:
+            c_offset(offset)
+        size(count)
+        files = self.sched.current.files
+        file = files.fget(in_fd)
+        pos = sendfile_from(file, offset, count)
+        out = files.fget(out_fd)
+        n: int = self._held(files, out, self._held, files, file, do_sendfile, self.sched, out, file, pos, offset, count)
+        return n
+
+    def splice(self, fd_in: int, off_in: int | None, fd_out: int, off_out: int | None, count: int, flags: int = 0, /) -> int:
+        c_int(fd_in, "fd_in")
+        c_int(fd_out, "fd_out")
+        c_int(flags, "flags")
+        for offset in (off_in, off_out):
+            if offset is not None:
+                c_offset(offset)
+        if not size(count):
+            return 0
+        if flags & ~SPLICE_F_ALL:
+            raise oserror(errno.EINVAL)
+        files = self.sched.current.files
+        a = files.fget(fd_in)
+        b = files.fget(fd_out)
+        n: int = self._held(files, a, self._held, files, b, do_splice, self.sched, a, off_in, b, off_out, count, flags)
+        return n
