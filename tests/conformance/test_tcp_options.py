@@ -114,6 +114,9 @@ def test_what_accept_inherits(world: World) -> None:
         assert sys.getsockopt(child, IPPROTO_TCP, TCP_DEFER_ACCEPT) == 0
         sizes = [sys.getsockopt(each, IPPROTO_TCP, TCP_MAXSEG) for each in (listening, child, fd)]
         assert sizes == [1000, 988, 988]
+        # Too late for this connection.
+        sys.setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, 500)
+        assert sys.getsockopt(fd, IPPROTO_TCP, TCP_MAXSEG) == 988
 
     world.run(main)
 
@@ -122,8 +125,9 @@ def test_options_of_a_connection(world: World) -> None:
     """Of an established connection TCP_WINDOW_CLAMP can't be switched off, and TCP_MAXSEG is what its segments hold."""
 
     def main(sys: Syscalls) -> None:
-        fd, _ = tcp_pair(sys)
-        assert sys.getsockopt(fd, IPPROTO_TCP, TCP_MAXSEG) == 32741
+        fd, accepted = tcp_pair(sys)
+        # Half of the peer's first window, which a SYN-ACK tells less exactly.
+        assert [sys.getsockopt(each, IPPROTO_TCP, TCP_MAXSEG) for each in (fd, accepted)] == [32741, 32768]
         assert sys.getsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP) == 65536
         assert err(sys.setsockopt, fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, 0) == NO
         listening, _ = listener(sys)
@@ -351,6 +355,8 @@ def test_defer_accept_waits_for_data(world: World) -> None:
         assert mask(sys, listening) == "IN|RDNORM"
         accepted, _ = sys.accept4(listening)
         assert (mask(sys, accepted), sys.recv(accepted, 10)) == (DATA, b"x")
+        assert sys.send(accepted, b"answer") == 6
+        assert sys.recv(fd, 10) == b"answer"
 
     world.run(main)
 
@@ -519,13 +525,16 @@ def test_an_exiting_process_does_not_linger(world: World) -> None:
     """A process that ends closes its sockets without waiting."""
 
     def main(sys: Syscalls) -> None:
-        fd, peer, _ = lingering(sys, 30, True)
+        fd, _, _ = lingering(sys, 30, True)
+        go, told = sys.pipe2()
 
         def child(sys: Syscalls) -> None:
-            sys.close(peer)
+            sys.read(go, 1)
 
         pid = sys.spawn(child)
+        # The child has the last reference.
         sys.close(fd)
+        sys.write(told, b"x")
         before = sys.clock_gettime_ns(CLOCK_MONOTONIC)
         sys.waitpid(pid)
         assert sys.clock_gettime_ns(CLOCK_MONOTONIC) - before < 5_000 * MS

@@ -1,7 +1,7 @@
 """The tables of socket options, from which documentation is made."""
 
 from simkernel import uapi
-from simkernel.kernel.net.tcp_sockopt import option_table
+from simkernel.kernel.net.options import option_table
 
 
 def test_the_tables_are_whole() -> None:

@@ -5,12 +5,13 @@ IPv4 address, and its program sees ::ffff:127.0.0.1.  The machine has one device
 """
 
 import errno
+from typing import Final
 
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.net.inet import LO_BROADCAST, is_ipv4, is_local
 from simkernel.kernel.net.socket import Sock, Sysctl
-from simkernel.kernel.net.sockopt import do_ip_getsockopt, do_ip_setsockopt, int_option
+from simkernel.kernel.net.sockopt import SIMULATED, Option, do_ip_getsockopt, do_ip_setsockopt, int_option, set_option
 from simkernel.kernel.sched import Sched
 from simkernel.sockaddr import inet6_addr, inet_addr, unix_path
 from simkernel.uapi import (
@@ -221,11 +222,8 @@ class InetSock(Sock):
             do_ip_setsockopt(self, name, value)
         elif level != IPPROTO_IPV6 or self.family != AF_INET6:
             raise oserror(errno.ENOPROTOOPT)
-        elif name == IPV6_V6ONLY:
-            val = int_option(value)
-            if self.lport:
-                raise oserror(errno.EINVAL)
-            self.ipv6only = bool(val)
+        elif name in IPV6_OPTIONS:
+            set_option(self, IPV6_OPTIONS[name], int_option(value), value)
         else:
             raise self.ipv6_unknown(name, "setsockopt")
 
@@ -237,8 +235,9 @@ class InetSock(Sock):
             raise oserror(errno.EOPNOTSUPP)
         if level != IPPROTO_IPV6:
             raise oserror(errno.ENOPROTOOPT)
-        if name == IPV6_V6ONLY:
-            return int(self.ipv6only)
+        if name in IPV6_OPTIONS:
+            found: int = IPV6_OPTIONS[name].get(self)
+            return found
         raise self.ipv6_unknown(name, "getsockopt")
 
     def ipv6_unknown(self, name: int, call: str) -> Exception:
@@ -246,3 +245,16 @@ class InetSock(Sock):
         if 0 < name <= IPV6_LAST:
             return Unsupported(f"{call}(IPPROTO_IPV6, {name}) is not modelled")
         return oserror(errno.ENOPROTOOPT)
+
+
+def set_v6only(sk: InetSock, val: int) -> None:
+    """IPV6_V6ONLY, until there is a port."""
+    if sk.lport:
+        raise oserror(errno.EINVAL)
+    sk.ipv6only = val != 0
+
+
+IPPROTO_IPV6_TABLE: Final = (
+    Option(IPPROTO_IPV6, IPV6_V6ONLY, "IPV6_V6ONLY", SIMULATED, lambda sk: int(sk.ipv6only), set_v6only, where="AF_INET6"),
+)
+IPV6_OPTIONS: Final = {option.number: option for option in IPPROTO_IPV6_TABLE}

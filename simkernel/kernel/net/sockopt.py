@@ -2,7 +2,7 @@
 
 Each entry says how an option is set and read, and whether it is `simulated` (it does here what it does in Linux) or `stored` (it is
 checked, clamped, kept and read back as in Linux, and has no effect: a loopback peer always answers, routes and priorities do not
-exist).  tcp_sockopt.py has the table of TCP's own level; its option_table() lists them all, for documentation.
+exist).  The other levels' tables are with their protocols; options.py lists them all, for documentation.
 
 What Linux does not know is ENOPROTOOPT; what it knows and this kernel does not raises Unsupported.
 """
@@ -66,8 +66,8 @@ SO_UNKNOWN: Final = frozenset((0, 22, 23, 24, 54, 58, 78, 79, 81))
 SO_LAST: Final = 84
 IP_UNKNOWN: Final = frozenset((0, 27, 28, 29, 30, 31))
 IP_LAST: Final = 52
-# Those of the packet filter (iptables, arptables), which come from modules.
-IP_NETFILTER: Final = frozenset((*range(64, 68), *range(80, 84), *range(96, 100)))
+# Those of the packet filter (iptables, arptables) and of multicast routing, which come from modules.
+IP_NETFILTER: Final = frozenset((*range(64, 68), *range(80, 84), *range(96, 100), *range(200, 213)))
 
 
 class Option:
@@ -263,7 +263,7 @@ SOL_SOCKET_TABLE: Final[Sequence[Option]] = (
     Option(SOL_SOCKET, SO_TYPE, "SO_TYPE", SIMULATED, lambda sk: sk.type),
     Option(SOL_SOCKET, SO_ERROR, "SO_ERROR", SIMULATED, lambda sk: sk.sock_error()),
     stored(SOL_SOCKET, SO_DONTROUTE, "SO_DONTROUTE", 0, switch),
-    Option(SOL_SOCKET, SO_BROADCAST, "SO_BROADCAST", STORED, lambda sk: sk.broadcast, set_broadcast),
+    Option(SOL_SOCKET, SO_BROADCAST, "SO_BROADCAST", SIMULATED, lambda sk: sk.broadcast, set_broadcast),
     Option(SOL_SOCKET, SO_SNDBUF, "SO_SNDBUF", SIMULATED, lambda sk: sk.sndbuf, set_sndbuf),
     Option(SOL_SOCKET, SO_RCVBUF, "SO_RCVBUF", SIMULATED, lambda sk: sk.rcvbuf, set_rcvbuf),
     Option(SOL_SOCKET, SO_KEEPALIVE, "SO_KEEPALIVE", STORED, lambda sk: sk.keepalive, set_keepalive),
@@ -381,8 +381,3 @@ def ip_option_value(value: int | bytes, buflen: int) -> int | bytes:
     if isinstance(value, int) and 0 < buflen < 4 and 0 <= value <= 255:
         return bytes((value,))
     return option_value(value, buflen)
-
-
-def describe_options(options: Sequence[Option]) -> list[tuple[int, str, str, str]]:
-    """(level, name, for whom, tag) of each option of a table, for documentation."""
-    return [(option.level, option.name, option.where or "every socket", option.tag) for option in options]

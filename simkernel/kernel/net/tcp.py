@@ -51,6 +51,7 @@ from simkernel.kernel.net.tcp_states import (
     TCP_FIN_WAIT1,
     TCP_LAST_ACK,
     TCP_LISTEN,
+    TCP_MSS_DEFAULT,
     TCP_SYN_RECV,
     TCP_SYN_SENT,
     TCP_TIME_WAIT,
@@ -100,6 +101,8 @@ class TcpSock(InetSock):
         "eor",
         "fin_queued",
         "mapped",
+        "max_window",
+        "mss_cache",
         "nodelay",
         "nospace",
         "owned",
@@ -136,6 +139,8 @@ class TcpSock(InetSock):
         self.window_clamp = self.rcvbuf >> 1
         self.rcv_wnd = self.window_clamp
         self.snd_wnd = 0
+        self.max_window = 0
+        self.mss_cache = TCP_MSS_DEFAULT
         self.receive_queue: deque[bytes] = deque()
         self.queue_offset = 0
         self.rmem = 0

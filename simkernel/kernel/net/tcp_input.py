@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from simkernel.kernel.net.skbuff import ACK, FIN, RST, SYN, URG, SkBuff, UrgentSkBuff
 from simkernel.kernel.net.socket import KEY_READABLE, RCV_SHUTDOWN, SEND_SHUTDOWN
-from simkernel.kernel.net.tcp_output import tcp_check_space, tcp_select_window, tcp_send_reset, tcp_write_xmit
+from simkernel.kernel.net.tcp_output import tcp_check_space, tcp_select_window, tcp_send_reset, tcp_sync_mss, tcp_write_xmit
 from simkernel.kernel.net.tcp_states import (
+    MSS_LOOPBACK,
     SNDBUF_ESTABLISHED,
     SYN_TIMEOUT,
     SYNACK_RETRIES,
@@ -234,6 +235,9 @@ def tcp_rcv_synsent(sk: "TcpSock", skb: SkBuff) -> None:
     sk.peer = skb.sk
     sk.window_clamp = sk.rcv_wnd = max(sk.rcvbuf >> 1, 1)
     tcp_finish_connect(sk, skb.window)
+    # The window of a SYN-ACK is not scaled: it is of whole segments.
+    sk.max_window = min(skb.window, MSS_LOOPBACK)
+    tcp_sync_mss(sk, skb.sk)
     # Whoever waits for us is woken before the third packet of the handshake wakes the listener.
     sk.sk_state_change()
     sk.table.device.loopback_xmit(SkBuff(sk, skb.sk, ACK, b"", 0, sk.rcv_wnd))
@@ -246,7 +250,7 @@ def tcp_finish_connect(sk: "TcpSock", window: int) -> None:
         sk.timer = None
     sk.set_state(TCP_ESTABLISHED)
     sk.window_clamp = max(sk.rcvbuf >> 1, 1)
-    sk.snd_wnd = window
+    sk.snd_wnd = sk.max_window = window
     if not sk.sndbuf_locked:
         sk.sndbuf = max(sk.sndbuf, min(SNDBUF_ESTABLISHED, sk.sysctl.tcp_wmem[2]))
 
@@ -269,7 +273,8 @@ def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
         if sk.timer is None:
             sk.timer = sk.sched.clock.add_timer(SYN_TIMEOUT << sk.retries, lambda: tcp_synack_timeout(sk))
         return
-    tcp_finish_connect(sk, skb.window or sk.snd_wnd)
+    tcp_finish_connect(sk, skb.window or skb.sk.rcv_wnd)
+    tcp_sync_mss(sk, skb.sk)
     sk.table.inherit_port(sk)
     listener.acceptq.append(sk)
     # The listener's program had shut it down before it listened.

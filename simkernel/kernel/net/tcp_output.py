@@ -10,11 +10,13 @@ from simkernel.kernel.net.tcp_states import (
     MSS_LOOPBACK,
     SYN_LINEAR_TIMEOUTS,
     SYN_TIMEOUT,
+    TCP_MSS_DEFAULT,
     TCP_RTO_MIN,
     TCP_SYN_SENT,
+    TCPOLEN_TSTAMP_ALIGNED,
 )
 from simkernel.kernel.wait import wake_up
-from simkernel.uapi import NSEC_PER_MSEC
+from simkernel.uapi import IPPROTO_TCP, NSEC_PER_MSEC, TCP_MAXSEG
 
 if TYPE_CHECKING:
     from simkernel.kernel.net.tcp import TcpSock
@@ -50,8 +52,22 @@ def tcp_syn_timeout(sk: "TcpSock") -> None:
 
 def tcp_mss(sk: "TcpSock") -> int:
     """tcp_current_mss: a segment is at most half of the peer's first window (tcp_bound_to_half_wnd)."""
-    peer = sk.peer
-    return MSS_LOOPBACK if peer is None else max(min(MSS_LOOPBACK, peer.window_clamp) >> 1, 1)
+    window = sk.max_window
+    return min(MSS_LOOPBACK, max(window >> 1 if window > TCP_MSS_DEFAULT else window, 1))
+
+
+def user_mss(sk: "TcpSock") -> int:
+    """rx_opt.user_mss: what TCP_MAXSEG was set to, or 0."""
+    return sk.stored.get((IPPROTO_TCP, TCP_MAXSEG), 0) if sk.stored else 0
+
+
+def tcp_sync_mss(sk: "TcpSock", peer: "TcpSock") -> None:
+    """tcp_sync_mss, when the connection is made: what TCP_MAXSEG will read, less the timestamps if one of both ends asked for a size."""
+    mss = tcp_mss(sk)
+    for limit in (user_mss(sk), user_mss(peer)):
+        if limit:
+            mss = min(mss, limit - TCPOLEN_TSTAMP_ALIGNED)
+    sk.mss_cache = mss
 
 
 def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:

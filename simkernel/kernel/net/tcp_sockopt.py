@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.net.sockopt import (
-    IPPROTO_IP_TABLE,
     SIMULATED,
     SOCK_MIN_RCVBUF,
-    SOL_SOCKET_TABLE,
     STORED,
     Option,
-    describe_options,
     in_range,
     int_option,
     set_option,
@@ -25,8 +22,8 @@ from simkernel.kernel.net.sockopt import (
     stored,
     switch,
 )
-from simkernel.kernel.net.tcp_output import tcp_push_pending_frames
-from simkernel.kernel.net.tcp_states import MSS_LOOPBACK, TCP_CLOSE, TCP_LISTEN
+from simkernel.kernel.net.tcp_output import tcp_push_pending_frames, user_mss
+from simkernel.kernel.net.tcp_states import TCP_CLOSE, TCP_LISTEN
 from simkernel.uapi import (
     IPPROTO_TCP,
     TCP_CORK,
@@ -55,8 +52,6 @@ TCP_FIN_TIMEOUT: Final = 60
 TCP_FIN_TIMEOUT_MAX: Final = 120
 TCP_MIN_MSS: Final = 88
 MAX_TCP_WINDOW: Final = 32767
-TCP_MSS_DEFAULT: Final = 536
-TCPOLEN_TSTAMP_ALIGNED: Final = 12
 TCP_RTO_MAX_SECONDS: Final = 120
 SIZEOF_TCP_INFO: Final = 280
 
@@ -136,21 +131,8 @@ def check_linger2(val: int) -> int:
 
 
 def get_maxseg(sk: "TcpSock") -> int:
-    """tcp_mss_cache: what a segment may hold; before there is a connection, what was asked for."""
-    asked = user_mss(sk)
-    if sk.state in (TCP_CLOSE, TCP_LISTEN) or sk.peer is None:
-        return asked or TCP_MSS_DEFAULT
-    # Half of the peer's first window (tcp_bound_to_half_wnd), less the timestamps of each segment if somebody asked for it.
-    mss = min(MSS_LOOPBACK, sk.peer.window_clamp) >> 1
-    for limit in (asked, user_mss(sk.peer)):
-        if limit:
-            mss = min(mss, limit - TCPOLEN_TSTAMP_ALIGNED)
-    return mss
-
-
-def user_mss(sk: "TcpSock") -> int:
-    """rx_opt.user_mss: what TCP_MAXSEG was set to, or 0."""
-    return sk.stored.get((IPPROTO_TCP, TCP_MAXSEG), 0) if sk.stored else 0
+    """What a segment of the connection may hold; before there is one, what was asked for."""
+    return user_mss(sk) or sk.mss_cache if sk.state in (TCP_CLOSE, TCP_LISTEN) else sk.mss_cache
 
 
 def set_maxseg(sk: "TcpSock", val: int) -> None:
@@ -215,11 +197,6 @@ IPPROTO_TCP_TABLE: Final[Sequence[Option]] = (
     ),
 )
 TCP_OPTIONS: Final = {option.number: option for option in IPPROTO_TCP_TABLE}
-
-
-def option_table() -> list[tuple[int, str, str, str]]:
-    """All socket options that are modelled: (level, name, for whom, ``simulated`` or ``stored``), for documentation."""
-    return describe_options(SOL_SOCKET_TABLE) + describe_options(IPPROTO_IP_TABLE) + describe_options(IPPROTO_TCP_TABLE)
 
 
 def tcp_option(name: int, call: str) -> Option:

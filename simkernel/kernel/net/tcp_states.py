@@ -31,6 +31,9 @@ STATE_NAMES = {
 KEY_WRITABLE = POLLOUT | POLLWRNORM | POLLWRBAND
 # The largest segment on lo, whose MTU is 65,536.
 MSS_LOOPBACK = 65483
+# What a segment holds while nothing is known of the peer.
+TCP_MSS_DEFAULT = 536
+TCPOLEN_TSTAMP_ALIGNED = 12
 # What the send buffer of an established connection on lo grows to (tcp_sndbuf_expand; measured with getsockopt on Linux 6.18).
 SNDBUF_ESTABLISHED = 3939840
 # When a SYN is sent again: four times a second apart, then doubling (tcp_syn_linear_timeouts, tcp_syn_retries).

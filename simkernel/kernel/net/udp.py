@@ -9,7 +9,7 @@ A receiver is charged for each datagram with the kernel's own overhead (truesize
 import errno
 from collections import deque
 from collections.abc import Collection, Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
@@ -25,7 +25,7 @@ from simkernel.kernel.net.af_inet import (
 from simkernel.kernel.net.datagram import receiver_wake_function
 from simkernel.kernel.net.inet import is_ipv4
 from simkernel.kernel.net.socket import RCV_SHUTDOWN, SEND_SHUTDOWN, SHUTDOWN_MASK, MsgHdr, Sysctl
-from simkernel.kernel.net.sockopt import int_option
+from simkernel.kernel.net.sockopt import SIMULATED, Option, int_option, set_option
 from simkernel.kernel.net.udp_table import TCP_CLOSE, TCP_ESTABLISHED, UdpSkb, UdpTable
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
@@ -478,26 +478,35 @@ class UdpSock(InetSock):
             self.inet_setsockopt(level, name, value)
             return
         val = int_option(value)
-        self.check_option(name, "setsockopt")
-        self.corked = int(bool(val))
-        if not self.corked:
-            self.udp_push_pending_frames()
+        set_option(self, self.udp_option(name, "setsockopt"), val, value)
 
     def getsockopt_proto(self, level: int, name: int) -> int | bytes:
         """udp_lib_getsockopt."""
         if level != IPPROTO_UDP:
             return self.inet_getsockopt(level, name)
-        self.check_option(name, "getsockopt")
-        return self.corked
+        found: int = self.udp_option(name, "getsockopt").get(self)
+        return found
 
-    def check_option(self, name: int, call: str) -> None:
+    def udp_option(self, name: int, call: str) -> Option:
         """Only UDP_CORK is modelled; the others are encapsulation, checksums and segmentation."""
         if name in UDP_UNMODELLED:
             raise Unsupported(f"{call}(IPPROTO_UDP, {name}) is not modelled")
-        if name != UDP_CORK:
+        if name not in UDP_OPTIONS:
             raise oserror(errno.ENOPROTOOPT)
+        return UDP_OPTIONS[name]
 
     def describe(self) -> str:
         if self.state != TCP_ESTABLISHED:
             return f"udp {show(self.laddr, self.sport)} unconnected"
         return f"udp {show(self.laddr, self.sport)} <- {show(self.raddr, self.rport)}"
+
+
+def set_udp_cork(sk: UdpSock, val: int) -> None:
+    """UDP_CORK: taken out, it sends what was held back."""
+    sk.corked = int(val != 0)
+    if not val:
+        sk.udp_push_pending_frames()
+
+
+IPPROTO_UDP_TABLE: Final = (Option(IPPROTO_UDP, UDP_CORK, "UDP_CORK", SIMULATED, lambda sk: sk.corked, set_udp_cork, where="UDP"),)
+UDP_OPTIONS: Final = {option.number: option for option in IPPROTO_UDP_TABLE}
