@@ -10,6 +10,26 @@ from heapq import heapify, heappop, heappush
 REALTIME_AT_BOOT = 1_000_000_000 * 1_000_000_000
 
 
+# CONFIG_HZ=250: what counts in jiffies counts in these.
+JIFFY = 4_000_000
+# The timer wheel's levels: 64 buckets each, each level eight times as coarse as the one before.
+LVL_SIZE = 64
+LVL_CLK_SHIFT = 3
+LVL_DEPTH = 9
+
+
+def calc_wheel_expiry(now: int, timeout_ns: int) -> int:
+    """calc_wheel_index: when a timer of the wheel, which schedule_timeout uses, really fires; never early, the longer the later."""
+    clk = now // JIFFY
+    expires = clk - timeout_ns // -JIFFY
+    delta = expires - clk
+    level = 0
+    while level < LVL_DEPTH - 1 and delta >= (LVL_SIZE - 1) << level * LVL_CLK_SHIFT:
+        level += 1
+    shift = level * LVL_CLK_SHIFT
+    return ((expires >> shift) + 1 << shift) * JIFFY
+
+
 class Timer:
     """One pending call.  Timers of the same instant fire in the order in which they were added."""
 

@@ -299,8 +299,6 @@ class Sched:
             self.context_switch(nxt)
         elif self.trace.on:
             self.trace.cause = prev.wake_seq
-        if prev.killed:
-            self.refuse()
 
     def context_switch(self, nxt: Task) -> None:
         """Park this greenlet and resume that of ``nxt``."""

@@ -94,7 +94,7 @@ def clear_sigpending(sched: Sched, task: Task) -> None:
 def recalc_sigpending(sched: Sched, task: Task) -> None:
     """Set or clear TIF_SIGPENDING, as there is something to do or not."""
     process = task.process
-    if task.stopping or process.continued or (task.pending.signal | process.shared_pending.signal) & ~task.blocked:
+    if task.killed or task.stopping or process.continued or (task.pending.signal | process.shared_pending.signal) & ~task.blocked:
         set_sigpending(sched, task)
     else:
         clear_sigpending(sched, task)
@@ -203,6 +203,8 @@ def do_group_exit(sched: Sched, process: Process, code: int) -> None:
     process.exit_code = code
     for thread in process.threads:
         thread.killed = True
+        # Its call ends as an interrupted one does, and it never returns from it.
+        set_sigpending(sched, thread)
         sched.wake_up_process(thread, stopped=True)
 
 
@@ -288,6 +290,8 @@ def get_signal(sched: Sched, task: Task) -> tuple[int, KSigAction] | None:
     """The next signal that has a handler, as (number, action); what has a default action is done with here."""
     process = task.process
     while True:
+        if task.killed:
+            sched.refuse()
         if process.continued:
             process.continued = False
             do_notify_parent_cldstop(sched, process, CLD_CONTINUED)

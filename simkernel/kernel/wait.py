@@ -9,6 +9,7 @@ from errno import EINTR
 from typing import Any, TypeAlias
 
 from simkernel.errors import oserror
+from simkernel.kernel.clock import calc_wheel_expiry
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched
 from simkernel.uapi import ERESTARTSYS
 
@@ -131,7 +132,8 @@ def wait_event(
     func: WakeFunction = autoremove_wake_function,
     promise: Callable[[], bool] | None = None,
 ) -> bool:
-    """wait_event_interruptible_timeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first (None: no limit).
+    """wait_event_interruptible_timeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first (None: no limit),
+    by the clock of schedule_timeout, which counts in jiffies.
 
     A signal ends the sleep: OSError with ERESTARTSYS, or EINTR where there is a limit, since the call can't start again with what is left
     of it (sock_intr_errno).  ``func`` decides which wake-ups count.  ``promise`` says when the sleeper is sure to be woken, where that is
@@ -139,7 +141,10 @@ def wait_event(
     """
     task = sched.current
     entry = WaitEntry(task, func)
-    deadline = None if timeout_ns is None else sched.clock.now + timeout_ns
+    deadline: int | None = None
+    if timeout_ns is not None:
+        now = sched.clock.now
+        deadline = calc_wheel_expiry(now, timeout_ns) if timeout_ns > 0 else now
     task.condition = promise or condition
     try:
         while True:

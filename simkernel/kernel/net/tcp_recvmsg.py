@@ -50,7 +50,8 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
     code = 0
     # Where the next byte is: its place in the stream, in which segment, and how far into that.
     seq, index, offset = sk.copied_seq, 0, sk.queue_offset
-    start = taken = seq
+    taken = seq
+    urg_hole = 0
     while True:
         if sk.urg_data and sk.urg_seq == seq and got:
             break
@@ -66,6 +67,7 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
                     seq += 1
                     offset += 1
                     used -= 1
+                    urg_hole += 1
             got += bytes(used) if trunc else data[offset : offset + used]
             seq += used
             offset += used
@@ -127,10 +129,9 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
             if not got:
                 code = errno.EAGAIN
             break
-        if not peek or sk.copied_seq != start:
-            # Somebody else may have read meanwhile: go on where the stream now begins.
+        if not peek or seq - len(got) - urg_hole != sk.copied_seq:
+            # Somebody else may have read meanwhile ("race in MSG_PEEK"): go on where the stream now begins, each time.
             seq, index, offset = sk.copied_seq, 0, sk.queue_offset
-            start = seq
     if sk.copied_seq != taken:
         tcp_cleanup_rbuf(sk)
     if code:
