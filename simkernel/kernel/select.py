@@ -108,7 +108,8 @@ def do_select(
     max_fds = files.max_fds()
     order = sorted(fd for fd in wanted if fd < max_fds)
     for fd in order:
-        if fd >= len(files.fd) or files.fd[fd] is None:
+        # (A number that a sleeping accept has taken is in the bitmap of open fds, without a file: POLLNVAL.)
+        if (fd >= len(files.fd) or files.fd[fd] is None) and fd not in files.reserved:
             raise oserror(errno.EBADF)
     pwq = PollWqueues(sched)
 
