@@ -89,6 +89,9 @@ class Generator:
     # --- what has become of it ---
     def note(self, call: Call, result: Result) -> None:
         """Keep the table of what each fd is."""
+        if isinstance(result, tuple) and result and result[0] == "caught":
+            # A handler ran meanwhile: what the call itself returned comes after.
+            result = result[2]
         self.last = result
         if isinstance(result, str):
             return
@@ -125,6 +128,8 @@ class Generator:
 
 def outcome_name(result: Result) -> str:
     """What a table says of an outcome: ok, or the errno."""
+    if isinstance(result, tuple) and result and result[0] == "caught":
+        result = result[2]
     return result if isinstance(result, str) else "ok"
 
 
