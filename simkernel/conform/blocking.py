@@ -268,6 +268,8 @@ def make_tasks(
             results.append((done, seen))
             for task, outcome in done:
                 of_call, its, of = waiting.pop(task) if task >= 0 else (call, sort, generator)
+                if isinstance(outcome, tuple) and outcome and outcome[0] == "caught":
+                    outcome = outcome[2]
                 of.note(of_call, outcome)
                 count(of_call, its, outcome)
             return done[0][1] if done else None

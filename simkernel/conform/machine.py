@@ -44,7 +44,7 @@ UNOFFERED = "not offered"
 _DATA = {"write": 1, "send": 1, "sendto": 1, "pwrite": 1}
 _VECTOR = {"writev": 1, "sendmsg": 1}
 _ADDRESS = {"bind": 1, "connect": 1, "sendto": 3, "sendmsg": 4}
-_WAIT_FOR_ACK = ("shutdown", "close", "dup2", "dup3")
+WAIT_FOR_ACK = ("shutdown", "close", "dup2", "dup3")
 
 
 def observer(sys: Syscalls) -> Callable[[], Observation]:
@@ -112,7 +112,7 @@ class Machine:
         results: list[Result] = []
         for call in program.calls:
             outcome = self.step(call)
-            if settle and self.delays and call[0] in _WAIT_FOR_ACK:
+            if settle and self.delays and call[0] in WAIT_FOR_ACK:
                 self.sys.nanosleep(DELAYED_ACK_NS)
             results.append((outcome, look() if observe else None))
         results.append((None, look()))

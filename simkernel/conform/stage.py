@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from simkernel.api import Syscalls
-from simkernel.conform.machine import ERRNO_NAMES, FDS, Machine, Observation
+from simkernel.conform.machine import DELAYED_ACK_NS, ERRNO_NAMES, FDS, WAIT_FOR_ACK, Machine, Observation
 from simkernel.conform.program import CLOCK, SETUP, Call, Program, Result
 from simkernel.conform.settle import Platform, platform_of
 from simkernel.uapi import F_SETFL, O_NONBLOCK, SIG_SETMASK, SIGKILL
@@ -244,7 +244,14 @@ def play_tasks(sys: Syscalls, program: Program, /, *, settle: bool = False, raw:
     """Run a program of several tasks; (what returned, observations) of each step, and the last observations."""
     stage = Stage(sys, program.tasks)
     try:
-        results: list[Result] = [stage.step(call, program.observe) for call in program.calls]
+        results: list[Result] = []
+        for call in program.calls:
+            done, seen = stage.step(call, program.observe)
+            if settle and call[0] >= 0 and call[1] in WAIT_FOR_ACK and program.kind != "timers":
+                # (Where calls have time limits a pause would be no small thing.)
+                later, seen = stage.step((CLOCK, "sleep", DELAYED_ACK_NS), program.observe)
+                done += later
+            results.append((done, seen))
         results.append((None, stage.look()))
     finally:
         stage.end()

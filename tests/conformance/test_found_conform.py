@@ -90,3 +90,21 @@ def test_sigpipe_by_default_ends_who_writes(world: World) -> None:
         assert status & 0x7F == SIGPIPE
 
     world.run(main)
+
+
+def test_select_of_a_number_without_a_file(world: World) -> None:
+    """select of the number that a sleeping accept has taken is no EBADF, but POLLNVAL: ready in every set."""
+
+    def main(sys: Syscalls) -> None:
+        listener = sys.socket(AF_UNIX, SOCK_STREAM)
+        sys.bind(listener, b"\0found3-%d" % sys.getpid())
+        sys.listen(listener, 4)
+        tid = start(sys, lambda sys: err(sys.accept4, listener))
+        # One of the two is accept's (start() has a number for a while too).
+        fd = 9 - sys.dup(listener)
+        assert err(sys.select, [fd], [fd], [fd], 0) == ([fd], [fd], [fd])
+        assert err(sys.select, [fd + 4], [], [], 0) == "EBADF"
+        sys.shutdown(listener, 2)
+        sys.join(tid)
+
+    world.run(main)
