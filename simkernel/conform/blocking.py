@@ -132,7 +132,11 @@ class TaskGenerator(Generator):
             fd = max(self.dice.pick(waiting) + self.dice.pick((0, 1, -1)), 3)
         kind = self.open.get(fd) or self.dice.pick([*self.open.values()] or ["eventfd"])
         table = _WAKES if self.dice.chance(0.9 if last else 0.5) else _SLEEPS
-        return self.dice.pick(table.get(kind) or (_close,))(self, fd)
+        call = self.dice.pick(table.get(kind) or (_close,))(self, fd)
+        if call[0] == "shutdown" and call[2] in (SHUT_WR, SHUT_RDWR) and kind.startswith("tcp") and fd in waiting:
+            self.known["delayed-ack"] += 1
+            return "shutdown", fd, SHUT_RD
+        return call
 
     def connecting(self) -> Call:
         """Half of the way to a connection: a socket, or its connect."""

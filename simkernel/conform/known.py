@@ -38,7 +38,8 @@ KNOWN: Final = (
         "delayed-ack",
         "When the acknowledgement of a FIN arrives, and the edge that comes with it",
         "Linux may acknowledge a FIN only after 40 ms, by its own estimate of the connection; the model does at once",
-        "not compared: a program that differs is run again with a pause of 45 ms after each shutdown and close",
+        "not compared: a program that differs is run again with a pause of 45 ms after each shutdown and close; and no task shuts the "
+        "sending half of a TCP socket on which another sleeps, since the two wake-ups, of the FIN and of its acknowledgement, order the sleepers",
         "programs that agreed once they were given the pause: see the date",
     ),
     Known(
@@ -57,12 +58,11 @@ KNOWN: Final = (
         "messages with SCM_RIGHTS",
     ),
     Known(
-        "tcp-recv-nothing",
-        "When a recv of 0 bytes returns that sleeps on a TCP socket",
-        "tcp_recvmsg looks for 0 bytes until the first wake-up of any kind, also one that is of no use to it (the socket's own SHUT_WR); "
-        "the model's sleeps until something can be read",
-        "not generated: where a call may sleep, it asks for a byte or more",
-        "reads from TCP that might have slept",
+        "tcp-frags",
+        "How many buffers of a pipe the bytes take that splice moves there from a TCP socket",
+        "Small segments share pages as the kernel's allocator happens to lay them out",
+        "not generated: no splice from TCP to a pipe",
+        "splices that would have had TCP as their source",
     ),
     Known(
         "o-direct",

@@ -131,8 +131,7 @@ EPOLL_BITS = (EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLPRI, EPOLLRDNORM, EPOLLWRNORM,
 
 def _size_in(g: "Generator", fd: int) -> int:
     if not g.nonblock and g.open.get(fd, "").startswith("tcp"):
-        g.known["tcp-recv-nothing"] += 1
-        return g.dice.pick((1, 3, 8, 100, 5000))
+        return g.dice.pick((0, 1, 3, 8, 100, 5000))
     return g.dice.pick((0, 1, 3, 8, 8, 100, 1000, 4096, 5000, 65536, 300_000))
 
 
@@ -239,6 +238,9 @@ def splice(g: "Generator", fd: int) -> Call:
     """splice into or out of a pipe."""
     other = g.fd("file", "unix", "tcp", "pipe")
     to = g.open.get(fd) == "pipe-w"
+    if to and g.open.get(other, "").startswith("tcp"):
+        g.known["tcp-frags"] += 1
+        other = g.fd("file", "unix", "pipe")
     # (What goes into TCP is little: see size_out.)
     count = g.dice.pick((0, 1, 100, 400) if g.open.get(other, "").startswith("tcp") else (0, 1, 100, 5000, 70_000))
     off = g.dice.pick((None, None, None, 0, 10))

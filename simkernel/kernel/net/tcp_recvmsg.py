@@ -5,6 +5,7 @@ the byte, which MSG_OOB reads; with SO_OOBINLINE it is a byte like others behind
 """
 
 import errno
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from simkernel.errors import oserror
@@ -112,15 +113,13 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
             taken = sk.copied_seq
             tcp_cleanup_rbuf(sk)
         left = None if deadline is None else max(deadline - sk.sched.clock.now, 0)
+
+        def may_go_on(seen: int = seen) -> bool:
+            return sk.rmem > seen or bool(sk.err) or bool(sk.shutdown_mask & RCV_SHUTDOWN) or sk.state == TCP_CLOSE
+
         try:
-            woken = wait_event(
-                sk.sched,
-                sk.wq,
-                lambda seen=seen: (  # type: ignore[misc]
-                    sk.rmem > seen or bool(sk.err) or bool(sk.shutdown_mask & RCV_SHUTDOWN) or sk.state == TCP_CLOSE
-                ),
-                left,
-            )
+            # A recv of nothing is over with the first wake-up, whatever that was for.
+            woken = wait_event(sk.sched, sk.wq, may_go_on if n else second_time(), left, promise=may_go_on)
         except OSError:
             if got:
                 break
@@ -128,6 +127,8 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
         if not woken:
             if not got:
                 code = errno.EAGAIN
+            break
+        if n == 0:
             break
         if not peek or seq - len(got) - urg_hole != sk.copied_seq:
             # Somebody else may have read meanwhile ("race in MSG_PEEK"): go on where the stream now begins, each time.
@@ -139,6 +140,18 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
     if got:
         sk.sched.stalled = 0
     return bytes(got)
+
+
+def second_time() -> Callable[[], bool]:
+    """A condition that is false when it is first looked at, and true from then on."""
+    looks = 0
+
+    def condition() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 1
+
+    return condition
 
 
 def tcp_recv_urg(sk: "TcpSock", n: int, flags: int, msg: MsgHdr | None) -> bytes:
