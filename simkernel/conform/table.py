@@ -9,8 +9,17 @@ from simkernel import kernel
 from simkernel.conform.campaign import Report
 from simkernel.conform.kinds import KINDS
 from simkernel.conform.known import KNOWN
+from simkernel.kernel.net.options import option_table
+from simkernel.uapi import IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, SOL_SOCKET
 
 _MOST_OUTCOMES = 6
+LEVELS = {
+    SOL_SOCKET: "SOL_SOCKET",
+    IPPROTO_IP: "IPPROTO_IP",
+    IPPROTO_IPV6: "IPPROTO_IPV6",
+    IPPROTO_TCP: "IPPROTO_TCP",
+    IPPROTO_UDP: "IPPROTO_UDP",
+}
 
 
 def markdown(report: Report, date: str) -> str:
@@ -47,10 +56,18 @@ def markdown(report: Report, date: str) -> str:
         "",
         "## Not modelled",
         "",
-        "What raises `Unsupported` on the fake kernel, as the programs met it; such a call was left out.",
+        "What raises `Unsupported` on the fake kernel, read from its source (`...` stands for what varies); a program leaves such a call out.",
         "",
+        *_unsupported(),
+        "",
+        "## Socket options",
+        "",
+        "A *simulated* option does what it does in Linux; a *stored* one is checked, kept and read back as in Linux, without an effect.",
+        "",
+        "| level | option | for | |",
+        "|---|---|---|---|",
+        *(f"| {LEVELS.get(level, level)} | {name} | {where} | {tag} |" for level, name, where, tag in option_table()),
     ]
-    lines += _unsupported()
     return "\n".join(lines) + "\n"
 
 
