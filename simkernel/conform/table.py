@@ -56,7 +56,7 @@ def markdown(report: Report, date: str) -> str:
         "",
         "## Not modelled",
         "",
-        "What raises `Unsupported` on the fake kernel, read from its source (`...` stands for what varies); a program leaves such a call out.",
+        "What raises `Unsupported` on the fake kernel, read from its source (`...`: what varies); programs leave such calls out.",
         "",
         *_unsupported(),
         "",
