@@ -44,7 +44,8 @@ def exit_notify(sched: Sched, process: Process) -> None:
             if child.zombie and do_notify_parent(sched, child):
                 release_task(sched, child)
     process.children.clear()
-    wake_up_all(process.wait_pidfd, KEY_EXITED)
+    if process.wait_pidfd is not None:
+        wake_up_all(process.wait_pidfd, KEY_EXITED)
     if do_notify_parent(sched, process):
         release_task(sched, process)
 
@@ -55,7 +56,8 @@ def release_task(sched: Sched, process: Process) -> None:
         process.parent.children.remove(process)
     del sched.processes[process.pid]
     process.parent = None
-    wake_up_all(process.wait_pidfd)
+    if process.wait_pidfd is not None:
+        wake_up_all(process.wait_pidfd)
 
 
 def do_wait(sched: Sched, pid: int, options: int) -> tuple[int, int]:

@@ -19,10 +19,8 @@ def copy_process(sched: Sched, parent: Process | None, comm: str) -> Task:
     """A new process with one task, not yet runnable."""
     pid = sched.new_pid()
     files = parent.files.dup_fd() if parent is not None else FilesStruct()
-    queues = WaitQueue(None, "wait_chldexit"), WaitQueue(None, "signalfd_wqh"), WaitQueue(None, "wait_pidfd")
-    process = Process(pid, comm, parent, files, *queues)
-    for wq in queues:
-        wq.owner = process
+    process = Process(pid, comm, parent, files, WaitQueue(None, "wait_chldexit"))
+    process.wait_chldexit.owner = process
     sched.processes[pid] = process
     if parent is not None:
         parent.children.append(process)

@@ -3,6 +3,7 @@
 from simkernel.kernel.file import File
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Process, Sched
+from simkernel.kernel.wait import WaitQueue
 from simkernel.uapi import O_RDWR, POLLHUP, POLLIN, POLLRDNORM
 
 
@@ -28,6 +29,8 @@ class PidFd(File):
         """pidfd_poll: IN when it has ended, HUP too when it has been waited for."""
         process = self.process
         if table is not None:
+            if process.wait_pidfd is None:
+                process.wait_pidfd = WaitQueue(process, "wait_pidfd")
             table.qproc(process.wait_pidfd)
         if not process.zombie:
             return 0

@@ -114,8 +114,6 @@ class Process:
         parent: "Process | None",
         files: "FilesStruct",
         wait_chldexit: "WaitQueue",
-        signalfd_wqh: "WaitQueue",
-        wait_pidfd: "WaitQueue",
     ) -> None:
         self.pid = pid
         self.pgid: int = parent.pgid if parent is not None else pid
@@ -131,12 +129,12 @@ class Process:
         self.exiting = False
         self.zombie = False
         self.wait_chldexit = wait_chldexit
-        self.wait_pidfd = wait_pidfd
-        self.signalfd_wqh = signalfd_wqh
+        # Made when the first signalfd or pidfd is polled.
+        self.wait_pidfd: WaitQueue | None = None
+        self.signalfd_wqh: WaitQueue | None = None
         self.shared_pending = SigPending()
-        self.action: dict[int, KSigAction] = {}
-        if parent is not None:
-            self.action = {signum: KSigAction(sa.handler, sa.flags, sa.mask) for signum, sa in parent.action.items()}
+        # An action is never changed, only replaced, so that a child can share it.
+        self.action: dict[int, KSigAction] = dict(parent.action) if parent is not None else {}
         self.curr_target: Task | None = None
         self.stop_signal = 0
         self.stopped = False

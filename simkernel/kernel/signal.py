@@ -123,7 +123,7 @@ def send_signal(sched: Sched, process: Process, info: SigInfo, thread: Task | No
     pending.signal |= bit
     if sched.trace.on:
         sched.trace.emit("signal_generate", "send_signal_locked", ("sig", signo, "code", info.code, "pid", process.pid))
-    if process.signalfd_wqh.entries:
+    if process.signalfd_wqh is not None:
         wake_up(process.signalfd_wqh)
     complete_signal(sched, process, signo, thread)
 

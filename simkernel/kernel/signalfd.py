@@ -9,9 +9,9 @@ import struct
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
 from simkernel.kernel.poll import PollTable
-from simkernel.kernel.sched import Sched, SigInfo
+from simkernel.kernel.sched import Process, Sched, SigInfo
 from simkernel.kernel.signal import SIG_KERNEL_ONLY_MASK, dequeue_signal, next_signal
-from simkernel.kernel.wait import wait_event_locked, wake_up
+from simkernel.kernel.wait import WaitQueue, wait_event_locked, wake_up
 from simkernel.uapi import O_RDWR, POLLIN
 
 SIGINFO_SIZE = 128
@@ -23,6 +23,13 @@ ALL_SIGNALS = 2**64 - 1
 def siginfo(info: SigInfo) -> bytes:
     """struct signalfd_siginfo.  Times of a child are 0: processors are not modelled; the user is root."""
     return _SIGINFO.pack(info.signo, 0, info.code, info.pid, 0, 0, 0, 0, 0, 0, info.status).ljust(SIGINFO_SIZE, b"\0")
+
+
+def signalfd_wqh(process: Process) -> WaitQueue:
+    """The wait queue of a process that its signals wake (sighand_struct)."""
+    if process.signalfd_wqh is None:
+        process.signalfd_wqh = WaitQueue(process, "signalfd_wqh")
+    return process.signalfd_wqh
 
 
 class SignalFd(File):
@@ -43,7 +50,7 @@ class SignalFd(File):
     def set_mask(self, sigmask: int) -> None:
         """signalfd(2) of an existing one."""
         self.sigmask = sigmask
-        wake_up(self.sched.current.process.signalfd_wqh)
+        wake_up(signalfd_wqh(self.sched.current.process))
 
     def read(self, n: int) -> bytes:
         """signalfd_read_iter: as many as there are and as fit, 128 bytes each; EAGAIN or sleep when there is none."""
@@ -62,7 +69,7 @@ class SignalFd(File):
                 if self.nonblock:
                     sched.stall("read of a signalfd without signals")
                     raise oserror(errno.EAGAIN)
-                wait_event_locked(sched, task.process.signalfd_wqh, lambda: self.poll(None) != 0, head=True)
+                wait_event_locked(sched, signalfd_wqh(task.process), lambda: self.poll(None) != 0, head=True)
                 continue
             got += siginfo(info)
             count -= 1
@@ -73,6 +80,6 @@ class SignalFd(File):
         """signalfd_poll."""
         task = self.sched.current
         if table is not None:
-            table.qproc(task.process.signalfd_wqh)
+            table.qproc(signalfd_wqh(task.process))
         blocked = ~self.sigmask | SIG_KERNEL_ONLY_MASK
         return POLLIN if next_signal(task.pending, blocked) or next_signal(task.process.shared_pending, blocked) else 0

@@ -235,11 +235,14 @@ class InetTable(Generic[S]):
 
         Of those with SO_REUSEPORT the one that a hash of the four-tuple says.
         """
+        listeners = self.listeners.get(port, ())
+        if len(listeners) == 1 and listeners[0].laddr == addr:
+            return listeners[0]
         v4 = is_ipv4(addr)
         any_addr = INADDR_ANY if v4 else IN6ADDR_ANY
         found: list[S] = []
         best = 0
-        for sk in self.listeners.get(port, ()):
+        for sk in listeners:
             if sk.laddr == addr:
                 score = 3
             elif sk.laddr == any_addr or (v4 and sk.laddr == IN6ADDR_ANY and not sk.ipv6only):

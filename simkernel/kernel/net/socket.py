@@ -136,7 +136,6 @@ class Sock:
 
     __slots__ = (
         "acceptq",
-        "acceptq_wait",
         "backlog_max",
         "broadcast",
         "dead",

@@ -83,6 +83,9 @@ from simkernel.uapi import (
     SOCK_STREAM,
 )
 
+# Who waits to be accepted by a socket that does not listen.
+NOBODY: "deque[TcpSock]" = deque(maxlen=0)
+
 
 class TcpSock(InetSock):
     """struct tcp_sock.
@@ -165,7 +168,8 @@ class TcpSock(InetSock):
         self.urg_seq = 0
         self.owned = False
         self.backlog: deque[SkBuff] = deque()
-        self.acceptq: deque[TcpSock] = deque()
+        # Of a listener its own.
+        self.acceptq = NOBODY
         self.timer: Timer | None = None
         self.retries = 0
 
@@ -183,6 +187,7 @@ class TcpSock(InetSock):
         self.backlog_max = self.sysctl.somaxconn if not 0 <= backlog <= self.sysctl.somaxconn else backlog
         if self.state == TCP_LISTEN:
             return
+        self.acceptq = deque()
         self.set_state(TCP_LISTEN)
         try:
             if self.lport:

@@ -63,11 +63,11 @@ def user_mss(sk: "TcpSock") -> int:
 
 def tcp_sync_mss(sk: "TcpSock", peer: "TcpSock") -> None:
     """tcp_sync_mss, when the connection is made: what TCP_MAXSEG will read, less the timestamps if one of both ends asked for a size."""
-    mss = tcp_mss(sk)
-    for limit in (user_mss(sk), user_mss(peer)):
-        if limit:
-            mss = min(mss, limit - TCPOLEN_TSTAMP_ALIGNED)
-    sk.mss_cache = mss
+    sk.mss_cache = tcp_mss(sk)
+    if sk.stored or peer.stored:
+        for limit in (user_mss(sk), user_mss(peer)):
+            if limit:
+                sk.mss_cache = min(sk.mss_cache, limit - TCPOLEN_TSTAMP_ALIGNED)
 
 
 def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
