@@ -24,7 +24,8 @@ def do_exit(sched: Sched, task: Task, code: int) -> None:
         trace.emit("sched_process_exit", "do_exit", ("pid", task.pid, "code", process.exit_code))
     task.state = TASK_DEAD
     process.threads.remove(task)
-    exit_signals(sched, task)
+    if task.sigpending or process.shared_pending.signal:
+        exit_signals(sched, task)
     del sched.tasks[task.pid]
     process.files.exit_files()
     wake_up_all(task.exited)
@@ -74,7 +75,10 @@ def do_wait(sched: Sched, pid: int, options: int) -> tuple[int, int]:
     def mine() -> list[Process]:
         if pid == -1:
             return process.children
-        return [child for child in process.children if (child.pid == pid if pid > 0 else child.pgid == group)]
+        if pid > 0:
+            child = sched.processes.get(pid)
+            return [child] if child is not None and child.parent is process else []
+        return [child for child in process.children if child.pgid == group]
 
     def reportable(child: Process) -> bool:
         status = child.wait_status
@@ -88,7 +92,7 @@ def do_wait(sched: Sched, pid: int, options: int) -> tuple[int, int]:
         children = mine()
         if not children:
             raise oserror(errno.ECHILD)
-        for child in do_wait_order(sched.current, children):
+        for child in children if len(children) < 2 else do_wait_order(sched.current, children):
             if not reportable(child):
                 continue
             sched.stalled = 0
@@ -110,7 +114,7 @@ def do_wait_order(task: Task, children: list[Process]) -> list[Process]:
     Those of a thread that has ended are the first thread's.
     """
     threads = [thread.pid for thread in task.process.threads]
-    if len(children) < 2 or len(threads) < 2:
+    if len(threads) < 2:
         return children
     place = {pid: (i - threads.index(task.pid)) % len(threads) for i, pid in enumerate(threads)}
     return sorted(children, key=lambda child: place.get(child.forked_by, place[threads[0]]))

@@ -243,7 +243,7 @@ def do_notify_parent(sched: Sched, process: Process) -> bool:
         return False
     action = action_of(parent, SIGCHLD)
     ignored = action.handler == SIG_IGN
-    if not ignored and parent.threads:
+    if not ignored and parent.threads and (action.handler != SIG_DFL or parent.threads[0].blocked):
         signum = process.exit_code & 0x7F
         status = signum or process.exit_code >> 8
         send_signal(sched, parent, SigInfo(SIGCHLD, CLD_KILLED if signum else CLD_EXITED, process.pid, status))

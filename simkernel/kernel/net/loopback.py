@@ -59,7 +59,7 @@ class Loopback:
                 trace.cause = len(events)
                 flags = FLAG_TEXTS[skb.flags]
                 events.append((trace.where, "netif_receive_skb", "net_rx_action", skb.cause, "flags", flags, "len", len(skb.data)))
-            if type(skb) is SkBuff:
+            if type(skb) is SkBuff or isinstance(skb, SkBuff):
                 deliver(skb)
             else:
                 skb.rcv()

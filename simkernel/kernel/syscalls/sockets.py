@@ -191,7 +191,8 @@ class SocketCalls(VfsCalls):
             data = as_bytes(data)
         if flags >> 31:
             c_int(flags, "flags")
-        files = self.sched.current.files
+        sched = self.sched
+        files = sched.current.files
         try:
             file = files.fd[fd] if fd >= 0 else None
         except (IndexError, TypeError):
@@ -208,7 +209,7 @@ class SocketCalls(VfsCalls):
                 if not self._restarts(error):
                     raise
                 return self.send(fd, data, flags)
-            if self.sched.sigwork:
+            if sched.sigwork:
                 self._exit_to_user()
             return n
         sent: int = self._held(files, file, sk.sendmsg, data, flags, file.nonblock)
@@ -219,7 +220,8 @@ class SocketCalls(VfsCalls):
             size(n)
         if flags >> 31:
             c_int(flags, "flags")
-        files = self.sched.current.files
+        sched = self.sched
+        files = sched.current.files
         try:
             file = files.fd[fd] if fd >= 0 else None
         except (IndexError, TypeError):
@@ -236,7 +238,7 @@ class SocketCalls(VfsCalls):
                 if not self._restarts(error):
                     raise
                 return self.recv(fd, n, flags)
-            if self.sched.sigwork:
+            if sched.sigwork:
                 self._exit_to_user()
             return got
         data: bytes = self._held(files, file, sk.recvmsg, n, flags, file.nonblock)

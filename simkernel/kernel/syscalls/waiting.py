@@ -74,7 +74,15 @@ class WaitingCalls(SocketCalls):
 
     def epoll_wait(self, epfd: int, maxevents: int, timeout: int = -1, /) -> list[tuple[Any, int]]:
         c_int(timeout, "timeout")
-        return self._epoll_wait(epfd, maxevents, None if timeout < 0 else timeout * NSEC_PER_MSEC)
+        try:
+            got = self._epoll_wait(epfd, maxevents, None if timeout < 0 else timeout * NSEC_PER_MSEC)
+        except OSError as error:
+            # It is never started again: EINTR.
+            self._restarts(error)
+            raise
+        if self.sched.sigwork:
+            self._exit_to_user()
+        return got
 
     def epoll_pwait2(
         self, epfd: int, maxevents: int, timeout_ns: int | None, sigmask: Iterable[int] | None = None, /
@@ -94,22 +102,10 @@ class WaitingCalls(SocketCalls):
         return self._epoll_pwait(epfd, maxevents, None if timeout < 0 else timeout * NSEC_PER_MSEC, mask)
 
     def _epoll_pwait(self, epfd: int, maxevents: int, timeout_ns: int | None, sigmask: int | None) -> list[tuple[Any, int]]:
-        if sigmask is None:
-            return self._epoll_wait(epfd, maxevents, timeout_ns)
-        got: list[tuple[Any, int]] = self._masked(sigmask, self._do_epoll_wait, epfd, maxevents, timeout_ns)
+        got: list[tuple[Any, int]] = self._masked(sigmask, self._epoll_wait, epfd, maxevents, timeout_ns)
         return got
 
     def _epoll_wait(self, epfd: int, maxevents: int, timeout_ns: int | None) -> list[tuple[Any, int]]:
-        try:
-            got = self._do_epoll_wait(epfd, maxevents, timeout_ns)
-        except OSError as error:
-            self._restarts(error)
-            raise
-        if self.sched.sigwork:
-            self._exit_to_user()
-        return got
-
-    def _do_epoll_wait(self, epfd: int, maxevents: int, timeout_ns: int | None) -> list[tuple[Any, int]]:
         c_int(maxevents, "maxevents")
         files = self.sched.current.files
         ep = files.fget(epfd)
