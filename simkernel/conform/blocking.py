@@ -133,7 +133,8 @@ class TaskGenerator(Generator):
         kind = self.open.get(fd) or self.dice.pick([*self.open.values()] or ["eventfd"])
         table = _WAKES if self.dice.chance(0.9 if last else 0.5) else _SLEEPS
         call = self.dice.pick(table.get(kind) or (_close,))(self, fd)
-        if call[0] == "shutdown" and call[2] in (SHUT_WR, SHUT_RDWR) and kind.startswith("tcp") and fd in waiting:
+        slept_on = fd in waiting or any(self.open.get(waited) == "epoll" for waited in waiting)
+        if call[0] == "shutdown" and call[2] in (SHUT_WR, SHUT_RDWR) and kind.startswith("tcp") and slept_on:
             self.known["delayed-ack"] += 1
             return "shutdown", fd, SHUT_RD
         return call

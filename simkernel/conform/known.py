@@ -39,7 +39,7 @@ KNOWN: Final = (
         "When the acknowledgement of a FIN arrives, and the edge that comes with it",
         "Linux may acknowledge a FIN only after 40 ms, by its own estimate of the connection; the model does at once",
         "not compared: a program that differs is run again with a pause of 45 ms after each shutdown and close; not generated: no task "
-        "shuts the sending half of a TCP socket on which another sleeps, since the FIN and its acknowledgement wake the sleepers twice",
+        "shuts the sending half of a TCP socket while another sleeps on it or on an epoll: the FIN and its acknowledgement wake them twice",
         "programs that agreed once they were given the pause: see the date",
     ),
     Known(
