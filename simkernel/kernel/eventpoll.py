@@ -326,6 +326,9 @@ class EventPoll(File):
         while rdllist:
             epi = rdllist[0]
             if epi.poll(None) & epi.events:
+                if self.wq.entries:
+                    # ep_done_scan: whoever looks at the ready list and leaves something there wakes a sleeper, even if it only polled.
+                    wake_up(self.wq)
                 return POLLIN | POLLRDNORM
             rdllist.popleft()
             epi.linked = False

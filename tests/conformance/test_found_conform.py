@@ -1,9 +1,29 @@
 """Differences that simkernel conform found."""
 
 from simkernel.api import Syscalls
-from simkernel.uapi import AF_UNIX, SA_RESETHAND, SIGPIPE, SIOCATMARK, SOCK_STREAM
+from simkernel.conform.program import Program
+from simkernel.conform.stage import play_tasks
+from simkernel.uapi import (
+    AF_INET6,
+    AF_UNIX,
+    EPOLL_CTL_ADD,
+    EPOLLET,
+    EPOLLIN,
+    EPOLLONESHOT,
+    MSG_PEEK,
+    MSG_WAITALL,
+    POLLHUP,
+    POLLOUT,
+    SA_RESETHAND,
+    SHUT_RD,
+    SHUT_WR,
+    SIGKILL,
+    SIGPIPE,
+    SIOCATMARK,
+    SOCK_STREAM,
+)
 
-from .helpers import World, client, err, settle, start
+from .helpers import World, client, err, settle, start, tcp_pair, watch, who
 
 
 def test_a_sleeping_accept_has_its_number_already(world: World) -> None:
@@ -106,5 +126,85 @@ def test_select_of_a_number_without_a_file(world: World) -> None:
         assert err(sys.select, [fd + 4], [], [], 0) == "EBADF"
         sys.shutdown(listener, 2)
         sys.join(tid)
+
+    world.run(main)
+
+
+def test_a_poll_of_an_epoll_wakes_one_of_its_sleepers(world: World) -> None:
+    """Whoever looks at a ready list and leaves something there wakes a sleeper (ep_done_scan), and be it a poll of the epoll.
+
+    The sleeper finds nothing and sleeps on, at the head of the queue now: so the next event is another's first.
+    """
+
+    def main(sys: Syscalls) -> None:
+        program = Program((), observe=False, tasks=(5,)).with_calls(
+            [
+                (-1, "socket", AF_INET6, SOCK_STREAM),
+                (-1, "listen", 3, 1),
+                (-1, "socket", AF_INET6, SOCK_STREAM),
+                (-1, "epoll_create1", 0),
+                (-1, "epoll_ctl", 5, EPOLL_CTL_ADD, 3, EPOLLIN | EPOLLONESHOT, None),
+                (2, "epoll_wait", 5, 1, -1),
+                (1, "epoll_wait", 5, 1, -1),
+                (0, "poll", ((5, POLLOUT), (3, POLLOUT)), -1),
+                (4, "epoll_wait", 5, 1, -1),
+                (3, "shutdown", 3, SHUT_RD),
+                (0, "epoll_ctl", 5, EPOLL_CTL_ADD, 4, EPOLLIN, None),
+            ]
+        )
+        results = [returned for returned, _ in play_tasks(sys, program)]
+        assert results[9] == [(3, None), (0, [(3, POLLOUT | POLLHUP)]), (4, [(3, POLLHUP)])]
+        assert results[10] == [(0, None), (2, [(4, POLLHUP)]), (1, [(4, POLLHUP)])]
+
+    world.run(main)
+
+
+def test_a_writer_that_is_killed_still_wakes_who_polls(world: World) -> None:
+    """A blocked write that SIGKILL ends leaves the pipe as an interrupted one does: with an edge for its readers."""
+
+    def main(sys: Syscalls) -> None:
+        r, w = sys.pipe2()
+        ep = watch(sys, r, EPOLLIN | EPOLLET)
+        pid = sys.spawn(lambda sys: sys.write(w, bytes(300_000)))
+        settle(sys, 50)
+        assert who(sys, ep) == [r]
+        assert who(sys, ep) == []
+        sys.kill(pid, SIGKILL)
+        assert sys.waitpid(pid) == (pid, SIGKILL)
+        assert who(sys, ep) == [r]
+
+    world.run(main)
+
+
+def test_a_peek_that_waits_for_all_while_another_reads(world: World) -> None:
+    """MSG_PEEK|MSG_WAITALL counts what it has copied: once another has read, each wake-up copies again from where the stream begins."""
+
+    def main(sys: Syscalls) -> None:
+        a, b = tcp_pair(sys)
+        got: list[bytes] = []
+        tid = start(sys, lambda sys: got.append(sys.recv(a, 5000, MSG_PEEK | MSG_WAITALL)))
+        sys.send(b, b"1")
+        settle(sys)
+        assert sys.recv(a, 1) == b"1"
+        sys.send(b, b"2")
+        settle(sys)
+        sys.close(b)
+        sys.join(tid)
+        assert got == [b"122"]
+
+    world.run(main)
+
+
+def test_a_recv_of_nothing_ends_with_the_first_wake_up(world: World) -> None:
+    """recv(fd, 0) sleeps on an empty TCP socket, and returns when anything wakes it, such as the socket's own SHUT_WR."""
+
+    def main(sys: Syscalls) -> None:
+        a, _b = tcp_pair(sys)
+        got: list[bytes] = []
+        tid = start(sys, lambda sys: got.append(sys.recv(a, 0)))
+        assert got == []
+        sys.shutdown(a, SHUT_WR)
+        sys.join(tid)
+        assert got == [b""]
 
     world.run(main)

@@ -1,9 +1,10 @@
 """Virtual time."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simkernel.kernel.clock import Clock
+from simkernel.kernel.clock import JIFFY, Clock, calc_wheel_expiry
 
 
 @given(st.lists(st.tuples(st.integers(-5, 50), st.booleans()), max_size=200))
@@ -31,3 +32,14 @@ def test_nothing_fires_early():
     assert clock.pop_expired() is None
     clock.now = 10
     assert clock.pop_expired() is not None
+
+
+@pytest.mark.parametrize(
+    ("now", "timeout", "jiffies"),
+    [(0, 1, 2), (0, JIFFY, 2), (JIFFY - 1, JIFFY, 2), (0, 62 * JIFFY, 63), (0, 63 * JIFFY, 64), (0, 64 * JIFFY, 72), (0, 504 * JIFFY, 512)],
+)
+def test_a_timer_of_the_wheel_is_late_and_never_early(now, timeout, jiffies):
+    """Buckets of one jiffy up to 62 of them, then of 8, of 64 and so on (kernel/time/timer.c)."""
+    expiry = calc_wheel_expiry(now, timeout)
+    assert expiry == jiffies * JIFFY
+    assert expiry >= now + timeout

@@ -118,8 +118,8 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
             return sk.rmem > seen or bool(sk.err) or bool(sk.shutdown_mask & RCV_SHUTDOWN) or sk.state == TCP_CLOSE
 
         try:
-            # A recv of nothing is over with the first wake-up, whatever that was for.
-            woken = wait_event(sk.sched, sk.wq, may_go_on if n else second_time(), left, promise=may_go_on)
+            # sk_wait_data: any wake-up is a reason to look again (and for a recv of nothing to be over).
+            woken = wait_event(sk.sched, sk.wq, second_time(), left, promise=may_go_on)
         except OSError:
             if got:
                 break
