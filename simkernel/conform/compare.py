@@ -60,10 +60,22 @@ def _ignore(*_: object) -> None:
 
 
 def same(sim: Sequence[Result], real: Sequence[Result]) -> bool:
-    """Whether the results agree, but for calls that simkernel.linux does not pass on."""
+    """Whether the results agree, but for calls that simkernel.linux does not pass on, and the order of time limits that end together."""
+    sim, real = _ties(sim), _ties(real)
     if len(sim) == len(real) and any(r[0] == UNOFFERED for r in real if isinstance(r, tuple)):
         sim = [(r[0], s[1]) if isinstance(r, tuple) and r[0] == UNOFFERED else s for s, r in zip(sim, real, strict=True)]
     return sim == real
+
+
+def _ties(results: Sequence[Result]) -> list[Result]:
+    """Results of several tasks with the EAGAINs of one step in the order of the tasks: see same-jiffy in known.py."""
+    out: list[Result] = []
+    for result in results:
+        if isinstance(result, tuple) and isinstance(result[0], list) and len(result[0]) > 1:
+            late = iter(sorted(entry for entry in result[0] if entry[1] == "EAGAIN"))
+            result = [next(late) if entry[1] == "EAGAIN" else entry for entry in result[0]], *result[1:]
+        out.append(result)
+    return out
 
 
 def orderless(results: Sequence[Result]) -> list[Result]:

@@ -65,6 +65,13 @@ KNOWN: Final = (
         "splices that would have had TCP as their source",
     ),
     Known(
+        "same-jiffy",
+        "Which of several calls whose time limits on sockets end together returns first",
+        "Limits that end in one jiffy (4 ms) end in the reverse order of their beginning; in which jiffy a call began is chance",
+        "not compared: EAGAINs that come in one step are sorted by task",
+        "nothing is counted",
+    ),
+    Known(
         "o-direct",
         "O_DIRECT of a file with a path",
         "It is the file system's affair; files of programs are in /tmp, on whatever that is",

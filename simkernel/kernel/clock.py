@@ -16,6 +16,8 @@ JIFFY = 4_000_000
 LVL_SIZE = 64
 LVL_CLK_SHIFT = 3
 LVL_DEPTH = 9
+# Above the number of any other timer.
+WHEEL = 1 << 62
 
 
 def calc_wheel_expiry(now: int, timeout_ns: int) -> int:
@@ -31,7 +33,7 @@ def calc_wheel_expiry(now: int, timeout_ns: int) -> int:
 
 
 class Timer:
-    """One pending call.  Timers of the same instant fire in the order in which they were added."""
+    """One pending call.  Timers of the same instant fire in the order in which they were added, those of the wheel in reverse."""
 
     __slots__ = ("active", "expires", "function", "seq")
 
@@ -58,10 +60,11 @@ class Clock:
         self._seq = 0
         self._cancelled = 0
 
-    def add_timer(self, delay_ns: int, function: Callable[[], None]) -> Timer:
-        """Call ``function`` in interrupt context, ``delay_ns`` from now."""
+    def add_timer(self, delay_ns: int, function: Callable[[], None], wheel: bool = False) -> Timer:
+        """Call ``function`` in interrupt context, ``delay_ns`` from now.  Those of the ``wheel`` come after others of their instant."""
         self._seq += 1
-        timer = Timer(self.now + max(delay_ns, 0), self._seq, function)
+        # A bucket of the wheel is a list to whose head timers are added.
+        timer = Timer(self.now + max(delay_ns, 0), WHEEL - self._seq if wheel else self._seq, function)
         heappush(self._heap, timer)
         return timer
 

@@ -393,7 +393,7 @@ class Sched:
             task.wake_seq = trace.emit("sched_waking", "try_to_wake_up", ("pid", task.pid))
         return 1
 
-    def schedule_timeout(self, timeout_ns: int | None) -> bool:
+    def schedule_timeout(self, timeout_ns: int | None, wheel: bool = False) -> bool:
         """Sleep until woken or until the timeout (None: no limit).  True if the timeout has passed.  Never early."""
         if timeout_ns is None:
             self.schedule()
@@ -409,7 +409,7 @@ class Sched:
             if self.wake_up_process(task) == 0:
                 task.timed_out = False
 
-        timer = self.clock.add_timer(timeout_ns, process_timeout)
+        timer = self.clock.add_timer(timeout_ns, process_timeout, wheel)
         try:
             self.schedule()
         finally:

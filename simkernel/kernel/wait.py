@@ -161,7 +161,7 @@ def wait_event(
                     return False
                 if task.sigpending:
                     raise oserror(EINTR)
-                sched.schedule_timeout(left)
+                sched.schedule_timeout(left, wheel=True)
             # Linux joins the queue again before it looks; here nobody can come in between.
             if condition():
                 return True
