@@ -243,6 +243,7 @@ def do_notify_parent(sched: Sched, process: Process) -> bool:
         return False
     action = action_of(parent, SIGCHLD)
     ignored = action.handler == SIG_IGN
+    # (Sent for nothing, mostly: by default SIGCHLD is ignored, unless it is blocked.)
     if not ignored and parent.threads and (action.handler != SIG_DFL or parent.threads[0].blocked):
         signum = process.exit_code & 0x7F
         status = signum or process.exit_code >> 8

@@ -19,11 +19,9 @@ from simkernel.uapi import (
     AF_UNIX,
     IPPROTO_IP,
     MSG_CTRUNC,
-    MSG_DONTWAIT,
     MSG_MORE,
     MSG_NOSIGNAL,
     MSG_PEEK,
-    MSG_WAITALL,
     O_RDWR,
     PAGE_SIZE,
     POLLERR,
@@ -234,13 +232,6 @@ class Sock:
         """EAGAIN, counted as a call without progress."""
         self.sched.stall(call)
         return oserror(errno.EAGAIN)
-
-    def recv_flags(self, n: int, flags: int, nonblock: bool) -> tuple[bool, bool, int]:
-        """What the flags of a recv mean: whether not to sleep, whether to leave the bytes, and how many to wait for (sock_rcvlowat)."""
-        if flags & ~(MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_NOSIGNAL):
-            raise Unsupported(f"recv on {self.name} with flags {flags:#x} is not modelled")
-        target = n if flags & MSG_WAITALL else min(self.rcvlowat, n)
-        return nonblock or bool(flags & MSG_DONTWAIT), bool(flags & MSG_PEEK), target or 1
 
     # --- operations of a protocol ---
     def bind(self, addr: Address) -> None:
