@@ -16,11 +16,13 @@ import simkernel
 from simkernel import linux
 from simkernel.bench import bench
 from simkernel.errors import Killed, SimulationError, Timeout, UsageError, program_traceback
-from simkernel.kernel.choice import Seeded
+from simkernel.kernel.choice import Seeded, Tape
+from simkernel.kernel.liberties import PROFILES
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
-from simkernel.testing.checker import Failure, Report, check, run_sim
+from simkernel.testing.checker import Report, check
 from simkernel.testing.contracts import CONTRACTS, Contract
+from simkernel.testing.example import Failure, run_sim
 from simkernel.testing.load import load
 from simkernel.testing.replay import parse
 from simkernel.testing.scenario import program_place
@@ -48,9 +50,17 @@ def contract_of(name: str | None, module: object) -> Contract:
 @click.option("--linux-examples", type=click.IntRange(1), default=None, help="Examples on the real kernel. [default: 20 at most]")
 @click.option("--on", type=click.Choice(["sim", "linux", "both"]), default="both", show_default=True, help="Which kernel.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Choose other examples.")
+@click.option("--profile", type=click.Choice(PROFILES), default="linux", show_default=True, help="What the fake kernel may do.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check_command(
-    servers: tuple[str, ...], contract: str | None, examples: int, linux_examples: int | None, on: str, seed: int, as_json: bool
+    servers: tuple[str, ...],
+    contract: str | None,
+    examples: int,
+    linux_examples: int | None,
+    on: str,
+    seed: int,
+    profile: str,
+    as_json: bool,
 ) -> int:
     """Check that serve(sys, listener, stop) keeps its contract, over many schedules.
 
@@ -61,7 +71,17 @@ def check_command(
     reports = []
     for (_module, serve, target), promise in zip(loaded, contracts, strict=True):
         with progress_bar(target, quiet=as_json) as progress:
-            report = check(serve, promise, examples, on=on, seed=seed, target=target, progress=progress, linux_examples=linux_examples)
+            report = check(
+                serve,
+                promise,
+                examples,
+                on=on,
+                seed=seed,
+                target=target,
+                progress=progress,
+                linux_examples=linux_examples,
+                profile=profile,
+            )
         reports.append(report)
         if not as_json:
             print_report(report, examples)
@@ -126,7 +146,7 @@ def replay_command(token: str, file: str | None) -> int:
         raise UsageError("this token belongs to a test's own server: name its file with --file FILE.py:FUNCTION")
     _module, serve, target = load(target, "serve", 3)
     promise = contract_of(parsed.contract, None)
-    failure = run_sim(serve, promise, parsed.tape, Trace())
+    failure = run_sim(serve, promise, Tape(parsed.tape), Trace(), parsed.profile)
     if failure is None:
         click.echo(f"{target}    sim   ok   the failure does not show: the server has changed since, or simkernel has")
         return 0

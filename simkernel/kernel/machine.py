@@ -16,6 +16,7 @@ from simkernel.kernel.exit import do_exit
 from simkernel.kernel.fdtable import DeadFiles
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
+from simkernel.kernel.liberties import check_profile
 from simkernel.kernel.namei import PosFile
 from simkernel.kernel.net.socket import Sock, Socket, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
@@ -45,6 +46,7 @@ class Kernel:
     file_max     fs.file-max: open files on the whole machine, above which calls fail with ENFILE, as for a program without CAP_SYS_ADMIN
                  (default: None, no limit: programs run as root, which Linux exempts; so on Linux ENFILE is not seen as root either)
     debug        check the kernel's own books after each call, and look for lost wake-ups (slow): InvariantViolation
+    profile      what the machine may do of its own accord: "linux", "network" or "posix" (liberties.py)
     on_crash     called with (task, exception) when a process other than 1 ends by an exception (default: print it to stderr)
     on_stop      called with this Kernel when the run has ended by Deadlock or Livelock, while every task is still where it slept
     """
@@ -61,6 +63,7 @@ class Kernel:
         nofile: tuple[int, int] = (1024, NR_OPEN),
         file_max: int | None = None,
         debug: bool = False,
+        profile: str = "linux",
         on_crash: Crash = print_crash,
         on_stop: "Callable[[Kernel], None] | None" = None,
     ) -> None:
@@ -71,6 +74,7 @@ class Kernel:
             raise UsageError(f"max_stalled must be at least 100, not {max_stalled}: epoll loops make a few calls between progress")
         if file_max is not None and file_max < 3:
             raise UsageError(f"file_max must be at least 3, for stdin, stdout and stderr, or None for no limit, not {file_max}")
+        check_profile(profile)
         self.sched = Sched(choice or Plain(), trace if trace is not None else Trace(on=False), deadline_ns, max_stalled)
         sched = self.sched
         sched.dead_files = DeadFiles(sched)

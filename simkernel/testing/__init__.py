@@ -4,8 +4,10 @@ from simkernel.testing import check, Echo
 report = check(serve, contract=Echo(), examples=500)
 """
 
-from simkernel.testing.checker import Failure, Report, check, tapes
+from simkernel.testing.checker import Report, check
 from simkernel.testing.contracts import CONTRACTS, Contract, Echo, Http, Plan, Violation
+from simkernel.testing.example import Failure
+from simkernel.testing.explore import tapes
 from simkernel.testing.replay import tape
 from simkernel.testing.scenario import listen, open_fds, scenario
 

@@ -1,7 +1,7 @@
 """Replay tokens: a failure in a line to paste.
 
-``sk1-`` and, in base64url: a CRC-32 of the rest, then server, contract and tape.  A token names the server by its path, so it is replayed
-where that path leads to the server.
+``sk1-`` and, in base64url: a CRC-32 of the rest, then server, contract (``@`` profile, when it is not linux) and tape.  A token names the
+server by its path, so it is replayed where that path leads to the server.
 """
 
 import base64
@@ -17,14 +17,16 @@ PREFIX = "sk1-"
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a run depends on: the server (``path[:function]``, "" for a test's own), the contract's name, the tape."""
+    """What a run depends on: the server (``path[:function]``, "" for a test's own), the contract's name, the tape, the profile."""
 
     target: str
     contract: str
     tape: bytes
+    profile: str = "linux"
 
     def __str__(self) -> str:
-        body = b"\0".join([self.target.encode(), self.contract.encode(), self.tape.rstrip(b"\0")])
+        contract = self.contract if self.profile == "linux" else f"{self.contract}@{self.profile}"
+        body = b"\0".join([self.target.encode(), contract.encode(), self.tape.rstrip(b"\0")])
         packed = b"z" + zlib.compress(body, 9)
         if len(packed) > len(body):
             packed = b"p" + body
@@ -52,6 +54,7 @@ def parse(text: str) -> Token:
     try:
         plain = zlib.decompress(raw[5:]) if raw[4:5] == b"z" else raw[5:]
         target, contract, tape = plain.split(b"\0", 2)
-        return Token(target.decode(), contract.decode(), tape)
+        name, _, profile = contract.decode().partition("@")
+        return Token(target.decode(), name, tape, profile or "linux")
     except (ValueError, zlib.error):
         raise UsageError("the replay token can't be read: it was made by another version of simkernel") from None

@@ -4,8 +4,9 @@ import pytest
 
 from servers import blocking_echo, epoll_et_echo, epoll_lt_echo, http_h11, poll_echo, prefork_echo, select_echo, threads_echo
 from servers.broken import article_epoll, article_select, et_read_once
+from simkernel.kernel.choice import Tape
 from simkernel.testing import Echo, Http, check
-from simkernel.testing.checker import run_sim
+from simkernel.testing.example import run_sim
 from simkernel.testing.replay import parse
 from simkernel.uapi import EPOLL_CTL_ADD, EPOLLIN, POLLIN, SHUT_RDWR
 
@@ -42,7 +43,7 @@ def test_a_broken_server_is_found_and_explained(server, kind, said):
     assert any(said in line for line in failure.explanation), failure.explanation
     assert 0 < failure.calls <= MOST_CALLS
     # The token is the run: the same failure, with the same trace.
-    again = run_sim(server.serve, Echo(), parse(failure.token).tape, trace=type(failure.trace)())
+    again = run_sim(server.serve, Echo(), Tape(parse(failure.token).tape), trace=type(failure.trace)())
     assert again is not None and again.kind == kind
     assert again.trace.digest() == failure.trace.digest()
     assert again.explanation == failure.explanation

@@ -1,0 +1,83 @@
+"""What a server promises, and the clients that hold it to that.
+
+A contract draws a plan for each client from a choice source, and plays a plan as a process of its own.  Everything here is written on
+api.Syscalls, so the same clients run on both kernels.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+from simkernel.api import Address, Syscalls
+from simkernel.kernel.choice import Choice
+
+MS = 1_000_000
+MIB = 1 << 20
+READ_SIZE = 65536
+# Sizes of a message, the plain one first.  On both sides of what servers like to read at once.
+SIZES = (16, 1, 1000, 1300, 2500, 4096, 10_000, 70_000)
+DELAYS_MS = (0, 0, 1, 30)
+
+
+class Violation(Exception):
+    """A client saw the contract broken: ``kind`` is the kind of failure."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one client does.
+
+    ``behaviour``  "turns" (send a message, read its echo, next), "stream" (send all, shut the sending side, read meanwhile),
+                   "vanish" (send and close without reading), "deaf" (send as much as fits, never read, then close)
+    ``sizes``      bytes of each message; ``start_ms``, ``pause_ms`` virtual or real milliseconds before connecting and between messages
+    ``read_size``  how much it reads at once
+    """
+
+    number: int
+    behaviour: str
+    sizes: tuple[int, ...]
+    start_ms: int = 0
+    pause_ms: int = 0
+    read_size: int = READ_SIZE
+
+    def __str__(self) -> str:
+        what = ", ".join(f"{k} {v}" for k, v in asdict(self).items() if k not in ("number", "behaviour", "read_size") and v)
+        return f"client {self.number}: {self.behaviour}, {what}"
+
+
+class Contract:
+    """A promise to check.  Subclasses draw plans and play them."""
+
+    name = "contract"
+    behaviours: tuple[str, ...] = ("turns",)
+    max_clients = 8
+
+    def plans(self, choice: Choice) -> list[Plan]:
+        """The clients of one example: one, with one small message, when all choices are 0."""
+        count = 1 + choice.pick(self.max_clients, "clients")
+        return [self.plan(choice, number) for number in range(count)]
+
+    def plan(self, choice: Choice, number: int) -> Plan:
+        """One client's plan."""
+        behaviour = self.behaviours[choice.pick(len(self.behaviours), "behaviour")]
+        sizes = tuple(SIZES[choice.pick(len(SIZES), "size")] for _ in range(1 + choice.pick(4, "messages")))
+        if behaviour == "stream" and choice.pick(24, "big") == 23:
+            sizes = (MIB,)
+        start = DELAYS_MS[choice.pick(len(DELAYS_MS), "start")]
+        pause = DELAYS_MS[choice.pick(len(DELAYS_MS), "pause")]
+        read_size = (READ_SIZE, 1000, 100)[choice.pick(3, "read-size")] if sum(sizes) < 20_000 else READ_SIZE
+        return Plan(number, behaviour, sizes, start, pause, read_size)
+
+    def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
+        """Be that client, from connect to close.  Raises Violation."""
+        raise NotImplementedError
+
+
+@lru_cache(maxsize=256)
+def pattern(number: int, n: int) -> bytes:
+    """``n`` bytes that differ between clients and along the stream, so that any mix-up shows."""
+    block = b"".join(b"<%d:%d>" % (number, i) for i in range(min(n // 4 + 1, 4000)))
+    return (block * (n // len(block) + 1))[:n]
