@@ -1,6 +1,6 @@
 """The machine: boot, run, and a look inside."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError
 from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
-from simkernel.kernel.debug import CheckedSyscalls, check_sleepers
+from simkernel.kernel.debug import check_books, check_sleepers
 from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EventPoll
@@ -27,6 +27,7 @@ from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
 from simkernel.kernel.signal import do_group_exit, send_sigpipe
 from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
 from simkernel.kernel.trace import Trace
+from simkernel.kernel.tracepoint import Probe, ProbedSyscalls
 from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGKILL, SIGPIPE, SOCK_NAMES, flags
 
 KERNEL_DIR = str(Path(__file__).parent)
@@ -48,7 +49,9 @@ class Kernel:
     debug        check the kernel's own books after each call, and look for lost wake-ups (slow): InvariantViolation
     profile      what the machine may do of its own accord: "linux", "network" or "posix" (liberties.py)
     on_crash     called with (task, exception) when a process other than 1 ends by an exception (default: print it to stderr)
-    on_stop      called with this Kernel when the run has ended by Deadlock or Livelock, while every task is still where it slept
+    probes       called with ("sys_enter" or "sys_exit", name of the call) around each system call (tracepoint.py)
+    on_stop      called with this Kernel when the run has ended by Deadlock, Livelock or a probe's AssertionError, while every task is
+                 still where it slept
     """
 
     __slots__ = ("on_stop", "result", "sched", "sys", "sysctl")
@@ -66,6 +69,7 @@ class Kernel:
         profile: str = "linux",
         on_crash: Crash = print_crash,
         on_stop: "Callable[[Kernel], None] | None" = None,
+        probes: Sequence[Probe] = (),
     ) -> None:
         soft, hard = nofile
         if not 3 <= soft <= hard <= NR_OPEN:
@@ -84,10 +88,21 @@ class Kernel:
         self.sysctl = Sysctl()
         if sched.explore:
             self._choose_buffers()
-        kind = CheckedSyscalls if debug else EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
         if debug:
+
+            def check(ev: str, call: str) -> None:
+                if ev == "sys_exit":
+                    check_books(sched, call)
+
+            probes = (*probes, check)
             sched.check_sleepers = lambda: check_sleepers(sched)
-        self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)
+        self.sys: SimSyscalls
+        if probes:
+            self.sys = ProbedSyscalls(sched, self.sysctl, on_crash, probes)
+        elif sched.explore or sched.trace.on:
+            self.sys = EnteredSyscalls(sched, self.sysctl, on_crash)
+        else:
+            self.sys = SimSyscalls(sched, self.sysctl, on_crash)
         self.result: Any = None
         self.on_stop = on_stop
         sched.send_sigpipe = lambda: send_sigpipe(sched)
@@ -140,7 +155,7 @@ class Kernel:
                 # A task has ended: run the next one.
                 self._run_next()
             if sched.fatal is not None:
-                if isinstance(sched.fatal, (Deadlock, Livelock)):
+                if isinstance(sched.fatal, (Deadlock, Livelock, AssertionError)):
                     sched.fatal.add_note(self.report())
                     if self.on_stop is not None:
                         self.on_stop(self)

@@ -169,6 +169,25 @@ def wait_event(
         finish_wait(sched, entry)
 
 
+def wait_event_hrtimeout(sched: Sched, wq: WaitQueue, condition: Callable[[], bool], timeout_ns: int) -> bool:
+    """wait_event_hrtimeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first, by an exact timer.
+
+    A signal does not end it: it is for whoever waits on the machine's behalf, not in a system call.
+    """
+    entry = WaitEntry(sched.current, autoremove_wake_function)
+    deadline = sched.clock.now + timeout_ns
+    try:
+        while not condition():
+            left = deadline - sched.clock.now
+            if left <= 0:
+                return False
+            prepare_to_wait(sched, wq, entry, exclusive=False)
+            sched.schedule_timeout(left)
+        return True
+    finally:
+        finish_wait(sched, entry)
+
+
 def wait_event_locked(sched: Sched, wq: WaitQueue, condition: Callable[[], bool], head: bool = False) -> None:
     """wait_event_interruptible_locked_irq: sleep until ``condition()`` holds, on the queue (at its tail, non-exclusive) all the while.
 

@@ -26,14 +26,17 @@ LONGEST_CYCLE = 24
 
 
 class Calls:
-    """The finished system calls of a trace, numbered by step: step n is the nth call that any process but the first began."""
+    """The finished system calls of a trace, numbered by step: step n is the nth call that any process but ``harness`` began.
 
-    def __init__(self, trace: Trace) -> None:
+    Process 1 of a check is the check itself; a test's own process 1 counts (``harness`` 0).
+    """
+
+    def __init__(self, trace: Trace, harness: int = 1) -> None:
         self.trace = trace
         self.step_of: dict[int, int] = {}
         self.exits: dict[int, int] = {}
         for seq, ((_t, pid, _ctx), ev, _fn, _code, _lasti, _cause, fields) in enumerate(trace.unpacked()):
-            if ev == "sys_enter" and pid != 1:
+            if ev == "sys_enter" and pid != harness:
                 self.step_of[seq] = len(self.step_of) + 1
             elif ev == "sys_exit":
                 self.exits[fields[1]] = seq
@@ -66,6 +69,13 @@ class Calls:
                 text += f" = {result_text(fn, value)}"
         return f"{text}, {place_of(code, lasti)}" if code is not None else text
 
+    def last_of(self, pid: int) -> str:
+        """The last finished call of a task, shown; "" if it made none."""
+        for enter in sorted(self.exits, reverse=True):
+            if self.trace.event(enter)[0][1] == pid:
+                return self.show(enter)
+        return ""
+
     def last_on_fd(self, pids: set[int], fd: int, names: tuple[str, ...], after: int) -> int | None:
         """The last call among ``names`` that a task in ``pids`` made on ``fd`` after event ``after``."""
         found = None
@@ -81,14 +91,14 @@ def place_of(code: CodeType, lasti: int) -> str:
     return f"{Path(code.co_filename).name}:{line_of(code, lasti)}"
 
 
-def explain_stop(kernel: Kernel) -> list[str]:
-    """Why nothing moves: a few lines for each task that matters."""
-    calls = Calls(kernel.sched.trace)
+def explain_stop(kernel: Kernel, harness: int = 1) -> list[str]:
+    """Why nothing moves: a few lines for each task that matters, without that of the ``harness``."""
+    calls = Calls(kernel.sched.trace, harness)
     lines: list[str] = []
     clients = 0
     told: set[int] = set()
     for pid in sorted(kernel.sched.tasks):
-        if pid == 1:
+        if pid == harness:
             continue
         task = kernel.sched.tasks[pid]
         if task.process.comm == "client_main":
@@ -235,10 +245,10 @@ def _explain_item(epi: EpItem, sk: Sock, pids: set[int], calls: Calls) -> Iterat
         yield "        armed once; its event has not come"
 
 
-def explain_spin(kernel: Kernel) -> tuple[list[str], int]:
+def explain_spin(kernel: Kernel, harness: int = 1) -> tuple[list[str], int]:
     """The cycle of calls that a spinning task repeats, and the event with which its first turn ends."""
     trace = kernel.sched.trace
-    calls = Calls(trace)
+    calls = Calls(trace, harness)
     pid = kernel.sched.current.pid
     mine = [seq for seq in calls.step_of if trace.events[seq][0][1] == pid and seq in calls.exits]
 
