@@ -2,17 +2,17 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simkernel.errors import SimulationError
-from simkernel.kernel.choice import Seeded, Tape
-from simkernel.kernel.trace import Trace
+from simkernel.kernel.choice import Seeded
 from simkernel.testing.contracts import Contract, Echo
-from simkernel.testing.example import Example, Failure, run_linux, sim_example
-from simkernel.testing.explore import Found, explore
+from simkernel.testing.determinism import Sampled, confirmed
+from simkernel.testing.escapes import no_escape
+from simkernel.testing.example import Failure, run_linux, sim_example
+from simkernel.testing.explore import explore
 from simkernel.testing.replay import Token
 from simkernel.testing.scenario import Serve
 
@@ -72,12 +72,15 @@ def check(
     progress: Progress | None = None,
     linux_examples: int | None = None,
     profile: str = "linux",
+    allow_real: bool | Collection[str] = (),
 ) -> Report:
     """Check that ``serve(sys, listener, stop)`` keeps its contract (default: Echo).
 
     ``examples`` schedules on the fake kernel; on the real one ``linux_examples`` (default: 20, or fewer if ``examples`` is).  ``on`` is
     "sim", "linux" or "both".  ``profile`` is what the fake kernel may do: "linux", "network" or "posix".  ``seed`` chooses other
     examples.  ``progress(kernel, done, total)`` is called as it goes.
+    What the server uses of the real world (clock, sockets, random numbers) raises Escape; ``allow_real`` names the kinds of escapes.py that
+    are meant, or is True.
     The report has ``ok`` and ``failure`` (kind, message, token, trace, story()).
     """
     if on not in ("sim", "linux", "both"):
@@ -96,10 +99,14 @@ def check(
                 progress("sim", ran, examples)
 
         example = sim_example(serve, contract, profile)
-        found = explore(example, examples, seed, tick)
-        if found is not None:
-            out.failure = tell(example, found)
-            out.failure.token = str(Token(target, contract.name, found.tape, profile))
+        with no_escape(allow_real):
+            sampled = Sampled(example)
+            found = explore(sampled, examples, seed, tick)
+            if found is not None:
+                tape = found.tape if sampled.parted is None else sampled.tape
+                out.failure = sampled.parted or confirmed(example, tape, found.kind)
+                out.failure.example = found.example
+                out.failure.token = str(Token(target, contract.name, tape, profile))
         out.seconds["sim"] = time.perf_counter() - began
     if on in ("linux", "both") and out.ok:
         began = time.perf_counter()
@@ -115,15 +122,6 @@ def check(
                 break
         out.seconds["linux"] = time.perf_counter() - began
     return out
-
-
-def tell(example: Example, found: Found) -> Failure:
-    """Run what was found once more, with a trace: the failure with its explanation and story."""
-    failure = example(Tape(found.tape), Trace())
-    if failure is None:
-        raise SimulationError(f"the run of tape {found.tape!r} failed ({found.kind}) and then did not: the server is not deterministic")
-    failure.example = found.example
-    return failure
 
 
 def target_of(serve: Serve) -> str:

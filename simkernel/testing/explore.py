@@ -8,7 +8,7 @@ from random import Random
 
 from hypothesis import HealthCheck, Phase, Verbosity, find, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample
+from hypothesis.errors import Flaky, NoSuchExample
 
 from simkernel.kernel.choice import Tape
 from simkernel.testing.example import Example
@@ -62,9 +62,10 @@ def explore(example: Example, examples: int, seed: int, tick: Callable[[int], No
     kind: list[str] = []
     ran = 0
     first = 0
+    seen = b""
 
     def fails(tape: bytes) -> bool:
-        nonlocal ran, first
+        nonlocal ran, first, seen
         if not kind:
             ran += 1
             tick(ran)
@@ -73,7 +74,7 @@ def explore(example: Example, examples: int, seed: int, tick: Callable[[int], No
             return False
         if not kind:
             kind.append(failure.kind)
-            first = ran
+            first, seen = ran, tape
         return failure.kind == kind[0]
 
     # The plain run first; Hypothesis then mixes short and long tapes.
@@ -97,6 +98,9 @@ def explore(example: Example, examples: int, seed: int, tick: Callable[[int], No
                 )
         except NoSuchExample:
             return None
+        except Flaky:
+            # What failed does not fail again: the caller finds out why.
+            return Found(kind[0], seen, first)
         tape = zero_out(tape, fails)
 
     return Found(kind[0], shorten(example, tape, kind[0]), first)
