@@ -196,7 +196,7 @@ class Task:
         # What a sleeper waits for, as long as it sleeps: for the kernel's checks of itself.
         self.condition: Callable[[], bool] | None = None
         self.wake_seq = -1
-        # For a Watch: whether it has been woken from sleep since the Watch last asked, and the files behind the numbers that this thread was last told of.
+        # For a Watch: whether it was woken since the Watch last asked; the files behind the numbers that it was last told of.
         self.woken = False
         self.learnt: dict[int, File] | None = None
 
