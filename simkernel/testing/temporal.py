@@ -11,7 +11,7 @@ A condition is a function without arguments that returns True or False.  It look
 and makes no system call.  It is looked at before and after every system call of every task: tasks change in system calls only, so when a
 condition breaks, the code that ran since the task's last call broke it, and that call and this one are named.
 
-They need a run that is watched: @simulate, the fixture ``world``, ServerMachine, or ``simkernel.run(main, probes=[Watch()])``.
+They need a run that is watched: @simulate, the fixture ``world``, ServerMachine, or ``simkernel.run(main, probes=[Conditions()])``.
 
 On the real kernel (``@simulate(on="both")``, the fixture ``world``) memory is not shared: a condition is looked at around the system calls
 of the process that stated it and of those forked from it later, each with its own memory.  ``sometimes`` says nothing there.
@@ -59,7 +59,7 @@ class Condition:
 
     __slots__ = ("name", "predicate", "verb", "watch", "where")
 
-    def __init__(self, watch: "Watch", verb: str, predicate: Predicate, name: str, where: str) -> None:
+    def __init__(self, watch: "Conditions", verb: str, predicate: Predicate, name: str, where: str) -> None:
         self.watch = watch
         self.verb = verb
         self.predicate = predicate
@@ -87,8 +87,8 @@ class Condition:
             raise Broken(f"{self} is broken at the end of its block", self.where)
 
 
-class Watch:
-    """The assertions of one run: a probe for ``simkernel.run(main, probes=[Watch()])``.
+class Conditions:
+    """The assertions of one run: a probe for ``simkernel.run(main, probes=[Conditions()])``.
 
     ``reached`` says of each ``sometimes``, by its text, whether it has been true.
     """
@@ -178,12 +178,12 @@ def truth(predicate: Predicate, where: str) -> bool:
     return bool(value)
 
 
-def watch_of(sys: Syscalls, what: str) -> Watch:
-    """The Watch of a run.  UsageError if nobody watches it."""
+def watch_of(sys: Syscalls, what: str) -> Conditions:
+    """The Conditions of a run.  UsageError if nobody watches it."""
     for probe in getattr(sys, "probes", ()):
-        if isinstance(probe, Watch):
+        if isinstance(probe, Conditions):
             return probe
-    raise UsageError(f"{what} needs a run that is watched: @simulate, the fixture world, or simkernel.run(main, probes=[Watch()])")
+    raise UsageError(f"{what} needs a run that is watched: @simulate, the fixture world, or simkernel.run(main, probes=[Conditions()])")
 
 
 def always(sys: Syscalls, condition: Predicate, name: str = "") -> Condition:
@@ -199,7 +199,7 @@ def never(sys: Syscalls, condition: Predicate, name: str = "") -> Condition:
 def sometimes(sys: Syscalls, condition: Predicate, name: str = "") -> Condition:
     """``condition`` holds at one step at least of one example at least: else @simulate fails after the last example, as "unreached".
 
-    It shows that a test gets where it means to go.  Outside of @simulate, look into ``Watch.reached``.
+    It shows that a test gets where it means to go.  Outside of @simulate, look into ``Conditions.reached``.
     """
     return watch_of(sys, "sometimes()").state(sys, "sometimes", condition, name)
 
@@ -281,7 +281,7 @@ def watched(main: Callable[..., object]) -> Callable[..., object]:
     """``main(sys, *args)`` for the real kernel, watched: what a child finds broken is raised when main has ended."""
 
     def watched_main(sys: Syscalls, *args: object) -> object:
-        watch = Watch()
+        watch = Conditions()
         watch.shared = mmap.mmap(-1, SHARED_BYTES)
         try:
             return main(ProbedLinux([watch]), *args)
