@@ -7,6 +7,7 @@ Exception
 │   ├── Unsupported         a call, flag or option that is not modelled
 │   ├── InvariantViolation  the kernel's own books don't balance: a bug in simkernel
 │   ├── Escape              a simulated program reached for the real world
+│   ├── Nondeterminism      two runs of one tape differ: the program decides by something that is not on it
 │   └── Verdict             an oracle has seen enough of a program: kind and message
 ├── Killed                  process 1 was ended by a signal, so run() has no result to return
 ├── Timeout                 simkernel.linux.run: the deadline in real seconds has passed
@@ -47,6 +48,10 @@ class Verdict(SimulationError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class Nondeterminism(SimulationError):
+    """Two runs of one tape differ.  The text says at which call."""
 
 
 class Killed(Exception):

@@ -150,6 +150,7 @@ def check_seen(guard: Guard | None = None) -> None:
 
 def _escape(what: str, kind: str, guard: Guard, frame: FrameType | None) -> None:
     """Raise Escape if it is the program that does this, in a simulated task."""
+    __tracebackhide__ = True
     if kind in guard.allowed or _thread.get_ident() != guard.thread:
         return
     place = _program(frame)
@@ -180,6 +181,7 @@ def _program(frame: FrameType | None) -> str | None:
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
+    __tracebackhide__ = True
     guard = _guard
     if guard is None:
         return
@@ -200,6 +202,7 @@ def _forbidden(module: str, name: str, real: Any, kind: str, when: Callable[...,
     what = f"the real {module}.{name}"
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
         guard = _guard
         if guard is not None and getcurrent().parent is not None and (when is None or when(*args, **kwargs)):
             _escape(what, kind, guard, sys._getframe(1))

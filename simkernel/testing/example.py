@@ -43,9 +43,11 @@ class Failure:
     explanation: list[str] = field(default_factory=list)
     # The story ends here: a spin's goes on as it began.
     end: int | None = None
-    # The process of the check itself, whose calls are no part of the story (0: none, all are the test's own), and what was raised.
+    # The process of the check itself, whose calls are no part of the story (0: none, all are the test's own).
     harness: int = 1
+    # What was raised, and whether a line of the program raised it.
     error: BaseException | None = None
+    traced: bool = True
 
     def story(self) -> list[str]:
         """The run as strace-like text with its wake-ups, without the calls of the check itself."""

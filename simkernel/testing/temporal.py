@@ -100,10 +100,14 @@ class Conditions:
         self.sched: Sched | None = None
         # On the real kernel: where a child leaves word of what it found broken.
         self.shared: mmap.mmap | None = None
+        # System calls of all tasks so far.
+        self.calls = 0
         self._looking = False
 
     def __call__(self, ev: str, call: str) -> None:
         """A task is about to enter the kernel, or comes back."""
+        if ev == "sys_enter":
+            self.calls += 1
         if not (self.conditions or self.waiting) or self._looking:
             return
         sched = self.sched
