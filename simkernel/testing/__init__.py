@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from simkernel.testing.replay import tape
     from simkernel.testing.scenario import listen, open_fds, scenario
     from simkernel.testing.simulate import simulate
+    from simkernel.testing.stateful import Client, ServerMachine
     from simkernel.testing.temporal import Broken, Conditions, always, eventually, never, sometimes
 
 # Where each name lives: a module is imported when a name of it is first used, since Hypothesis takes a while.
@@ -36,6 +37,7 @@ _HOMES = {
     "replay": ("tape",),
     "scenario": ("listen", "open_fds", "scenario"),
     "simulate": ("simulate",),
+    "stateful": ("Client", "ServerMachine"),
     "temporal": ("Broken", "Conditions", "always", "eventually", "never", "sometimes"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -43,6 +45,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "CONTRACTS",
     "Broken",
+    "Client",
     "Conditions",
     "Contract",
     "Echo",
@@ -50,6 +53,7 @@ __all__ = [
     "Http",
     "Plan",
     "Report",
+    "ServerMachine",
     "Violation",
     "always",
     "check",

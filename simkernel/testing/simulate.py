@@ -22,7 +22,7 @@ import random
 import shlex
 from collections.abc import Callable, Collection
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any
 
 from hypothesis import Phase, settings
 from hypothesis.database import ExampleDatabase
@@ -46,13 +46,13 @@ from simkernel.testing.replay import Token, parse
 from simkernel.testing.scenario import program_place
 from simkernel.testing.session import Session
 from simkernel.testing.temporal import Broken, Conditions, watched
-
-T = TypeVar("T", bound=Callable[..., object])
+from simkernel.tools.strace import strace_lines
 
 # Calls without progress that are a spin.
 MAX_STALLED = 1000
 # A story in a report: at most so many lines, the last ones.
 STORY_LINES = 60
+STORY_EVENTS = 300
 OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -229,7 +229,7 @@ class Simulation:
         if failure.example:
             head += f"   example {failure.example}, shrunk to {failure.calls} calls"
         elif failure.calls:
-            head += f"   {failure.calls} calls, as remembered"
+            head += f"   {failure.calls} calls"
         # The message stands above.
         lines = [head, *("  " + line for line in failure.explanation if line != failure.message or "crash" in failure.kind)]
         if failure.trace is not None:
@@ -295,9 +295,13 @@ def throw(failure: Failure, report: list[str]) -> None:
 
 def story(failure: Failure) -> list[str]:
     """The end of the run, call by call."""
-    lines = failure.story()
-    if len(lines) > STORY_LINES:
-        lines = [f"... {len(lines) - STORY_LINES} lines before", *lines[-STORY_LINES:]]
+    if failure.trace is None:
+        return []
+    end = len(failure.trace) if failure.end is None else failure.end
+    begin = max(0, end - STORY_EVENTS)
+    lines = strace_lines(failure.trace, end, begin)
+    if begin or len(lines) > STORY_LINES:
+        lines = ["... what came before is left out", *lines[-STORY_LINES:]]
     return lines
 
 
@@ -309,24 +313,6 @@ def programs_part(tb: TracebackType | None) -> TracebackType | None:
     if tb.tb_frame.f_code.co_filename.startswith(OURS):
         return rest
     return TracebackType(rest, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
-
-
-@overload
-def simulate(test: T, /) -> T: ...
-
-
-@overload
-def simulate(
-    *,
-    examples: int | None = None,
-    profile: str = "linux",
-    seed: int | None = 0,
-    on: str = "sim",
-    allow_real: bool | Collection[str] = (),
-    may_crash: bool = False,
-    timeout: float = 30,
-    **machine: Any,
-) -> Callable[[T], Callable[..., None]]: ...
 
 
 def simulate(
