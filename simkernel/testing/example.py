@@ -23,7 +23,7 @@ LINUX_TIMEOUT = 20.0
 # Where the servers of a simulated check listen; a shown address then says who is who.
 SIM_ADDR = ("127.0.0.1", 9000)
 # How bad a kind is: when an example shows several, the worst is the failure.
-SEVERITY = ("crash", "corruption", "spin", "hang", "leak")
+SEVERITY = ("crash", "corruption", "stale-fd", "spin", "hang", "starvation", "memory", "leak", "herd")
 
 
 @dataclass

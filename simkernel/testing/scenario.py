@@ -14,8 +14,11 @@ from simkernel.testing.contracts import Contract, Plan, Violation
 from simkernel.uapi import (
     AF_INET,
     O_NONBLOCK,
+    O_RDONLY,
     POLLIN,
+    RLIMIT_NOFILE,
     SHUT_RDWR,
+    SIGKILL,
     SO_REUSEADDR,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -58,7 +61,15 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     addr = sys.getsockname(listener)
     stop = sys.eventfd(0)
     r, w = sys.pipe2(O_NONBLOCK)
-    server = sys.spawn(server_main, serve, listener, stop, w)
+    helpers = contract.beside(sys, addr)
+    take_fds(sys, contract.open_fds)
+    server = sys.spawn(server_main, serve, contract, listener, stop, w)
+    for _ in range(contract.restarts):
+        # It has lived when it has served somebody.
+        sys.waitpid(sys.spawn(client_main, contract, addr, plans[0], w))
+        sys.kill(server, contract.stop_signal or SIGKILL)
+        sys.waitpid(server)
+        server = sys.spawn(server_main, serve, contract, listener, stop, w)
     clients = [sys.spawn(client_main, contract, addr, plan, w) for plan in plans]
     status = None
     waiting = set(clients)
@@ -69,9 +80,16 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
             # It died before its time: whoever waits to be accepted would wait for ever.
             status = code
             sys.shutdown(listener, SHUT_RDWR)
+    early = status is not None
     if status is None:
-        sys.write(stop, (1).to_bytes(8, "little"))
+        if contract.stop_signal:
+            sys.kill(server, contract.stop_signal)
+        else:
+            sys.write(stop, (1).to_bytes(8, "little"))
         _pid, status = sys.waitpid(server)
+    for pid in helpers:
+        sys.kill(pid, SIGKILL)
+        sys.waitpid(pid)
     sys.close(w)
     text = b""
     while True:
@@ -84,6 +102,12 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
             break
         text += chunk
     findings: list[Finding] = [json.loads(line) for line in text.splitlines()]
+    if contract.stop_signal:
+        if early and not status:
+            findings.append({"kind": "crash", "who": "server", "message": "serve returned before it was told to stop"})
+        elif not early and status == contract.stop_signal:
+            # Nobody came for whom it had to be ready, and the signal found it without a handler.
+            status = 0
     if status and not any(f["who"] == "server" for f in findings):
         findings.append({"kind": "crash", "who": "server", "message": f"the server's process ended with wait status {status:#x}"})
     return findings
@@ -95,7 +119,16 @@ def report(sys: Syscalls, w: int, kind: str, who: str, message: str) -> None:
     sys.write(w, line.encode() + b"\n")
 
 
-def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -> None:
+def take_fds(sys: Syscalls, count: int) -> None:
+    """Open files until ``count`` fds are taken, as in a process that has much to do, and may have as many as the hard limit says."""
+    if count:
+        _soft, hard = sys.getrlimit(RLIMIT_NOFILE)
+        sys.setrlimit(RLIMIT_NOFILE, (hard, hard))
+        while sys.open("/dev/null", O_RDONLY) < count - 1:
+            pass
+
+
+def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, stop: int, w: int) -> None:
     """The server's process: serve, then look what it left behind."""
     before = open_fds(sys)
     try:
@@ -105,7 +138,7 @@ def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -
     except Exception as error:
         report(sys, w, "crash", "server", crash_text(error))
         sys.exit(1)
-    if not sys.poll([(stop, POLLIN)], 0):
+    if not contract.stop_signal and not sys.poll([(stop, POLLIN)], 0):
         report(sys, w, "crash", "server", "serve returned before it was told to stop")
     after = open_fds(sys)
     left = [f"fd {fd} ({what})" for fd, what in after.items() if fd not in before]

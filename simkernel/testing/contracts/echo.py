@@ -14,9 +14,8 @@ class Echo(Contract):
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
         if plan.start_ms:
             sys.nanosleep(plan.start_ms * MS)
-        fd = sys.socket(AF_INET, SOCK_STREAM)
         try:
-            sys.connect(fd, addr)
+            fd = self.connect(sys, addr, plan)
         except OSError as error:
             raise Violation("corruption", f"{plan}: connect failed: {error.strerror}") from None
         data = pattern(plan.number, sum(plan.sizes))
@@ -27,6 +26,12 @@ class Echo(Contract):
         else:
             self._careless(sys, fd, plan, data)
         sys.close(fd)
+
+    def connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
+        """A connected socket."""
+        fd = sys.socket(AF_INET, SOCK_STREAM)
+        sys.connect(fd, addr)
+        return fd
 
     def _turns(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
         done = 0
