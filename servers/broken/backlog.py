@@ -1,7 +1,7 @@
 """An echo server that listens with a backlog of one.
 
-listen on a listening socket changes its backlog, to what a framework's default or an old book says.  A burst of clients then finds the queue
-full while the server is busy with the first; Linux drops their SYNs, and each tries again after 1, 3, 7 ... seconds (listen(2), fact 40).
+listen on a listening socket changes its backlog, to what an old book or a framework's default says.  A burst of clients then finds it
+full while the server is busy with the first; Linux drops their SYNs, and each tries again after 1, 3, 7 seconds (listen(2), fact 40).
 Nothing fails, nothing is logged: some clients just wait a second (starvation), or longer than they care to (ETIMEDOUT).
 """
 

@@ -6,11 +6,12 @@ api.Syscalls, so the same clients run on both kernels.
 
 from simkernel.testing.contracts.base import Contract, Plan, Violation
 from simkernel.testing.contracts.echo import Echo
+from simkernel.testing.contracts.flood import Flood
 from simkernel.testing.contracts.http import Http
 from simkernel.testing.contracts.lines import Lines, Question
 from simkernel.testing.contracts.relay import Relay
 from simkernel.testing.contracts.surroundings import Burst, Crowded, Restarted, Sigterm
 
-CONTRACTS: dict[str, type[Contract]] = {c.name: c for c in (Echo, Http, Lines, Question, Relay, Sigterm, Restarted, Crowded, Burst)}
+CONTRACTS: dict[str, type[Contract]] = {c.name: c for c in (Echo, Http, Lines, Question, Relay, Sigterm, Restarted, Crowded, Burst, Flood)}
 
 __all__ = ["CONTRACTS", "Contract", "Echo", "Http", "Plan", "Violation"]

@@ -10,7 +10,7 @@ SERVES = "127.0.0.3"
 
 
 class Relay(Echo):
-    """The server connects each client on to an upstream that echoes, and passes all bytes and both ends of stream on: echo, seen by clients.
+    """The server connects each client on to an upstream that echoes, and passes all bytes and both ends of stream on: it looks like echo.
 
     The upstream has two addresses, to be tried in this order: 127.0.0.2 and 127.0.0.3, both at the port on which the server listens
     (getsockname tells).  Nobody listens on the first, so it refuses; the second serves.

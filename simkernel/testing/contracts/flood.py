@@ -1,0 +1,36 @@
+"""Echo, to clients that send much and take nothing."""
+
+from simkernel.api import Syscalls
+from simkernel.testing.contracts.base import MIB, Plan
+from simkernel.testing.contracts.echo import Echo
+from simkernel.uapi import MSG_DONTWAIT, MSG_NOSIGNAL, POLLOUT
+
+# Milliseconds without space for one more byte after which a client has been held back.
+STUCK_MS = 100
+
+
+class Flood(Echo):
+    """Echo; and of a client that sends and does not read the server holds at most 64 KiB, then holds it back.
+
+    Behaviours: those of Echo, and "flood": send up to 4 MiB without reading, until nothing has moved for 100 ms; then close.
+    """
+
+    name = "flood"
+    behaviours = ("turns", "stream", "flood", "vanish")
+    memory_per_connection = 64 * 1024
+
+    def _careless(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
+        if plan.behaviour != "flood":
+            super()._careless(sys, fd, plan, data)
+            return
+        block = bytes(MIB // 4)
+        left = 16 * len(block)
+        while left > 0:
+            try:
+                left -= sys.send(fd, block, MSG_DONTWAIT | MSG_NOSIGNAL)
+            except BlockingIOError:
+                if not sys.poll([(fd, POLLOUT)], STUCK_MS):
+                    break
+            except (ConnectionResetError, BrokenPipeError):
+                # Cut off: that holds it back, too.
+                break
