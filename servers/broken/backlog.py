@@ -1,4 +1,4 @@
-"""An echo server that listens with a backlog of one.
+"""An echo server that listens with a backlog of zero.
 
 listen on a listening socket changes its backlog, to what an old book or a framework's default says.  A burst of clients then finds it
 full while the server is busy with the first; Linux drops their SYNs, and each tries again after 1, 3, 7 seconds (listen(2), fact 40).
@@ -6,7 +6,7 @@ Nothing fails, nothing is logged: some clients just wait a second (starvation), 
 """
 
 from simkernel.api import Syscalls
-from simkernel.uapi import F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
+from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
 
 CLASS = "backlog overflow"
 SEEN_IN = "agentmail-mcp#46; dropwizard#2430"
@@ -14,8 +14,8 @@ CONTRACT = "burst"
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
-    sys.listen(listener, 1)  # bug: room for two (backlog + 1): ask for what a burst needs; Linux cuts it to net.core.somaxconn
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.listen(listener, 0)  # bug: room for one (backlog + 1): ask for what a burst needs; Linux cuts it to net.core.somaxconn
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: dict[int, bytes] = {}  # each with what it has still to get
     while True:
         watched = [(stop, POLLIN), (listener, POLLIN), *((fd, POLLOUT if rest else POLLIN) for fd, rest in connections.items())]

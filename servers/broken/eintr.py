@@ -7,7 +7,6 @@ A child that ends while its parent is awake does no harm, so it takes two client
 
 from simkernel.api import Syscalls
 from simkernel.uapi import (
-    F_GETFL,
     F_SETFL,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
@@ -33,7 +32,7 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
             pass
 
     sys.sigaction(SIGCHLD, reap, SA_RESTART)
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     while True:
         ready = sys.poll([(stop, POLLIN), (listener, POLLIN)])  # bug: EINTR when a child ends: poll again
         if ready[0][0] == stop:

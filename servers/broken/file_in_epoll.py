@@ -11,7 +11,6 @@ from simkernel.uapi import (
     EPOLL_CTL_MOD,
     EPOLLIN,
     EPOLLOUT,
-    F_GETFL,
     F_SETFL,
     MSG_NOSIGNAL,
     O_NONBLOCK,
@@ -23,7 +22,7 @@ SEEN_IN = "clustershell#56; cpython#73903"
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     ep = sys.epoll_create1()
     sys.epoll_ctl(ep, EPOLL_CTL_ADD, stop, EPOLLIN)
     sys.epoll_ctl(ep, EPOLL_CTL_ADD, listener, EPOLLIN)

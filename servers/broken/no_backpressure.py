@@ -6,7 +6,7 @@ window closes, and its own send blocks (tcp(7)).
 """
 
 from simkernel.api import Syscalls
-from simkernel.uapi import F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
+from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
 
 CLASS = "slow reader, no backpressure"
 SEEN_IN = "cpython#116279; tornado#1339"
@@ -27,7 +27,7 @@ class Connection:
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: dict[int, Connection] = {}
     while True:
         watched = [(stop, POLLIN), (listener, POLLIN), *((fd, connection.events()) for fd, connection in connections.items())]

@@ -6,14 +6,14 @@ This server drops the rest, and ends the connection at EAGAIN: a client that rea
 """
 
 from simkernel.api import Syscalls
-from simkernel.uapi import F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, SOCK_NONBLOCK
+from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, SOCK_NONBLOCK
 
 CLASS = "partial write dropped / EAGAIN fatal"
 SEEN_IN = "uzbl#400; anyrpc#51"
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: set[int] = set()
     while True:
         watched = [(stop, POLLIN), (listener, POLLIN), *((fd, POLLIN) for fd in sorted(connections))]

@@ -6,7 +6,7 @@ process that has much else open.  poll and epoll know no such limit.
 """
 
 from simkernel.api import Syscalls
-from simkernel.uapi import F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, SOCK_NONBLOCK
+from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, SOCK_NONBLOCK
 
 CLASS = "fd >= FD_SETSIZE in select"
 SEEN_IN = "weechat#465; microsoft/omi#625"
@@ -14,7 +14,7 @@ CONTRACT = "crowded"
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: dict[int, bytes] = {}  # each with what it has still to get
     while True:
         reading = [fd for fd, rest in connections.items() if not rest]

@@ -6,7 +6,7 @@ Block the signal, and let ppoll unblock it for as long as it sleeps (ppoll(2), s
 """
 
 from simkernel.api import Syscalls
-from simkernel.uapi import F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SIGTERM, SOCK_NONBLOCK
+from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SIGTERM, SOCK_NONBLOCK
 
 CLASS = "signal between check and wait"
 SEEN_IN = "perl5#11458; radvd#12; cyrus-imapd#5309"
@@ -16,7 +16,7 @@ CONTRACT = "sigterm"
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
     stopping: list[int] = []
     sys.sigaction(SIGTERM, stopping.append)
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: dict[int, bytes] = {}  # each with what it has still to get
     while not stopping:
         watched = [(listener, POLLIN), *((fd, POLLOUT if rest else POLLIN) for fd, rest in connections.items())]

@@ -6,7 +6,7 @@ the first send is answered with a reset, the second one kills (fact 17).  Nobody
 """
 
 from simkernel.api import Syscalls
-from simkernel.uapi import F_GETFL, F_SETFL, O_NONBLOCK, POLLIN, POLLOUT, SIG_DFL, SIGPIPE, SOCK_NONBLOCK
+from simkernel.uapi import F_SETFL, O_NONBLOCK, POLLIN, POLLOUT, SIG_DFL, SIGPIPE, SOCK_NONBLOCK
 
 CLASS = "SIGPIPE"
 SEEN_IN = "nng#338; ecl_core#34"
@@ -14,7 +14,7 @@ SEEN_IN = "nng#338; ecl_core#34"
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
     sys.sigaction(SIGPIPE, SIG_DFL)  # as every program starts that is not written in Python
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: dict[int, bytes] = {}  # each with what it has still to get
     while True:
         watched = [(stop, POLLIN), (listener, POLLIN), *((fd, POLLOUT if rest else POLLIN) for fd, rest in connections.items())]

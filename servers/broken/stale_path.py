@@ -6,7 +6,7 @@ server does not come back (crash).  The socket is /tmp/control-PORT, PORT being 
 """
 
 from simkernel.api import Syscalls
-from simkernel.uapi import AF_UNIX, F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_DGRAM, SOCK_NONBLOCK
+from simkernel.uapi import AF_UNIX, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_DGRAM, SOCK_NONBLOCK
 
 CLASS = "stale unix socket path"
 SEEN_IN = "nginx#851; neovim#37378"
@@ -17,7 +17,7 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
     path = f"/tmp/control-{sys.getsockname(listener)[1]}"
     control = sys.socket(AF_UNIX, SOCK_DGRAM)
     sys.bind(control, path)  # bug: EADDRINUSE when the last server was killed: unlink what nobody listens to
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: dict[int, bytes] = {}  # each with what it has still to get
     running = True
     while running:

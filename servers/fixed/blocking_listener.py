@@ -1,14 +1,13 @@
 """The twin of broken/blocking_listener: the listener does not block, and whoever comes too late gets EAGAIN."""
 
 from simkernel.api import Syscalls
-from simkernel.uapi import F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
-
+from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
 
 WORKERS = 2
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     for pid in [sys.spawn(work, listener, stop) for _ in range(WORKERS)]:
         sys.waitpid(pid)
 

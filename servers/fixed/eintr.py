@@ -2,7 +2,6 @@
 
 from simkernel.api import Syscalls
 from simkernel.uapi import (
-    F_GETFL,
     F_SETFL,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
@@ -25,7 +24,7 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
             pass
 
     sys.sigaction(SIGCHLD, reap, SA_RESTART)
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     while True:
         try:
             ready = sys.poll([(stop, POLLIN), (listener, POLLIN)])

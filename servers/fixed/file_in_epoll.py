@@ -7,7 +7,6 @@ from simkernel.uapi import (
     EPOLL_CTL_MOD,
     EPOLLIN,
     EPOLLOUT,
-    F_GETFL,
     F_SETFL,
     MSG_NOSIGNAL,
     O_NONBLOCK,
@@ -16,7 +15,7 @@ from simkernel.uapi import (
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     ep = sys.epoll_create1()
     sys.epoll_ctl(ep, EPOLL_CTL_ADD, stop, EPOLLIN)
     sys.epoll_ctl(ep, EPOLL_CTL_ADD, listener, EPOLLIN)

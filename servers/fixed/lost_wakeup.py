@@ -1,79 +1,71 @@
-"""The twin of broken/lost_wakeup: the eventfd is reset before the look, so what is done after the look wakes the loop again."""
-
-from collections import deque
+"""The twin of broken/lost_wakeup: the eventfd is read before the flag is cleared and the queue emptied, so nothing told is forgotten."""
 
 from simkernel.api import Syscalls
-from simkernel.uapi import F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
-
+from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
 
 ONE = (1).to_bytes(8, "little")
 
 
+class Handover:
+    """What the acceptor tells the other thread: new connections, -1 for the end."""
+
+    def __init__(self, sys: Syscalls) -> None:
+        self.sys = sys
+        self.wake = sys.eventfd()
+        self.queue: list[int] = []
+        self.told = False
+
+    def put(self, fd: int) -> None:
+        self.queue.append(fd)
+        if not self.told:
+            self.told = True
+            self.sys.write(self.wake, ONE)
+
+    def take(self) -> list[int]:
+        self.sys.read(self.wake, 8)
+        self.told = False
+        fds = list(self.queue)
+        self.queue.clear()
+        return fds
+
+
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
-    asked, answered = sys.eventfd(), sys.eventfd()
-    todo: deque[tuple[int, bytes]] = deque()
-    done: deque[tuple[int, bytes]] = deque()
-    worker = sys.thread(work, asked, answered, todo, done)
-    unsent: dict[int, bytes] = {}  # each connection, and what it has still to get; those whose bytes the worker has are not in it
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
+    handover = Handover(sys)
+    tid = sys.thread(work, handover)
+    while sys.poll([(stop, POLLIN), (listener, POLLIN)])[0][0] != stop:
+        try:
+            handover.put(sys.accept4(listener, SOCK_NONBLOCK)[0])
+        except OSError:
+            pass  # gone again, or no room now
+    handover.put(-1)
+    sys.join(tid)
+    sys.close(handover.wake)
+
+
+def work(sys: Syscalls, handover: Handover) -> None:
+    connections: dict[int, bytes] = {}  # each with what it has still to get
     while True:
-        watched = [(stop, POLLIN), (listener, POLLIN), *((fd, POLLOUT if rest else POLLIN) for fd, rest in unsent.items())]
-        for fd, _ in sys.poll([*watched, (answered, POLLIN)]):
-            if fd == stop:
-                todo.append((-1, b""))
-                sys.write(asked, ONE)
-                sys.join(worker)
-                for conn in (*unsent, *(conn for conn, _ in done), asked, answered):
-                    sys.close(conn)
-                return
-            if fd == listener:
-                try:
-                    unsent[sys.accept4(listener, SOCK_NONBLOCK)[0]] = b""
-                except OSError:
-                    pass  # gone again, or no room now
-            elif fd == answered:
-                sys.read(answered, 8)
-                for conn, data in taken(done):
-                    send(sys, conn, data, unsent)
-            elif unsent[fd]:
-                send(sys, fd, unsent[fd], unsent)
-            else:
-                try:
-                    data = sys.recv(fd, 65536)
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    data = b""
-                del unsent[fd]
+        watched = [(handover.wake, POLLIN), *((fd, POLLOUT if rest else POLLIN) for fd, rest in connections.items())]
+        for fd, _ in sys.poll(watched):
+            if fd == handover.wake:
+                for conn in handover.take():
+                    if conn < 0:
+                        for open_fd in connections:
+                            sys.close(open_fd)
+                        return
+                    connections[conn] = b""
+                continue
+            data = connections[fd]
+            try:
+                data = data or sys.recv(fd, 65536)
                 if data:
-                    todo.append((fd, data))
-                    sys.write(asked, ONE)
-                else:
-                    sys.close(fd)
-
-
-def taken(done: deque[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    """All that is done until now."""
-    return [done.popleft() for _ in range(len(done))]
-
-
-def send(sys: Syscalls, fd: int, data: bytes, unsent: dict[int, bytes]) -> None:
-    """Send what goes now, and keep the rest."""
-    try:
-        unsent[fd] = data[sys.send(fd, data, MSG_NOSIGNAL) :]
-    except BlockingIOError:
-        unsent[fd] = data
-    except OSError:
-        unsent[fd] = b""  # recv will say it again
-
-
-def work(sys: Syscalls, asked: int, answered: int, todo: deque[tuple[int, bytes]], done: deque[tuple[int, bytes]]) -> None:
-    """What takes long elsewhere; here the answer is the question."""
-    while True:
-        sys.read(asked, 8)
-        while todo:
-            conn, data = todo.popleft()
-            if conn < 0:
-                return
-            done.append((conn, data))
-            sys.write(answered, ONE)
+                    connections[fd] = data
+                    connections[fd] = data[sys.send(fd, data, MSG_NOSIGNAL) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                del connections[fd]
+                sys.close(fd)

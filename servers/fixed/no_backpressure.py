@@ -1,7 +1,7 @@
 """The twin of broken/no_backpressure: nothing is read from a client that has more than 16 KiB still to take."""
 
 from simkernel.api import Syscalls
-from simkernel.uapi import F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
+from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
 
 CONTRACT = "flood"
 
@@ -23,7 +23,7 @@ class Connection:
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: dict[int, Connection] = {}
     while True:
         watched = [(stop, POLLIN), (listener, POLLIN), *((fd, connection.events()) for fd, connection in connections.items())]

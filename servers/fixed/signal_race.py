@@ -1,7 +1,7 @@
 """The twin of broken/signal_race: SIGTERM is blocked but while ppoll sleeps, so it comes before the look, or interrupts."""
 
 from simkernel.api import Syscalls
-from simkernel.uapi import F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SIG_BLOCK, SIGTERM, SOCK_NONBLOCK
+from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SIG_BLOCK, SIGTERM, SOCK_NONBLOCK
 
 CONTRACT = "sigterm"
 
@@ -10,7 +10,7 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
     stopping: list[int] = []
     mask = sys.sigprocmask(SIG_BLOCK, {SIGTERM})
     sys.sigaction(SIGTERM, stopping.append)
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: dict[int, bytes] = {}  # each with what it has still to get
     while not stopping:
         watched = [(listener, POLLIN), *((fd, POLLOUT if rest else POLLIN) for fd, rest in connections.items())]

@@ -1,12 +1,12 @@
 """The twin of broken/sigpipe: MSG_NOSIGNAL leaves EPIPE, an error of one connection, and no signal for the process."""
 
 from simkernel.api import Syscalls
-from simkernel.uapi import F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SIG_DFL, SIGPIPE, SOCK_NONBLOCK
+from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SIG_DFL, SIGPIPE, SOCK_NONBLOCK
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
     sys.sigaction(SIGPIPE, SIG_DFL)  # as every program starts that is not written in Python
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: dict[int, bytes] = {}  # each with what it has still to get
     while True:
         watched = [(stop, POLLIN), (listener, POLLIN), *((fd, POLLOUT if rest else POLLIN) for fd, rest in connections.items())]

@@ -1,7 +1,7 @@
 """The twin of broken/stale_path: what is left of the last server is unlinked before bind."""
 
 from simkernel.api import Syscalls
-from simkernel.uapi import AF_UNIX, F_GETFL, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_DGRAM, SOCK_NONBLOCK
+from simkernel.uapi import AF_UNIX, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_DGRAM, SOCK_NONBLOCK
 
 CONTRACT = "restarted"
 
@@ -14,7 +14,7 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
     except FileNotFoundError:
         pass
     sys.bind(control, path)
-    sys.fcntl(listener, F_SETFL, sys.fcntl(listener, F_GETFL) | O_NONBLOCK)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: dict[int, bytes] = {}  # each with what it has still to get
     running = True
     while running:

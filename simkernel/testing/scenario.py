@@ -18,7 +18,6 @@ from simkernel.uapi import (
     O_RDONLY,
     POLLIN,
     RLIMIT_NOFILE,
-    SHUT_RDWR,
     SIGKILL,
     SO_REUSEADDR,
     SOCK_STREAM,
@@ -57,7 +56,10 @@ def open_fds(sys: Syscalls) -> dict[int, str]:
 
 
 def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Plan], addr: Address = ("127.0.0.1", 0)) -> list[Finding]:
-    """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well."""
+    """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well.
+
+    The first client that sees it broken ends the example, and so does the server's end before its time.
+    """
     listener = listen(sys, addr)
     addr = sys.getsockname(listener)
     stop = sys.eventfd(0)
@@ -65,25 +67,30 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     helpers = contract.beside(sys, addr)
     take_fds(sys, contract.open_fds)
     server = sys.spawn(server_main, serve, contract, listener, stop, w)
+    failed = False
     for _ in range(contract.restarts):
         # It has lived when it has served somebody.
-        sys.waitpid(sys.spawn(client_main, contract, addr, plans[0], w))
+        failed = failed or sys.waitpid(sys.spawn(client_main, contract, addr, plans[0], w))[1] != 0
         sys.kill(server, contract.stop_signal or SIGKILL)
         sys.waitpid(server)
         server = sys.spawn(server_main, serve, contract, listener, stop, w)
-    clients = [sys.spawn(client_main, contract, addr, plan, w) for plan in plans]
+    waiting = {sys.spawn(client_main, contract, addr, plan, w) for plan in plans}
     status = None
-    waiting = set(clients)
-    while waiting:
+    while waiting and status is None and not failed:
         pid, code = sys.waitpid(-1)
         waiting.discard(pid)
         if pid == server:
-            # It died before its time: whoever waits to be accepted would wait for ever.
             status = code
-            sys.shutdown(listener, SHUT_RDWR)
+        elif code:
+            failed = True
     early = status is not None
-    findings = settle(sys) if status is None else []
-    if status is None:
+    findings: list[Finding] = []
+    if failed and not early:
+        # What the client saw may come from the server's death.
+        pid, code = sys.waitpid(server, WNOHANG)
+        status = code if pid else None
+    elif not early:
+        findings = settle(sys)
         if contract.stop_signal:
             sys.kill(server, contract.stop_signal)
         else:
@@ -92,6 +99,7 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     for pid in helpers:
         sys.kill(pid, SIGKILL)
         sys.waitpid(pid)
+    contract.after(sys, addr)
     sys.close(w)
     text = b""
     while True:
@@ -174,6 +182,7 @@ def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w:
         contract.play(sys, addr, plan)
     except Violation as error:
         report(sys, w, error.kind, f"client {plan.number}", str(error))
+        sys.exit(1)
 
 
 def program_place(error: BaseException) -> str:

@@ -84,6 +84,9 @@ class Contract:
         """Start the processes that the server at ``addr`` needs beside it; returns their pids.  They are killed at the end."""
         return []
 
+    def after(self, sys: Syscalls, addr: Address) -> None:
+        """Remove what a server that did not come to its end may have left in the file system."""
+
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
         """Be that client, from connect to close.  Raises Violation."""
         raise NotImplementedError

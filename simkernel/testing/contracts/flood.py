@@ -16,7 +16,7 @@ class Flood(Echo):
     """
 
     name = "flood"
-    behaviours = ("turns", "stream", "flood", "vanish")
+    behaviours = ("turns", "turns", "stream", "flood", "vanish")
     memory_per_connection = 64 * 1024
 
     def _careless(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
