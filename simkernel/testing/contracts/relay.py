@@ -17,6 +17,8 @@ class Relay(Echo):
     """
 
     name = "relay"
+    # What has been read from a client is the upstream's soon, not the server's.
+    memory_per_connection = None
 
     def beside(self, sys: Syscalls, addr: Address) -> list[int]:
         listener = sys.socket(AF_INET, SOCK_STREAM)
