@@ -136,7 +136,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
         failure.calls = oracles.starved.steps
     if found["kind"] == "herd" and trace is not None:
         # The first herd is story enough.
-        end.append(found["seqs"][HERD_TASKS - 1])
+        end.append(found["vain"][HERD_TASKS - 1][1])
     if trace is not None:
         failure.trace = trace
         failure.end = end[0] if end else None

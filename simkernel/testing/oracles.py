@@ -248,6 +248,12 @@ class Oracles(Watch):
         self.findings.append({**finding, "seq": seq, "closed_at": closed_at})
 
     # --- herd ---
+    def vain(self, owner: Any) -> None:
+        task = self.sched.current
+        if task.woken and isinstance(owner, TcpSock) and owner.state == TCP_LISTEN and self._is_server(task.process):
+            self._useless.append((task.pid, len(self.sched.trace)))
+            task.woken = False
+
     def accepted(self, listener: Any, fd: int) -> None:
         task = self.sched.current
         if self._is_server(task.process):
@@ -262,7 +268,7 @@ class Oracles(Watch):
         if len(pids) < HERD_TASKS or len(self._useless) < self._accepts * HERD_TASKS:
             return []
         text = (
-            f"{self._accepts} connections, and {len(self._useless)} accepts that found none, by {len(pids)} tasks: "
+            f"{self._accepts} connections, and {len(self._useless)} wake-ups that found none, by {len(pids)} tasks: "
             "each connection wakes them all, and one gets it"
         )
-        return [{"kind": "herd", "who": "server", "message": text, "seqs": [seq for _pid, seq in self._useless]}]
+        return [{"kind": "herd", "who": "server", "message": text, "vain": list(self._useless)}]

@@ -215,12 +215,12 @@ def _leak(calls: Calls, finding: Finding) -> Iterator[str]:
 
 
 def _herd(calls: Calls, finding: Finding) -> Iterator[str]:
-    """The accepts that found nothing."""
-    shown = 0
-    seqs = finding["seqs"]
-    for call in calls.list:
-        if call.name == "accept4" and call.exit is not None and any(call.enter < seq <= call.exit + 1 for seq in seqs):
-            shown += 1
-            if shown <= MANY:
-                yield f"pid {call.pid}, {call.line()}"
+    """Who was woken and found nothing."""
+    for pid, seq in finding["vain"][:MANY]:
+        call = next((call for call in reversed(calls.list) if call.pid == pid and call.enter < seq), None)
+        if call is not None:
+            what = (
+                call.line() if call.exit is not None and call.exit < seq else f"step {call.step}: {call.name} goes on sleeping, {call.at}"
+            )
+            yield f"pid {pid}, {what}"
     yield "EPOLLEXCLUSIVE wakes one of those who wait, SO_REUSEPORT gives each its own queue, or let one alone accept"
