@@ -19,6 +19,7 @@ from simkernel.uapi import (
     POLLIN,
     RLIMIT_NOFILE,
     SIGKILL,
+    SIGNAL_NAMES,
     SO_REUSEADDR,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -119,8 +120,14 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
             # Nobody came for whom it had to be ready, and the signal found it without a handler.
             status = 0
     if status and not any(f["who"] == "server" for f in findings):
-        findings.append({"kind": "crash", "who": "server", "message": f"the server's process ended with wait status {status:#x}"})
+        findings.append({"kind": "crash", "who": "server", "message": f"the server's process {ended(status)}"})
     return findings
+
+
+def ended(status: int) -> str:
+    """A wait status in words."""
+    signum = status & 0x7F
+    return f"was killed by {SIGNAL_NAMES.get(signum, f'signal {signum}')}" if signum else f"exited with status {status >> 8}"
 
 
 def settle(sys: Syscalls) -> list[Finding]:
