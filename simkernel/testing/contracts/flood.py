@@ -29,8 +29,9 @@ class Flood(Echo):
             try:
                 left -= sys.send(fd, block, MSG_DONTWAIT | MSG_NOSIGNAL)
             except BlockingIOError:
-                if not sys.poll([(fd, POLLOUT)], STUCK_MS):
-                    break
+                pass
             except (ConnectionResetError, BrokenPipeError):
                 # Cut off: that holds it back, too.
+                break
+            if left > 0 and not sys.poll([(fd, POLLOUT)], STUCK_MS):
                 break
