@@ -1,12 +1,14 @@
 """Echo, to clients that send much and take nothing."""
 
-from simkernel.api import Syscalls
+from simkernel.api import Address, Syscalls
 from simkernel.testing.contracts.base import MIB, Plan
 from simkernel.testing.contracts.echo import Echo
-from simkernel.uapi import MSG_DONTWAIT, MSG_NOSIGNAL, POLLOUT
+from simkernel.uapi import AF_INET, MSG_DONTWAIT, MSG_NOSIGNAL, POLLOUT, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET
 
 # Milliseconds without space for one more byte after which a client has been held back.
 STUCK_MS = 100
+# The receive buffer of who takes nothing: the less the kernel keeps, the sooner the server must.
+SMALL = 4608
 
 
 class Flood(Echo):
@@ -18,6 +20,13 @@ class Flood(Echo):
     name = "flood"
     behaviours = ("turns", "turns", "stream", "flood", "vanish")
     memory_per_connection = 64 * 1024
+
+    def connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
+        fd = sys.socket(AF_INET, SOCK_STREAM)
+        if plan.behaviour == "flood":
+            sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, SMALL)
+        sys.connect(fd, addr)
+        return fd
 
     def _careless(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
         if plan.behaviour != "flood":
