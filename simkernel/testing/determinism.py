@@ -37,9 +37,8 @@ def parting(a: Trace, b: Trace, harness: int = 1) -> Parting | None:
     """The first event in which two traces differ, in all but its place in a file; None when they are equal.  As digest() compares."""
     for seq, (mine, yours) in enumerate(zip_longest(a.events, b.events)):
         if mine is None or yours is None or _essence(mine) != _essence(yours):
-            calls = Calls(a, harness), Calls(b, harness)
-            step = max(calls[0].step_at(seq), calls[1].step_at(seq))
-            first, second = (_show(trace, shown, seq) for trace, shown in zip((a, b), calls, strict=True))
+            step = max(Calls(trace, harness).step_at(seq) for trace in (a, b))
+            first, second = (_show(trace, seq) for trace in (a, b))
             return Parting(seq, step, first, second)
     return None
 
@@ -48,19 +47,18 @@ def _essence(event: tuple[Any, ...]) -> tuple[Any, ...]:
     return event[:5] if event[1] == "sys_enter" else event
 
 
-def _show(trace: Trace, calls: Calls, seq: int) -> str:
+def _show(trace: Trace, seq: int) -> str:
     """What a run does at event ``seq``: its system call there with result and place, or what the machine does within one."""
     if seq >= len(trace):
         return "the end of the run"
+    calls = Calls(trace, harness=0).by_enter
     (_t, pid, _ctx), ev, fn, _code, _lasti, cause, fields = trace.event(seq)
-    if ev == "sys_enter":
-        return f"[{pid}] {calls.show(seq)}"
-    if ev == "sys_exit":
-        return f"[{pid}] {calls.show(fields[1])}"
+    if ev in ("sys_enter", "sys_exit"):
+        return f"[{pid}] {calls[seq if ev == 'sys_enter' else fields[1]].show()}"
     inside = f"{ev} in {fn} ({', '.join(f'{k} {v}' for k, v in zip(fields[::2], fields[1::2], strict=True))})"
-    while cause >= 0 and trace.event(cause)[1] != "sys_enter":
+    while cause >= 0 and cause not in calls:
         cause = trace.event(cause)[5]
-    return f"{inside} after [{trace.event(cause)[0][1]}] {calls.show(cause)}" if cause >= 0 else inside
+    return f"{inside} after [{calls[cause].pid}] {calls[cause].show()}" if cause >= 0 else inside
 
 
 def failure_of(found: Parting, said: str, tape: bytes, trace: Trace) -> Failure:

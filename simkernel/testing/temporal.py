@@ -144,7 +144,7 @@ class Conditions:
             return f"{when}{at} of process {os.getpid()}"
         task = self.sched.current
         text = f"{when}{at} of {task.process.comm} (pid {task.pid})"
-        before = Calls(self.sched.trace).last_of(task.pid) if ev == "sys_enter" else ""
+        before = Calls(self.sched.trace, harness=0).last_of(task.pid) if ev == "sys_enter" else ""
         return f"{text}, after its {before}" if before else text
 
     def fail(self, broken: Broken) -> None:
