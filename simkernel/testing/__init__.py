@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simkernel.testing.checker import Report, check
-    from simkernel.testing.contracts import CONTRACTS, Contract, Echo, Http, Plan, Violation
+    from simkernel.testing.contracts import CONTRACTS, Contract, Echo, Http, Plan, RequestReply, Violation
     from simkernel.testing.escapes import no_escape
     from simkernel.testing.example import Failure
     from simkernel.testing.explore import tapes
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Where each name lives: a module is imported when a name of it is first used, since Hypothesis takes a while.
 _HOMES = {
     "checker": ("Report", "check"),
-    "contracts": ("CONTRACTS", "Contract", "Echo", "Http", "Plan", "Violation"),
+    "contracts": ("CONTRACTS", "Contract", "Echo", "Http", "Plan", "RequestReply", "Violation"),
     "escapes": ("no_escape",),
     "example": ("Failure",),
     "explore": ("tapes",),
@@ -53,6 +53,7 @@ __all__ = [
     "Http",
     "Plan",
     "Report",
+    "RequestReply",
     "ServerMachine",
     "Violation",
     "always",
