@@ -61,6 +61,7 @@ REMEDIES = {
 _STDLIB = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__)})
 _SITE = ("site-packages", "dist-packages")
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_RUN = os.path.join("kernel", "machine.py")
 # Tools that run beside a test, in its tasks: what they do is not the program's doing.
 _TOOLS = ("hypothesis", "_hypothesis_pytestplugin", "pytest", "_pytest", "pluggy", "xdist", "execnet", "coverage", "greenlet")
 # Parts of the standard library that use the clock only for their own books.
@@ -141,11 +142,23 @@ def no_escape(allow_real: bool | Collection[str] = ()) -> Iterator[None]:
 
 
 def check_seen(guard: Guard | None = None) -> None:
-    """Raise what a program has seen and caught.  For the end of each run."""
+    """Raise what a program has done and caught; what its run has raised is told already.  For the end of each run."""
     guard = guard or _guard
     if guard is not None and guard.seen is not None:
         seen, guard.seen = guard.seen, None
-        raise seen
+        if not _left_the_run(seen):
+            raise seen
+
+
+def _left_the_run(error: BaseException) -> bool:
+    """Whether Kernel.run has raised it."""
+    tb = error.__traceback__
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        if code.co_name == "run" and code.co_filename.endswith(_RUN):
+            return True
+        tb = tb.tb_next
+    return False
 
 
 def _escape(what: str, kind: str, guard: Guard, frame: FrameType | None) -> None:
