@@ -40,7 +40,7 @@ from simkernel.kernel.choice import Choice
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import Task
 from simkernel.kernel.trace import Trace
-from simkernel.testing.contracts import Violation
+from simkernel.testing.contracts import Contract, Violation
 from simkernel.testing.contracts.base import pattern
 from simkernel.testing.escapes import check_seen, no_escape
 from simkernel.testing.example import DEADLINE_NS, MAX_STALLED, SIM_ADDR, Failure
@@ -185,7 +185,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.addr = sys.getsockname(listener)
         self._stop = sys.eventfd(0)
         self._report, w = sys.pipe2(O_NONBLOCK)
-        self._server = sys.spawn(server_main, self.serve, listener, self._stop, w)
+        self._server = sys.spawn(server_main, self.serve, Contract(), listener, self._stop, w)
         sys.close(w)
         while True:
             assert self._rules is not None
@@ -196,7 +196,8 @@ class ServerMachine(RuleBasedStateMachine):
             try:
                 step.value = step.function(sys)
             except Exception as error:
-                step.error = error
+                # A server that has died is why a client waits in vain.
+                step.error = next((found for found in self._reported(sys) if found.kind == "crash"), error)
 
     def _switch(self, to: greenlet) -> None:
         """Let the machine go on until process 1 wants its next step, or the run ends: what ends it is raised here."""
@@ -216,10 +217,10 @@ class ServerMachine(RuleBasedStateMachine):
             raise RuntimeError("the machine has not booted, or its run has ended")
         step = self._step = _Step(function)
         self._switch(self._process1)
+        if self._crashes:
+            raise self._told(Violation("crash", self._crashes[0]))
         if step.error is not None:
             raise self._told(step.error)
-        if self._crashes:
-            raise self._told(AssertionError(self._crashes[0]))
         self._judge()
         value: T = step.value
         return value
@@ -396,7 +397,14 @@ class ServerMachine(RuleBasedStateMachine):
     def _end(self, sys: Syscalls) -> None:
         sys.write(self._stop, (1).to_bytes(8, "little"))
         _pid, status = sys.waitpid(self._server)
-        findings = []
+        for found in self._reported(sys):
+            raise found
+        if status:
+            raise Violation("crash", f"the server's process ended with wait status {status:#x}")
+
+    def _reported(self, sys: Syscalls) -> list[Violation]:
+        """What the server's process has said of itself."""
+        text = b""
         while True:
             try:
                 chunk = sys.read(self._report, READ_SIZE)
@@ -404,8 +412,6 @@ class ServerMachine(RuleBasedStateMachine):
                 break
             if not chunk:
                 break
-            findings += [json.loads(line) for line in chunk.splitlines()]
-        for finding in findings:
-            raise Violation(finding["kind"], finding["message"])
-        if status:
-            raise Violation("crash", f"the server's process ended with wait status {status:#x}")
+            text += chunk
+        findings = [json.loads(line) for line in text.splitlines()]
+        return [Violation(finding["kind"], finding["message"]) for finding in findings]
