@@ -6,6 +6,14 @@ use random.
 """
 
 import random
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simkernel.kernel.sched import Sched
+
+# A label's chance to depart from the plain behaviour in a run of Swarm, in 1/256: a quarter of them each.
+SWARM_RATES = (4, 24, 96, 256)
 
 
 class Choice:
@@ -13,6 +21,9 @@ class Choice:
 
     __slots__ = ()
     plain = False
+
+    def bind(self, sched: "Sched") -> None:
+        """Called at boot: the choices to come are of this scheduler.  For sources that want to know who is to be chosen from."""
 
     def pick(self, n: int, label: str) -> int:
         """A number in range(n); ``n`` is at least 1.  ``label`` names the decision (``"sched"``, ``"preempt"``, ...)."""
@@ -72,22 +83,94 @@ class Seeded(Choice):
         return int(self._random.random() * n) if n > 1 else 0
 
 
-class Recording(Choice):
-    """Notes the choices of another source as a tape: ``Tape(recording.tape())`` replays the run."""
+class Swarm(Choice):
+    """Choices from a seed, where each label departs from the plain behaviour as often as this run has drawn for it.
 
-    __slots__ = ("_source", "_tape")
+    A run that takes every liberty at every chance seldom gets far in one direction; runs that differ in which liberties they take find
+    more (Groce, Zhang, Eide, Chen, Regehr: Swarm testing, ISSTA 2012).
+    """
+
+    __slots__ = ("_random", "_rates")
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._rates: dict[str, int] = {}
+
+    def pick(self, n: int, label: str) -> int:
+        if n <= 1:
+            return 0
+        rate = self._rates.get(label)
+        if rate is None:
+            rate = self._rates[label] = SWARM_RATES[int(self._random.random() * len(SWARM_RATES))]
+        # One number decides both whether and what.
+        at = self._random.random() * 256
+        return int(at / rate * n) if at < rate else 0
+
+
+class Lanes(Choice):
+    """Choices read label by label: each label has its own list, so that one choice more or less of a label does not shift the others.
+
+    That is what changing a recorded run a little needs: ``Lanes(recording.picks)`` with a pick left out is still nearly that run.  A value
+    counts modulo n, and past the end of its list a label is plain.
+    """
+
+    __slots__ = ("_at", "_lanes")
+
+    def __init__(self, picks: "Iterable[Pick]") -> None:
+        self._lanes: dict[str, list[int]] = {}
+        self._at: dict[str, int] = {}
+        for label, _n, value in picks:
+            lane = self._lanes.get(label)
+            if lane is None:
+                self._lanes[label] = [value]
+                self._at[label] = 0
+            else:
+                lane.append(value)
+
+    def pick(self, n: int, label: str) -> int:
+        if n <= 1:
+            return 0
+        at = self._at.get(label, -1)
+        if at < 0:
+            return 0
+        lane = self._lanes[label]
+        if at >= len(lane):
+            return 0
+        self._at[label] = at + 1
+        return lane[at] % n
+
+
+# A choice that was made: its label, n, and the number that was picked.
+Pick = tuple[str, int, int]
+
+
+class Recording(Choice):
+    """Notes the choices of another source: ``Tape(recording.tape())`` replays the run.  ``picks`` are the choices with their labels."""
+
+    __slots__ = ("_source", "picks")
 
     def __init__(self, source: Choice) -> None:
         self._source = source
-        self._tape = bytearray()
+        self.picks: list[Pick] = []
+
+    def bind(self, sched: "Sched") -> None:
+        self._source.bind(sched)
 
     def pick(self, n: int, label: str) -> int:
         if n <= 1:
             return 0
         got = self._source.pick(n, label)
-        self._tape += got.to_bytes(1 if n <= 256 else 2, "little")
+        self.picks.append((label, n, got))
         return got
 
     def tape(self) -> bytes:
         """The choices so far, as bytes for Tape, with trailing zeros left out."""
-        return bytes(self._tape).rstrip(b"\0")
+        return as_tape(self.picks)
+
+
+def as_tape(picks: Iterable[Pick]) -> bytes:
+    """Choices as bytes for Tape, with trailing zeros left out."""
+    tape = bytearray()
+    for _label, n, value in picks:
+        tape += value.to_bytes(1 if n <= 256 else 2, "little")
+    return bytes(tape).rstrip(b"\0")

@@ -18,6 +18,7 @@ from simkernel.kernel.clock import Clock
 from simkernel.kernel.trace import Trace
 
 if TYPE_CHECKING:
+    from simkernel.kernel.coverage import Coverage
     from simkernel.kernel.fdtable import FilesStruct
     from simkernel.kernel.wait import WaitQueue
 
@@ -207,6 +208,7 @@ class Sched:
         "check_sleepers",
         "choice",
         "clock",
+        "coverage",
         "current",
         "dead_files",
         "deadline",
@@ -262,6 +264,9 @@ class Sched:
         self.send_sigpipe: Callable[[], None] = _no_signals
         # A killed task that would not unwind: the hub ends it in its place.
         self.undying: Task | None = None
+        # What the run has covered, if a choice source wants to know.
+        self.coverage: Coverage | None = None
+        choice.bind(self)
 
     def new_ino(self) -> int:
         """A number for a new kernel object: small, and the same in every run of one tape."""
