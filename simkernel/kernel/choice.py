@@ -6,14 +6,13 @@ use random.
 """
 
 import random
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from simkernel.kernel.sched import Sched
 
-# A label's chance to depart from the plain behaviour in a run of Swarm, in 1/256: a quarter of them each.
-SWARM_RATES = (4, 24, 96, 256)
+# A label's chance to depart from the plain behaviour in a run of Swarm, in 1/256: a third of the labels each.
+SWARM_RATES = (8, 64, 256)
 
 
 class Choice:
@@ -107,51 +106,14 @@ class Swarm(Choice):
         return int(at / rate * n) if at < rate else 0
 
 
-class Lanes(Choice):
-    """Choices read label by label: each label has its own list, so that one choice more or less of a label does not shift the others.
-
-    That is what changing a recorded run a little needs: ``Lanes(recording.picks)`` with a pick left out is still nearly that run.  A value
-    counts modulo n, and past the end of its list a label is plain.
-    """
-
-    __slots__ = ("_at", "_lanes")
-
-    def __init__(self, picks: "Iterable[Pick]") -> None:
-        self._lanes: dict[str, list[int]] = {}
-        self._at: dict[str, int] = {}
-        for label, _n, value in picks:
-            lane = self._lanes.get(label)
-            if lane is None:
-                self._lanes[label] = [value]
-                self._at[label] = 0
-            else:
-                lane.append(value)
-
-    def pick(self, n: int, label: str) -> int:
-        if n <= 1:
-            return 0
-        at = self._at.get(label, -1)
-        if at < 0:
-            return 0
-        lane = self._lanes[label]
-        if at >= len(lane):
-            return 0
-        self._at[label] = at + 1
-        return lane[at] % n
-
-
-# A choice that was made: its label, n, and the number that was picked.
-Pick = tuple[str, int, int]
-
-
 class Recording(Choice):
-    """Notes the choices of another source: ``Tape(recording.tape())`` replays the run.  ``picks`` are the choices with their labels."""
+    """Notes the choices of another source as a tape: ``Tape(recording.tape())`` replays the run."""
 
-    __slots__ = ("_source", "picks")
+    __slots__ = ("_source", "_tape")
 
     def __init__(self, source: Choice) -> None:
         self._source = source
-        self.picks: list[Pick] = []
+        self._tape = bytearray()
 
     def bind(self, sched: "Sched") -> None:
         self._source.bind(sched)
@@ -160,17 +122,9 @@ class Recording(Choice):
         if n <= 1:
             return 0
         got = self._source.pick(n, label)
-        self.picks.append((label, n, got))
+        self._tape += got.to_bytes(1 if n <= 256 else 2, "little")
         return got
 
     def tape(self) -> bytes:
         """The choices so far, as bytes for Tape, with trailing zeros left out."""
-        return as_tape(self.picks)
-
-
-def as_tape(picks: Iterable[Pick]) -> bytes:
-    """Choices as bytes for Tape, with trailing zeros left out."""
-    tape = bytearray()
-    for _label, n, value in picks:
-        tape += value.to_bytes(1 if n <= 256 else 2, "little")
-    return bytes(tape).rstrip(b"\0")
+        return bytes(self._tape).rstrip(b"\0")

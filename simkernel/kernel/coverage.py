@@ -56,7 +56,7 @@ class Coverage:
         point = ((((call << 8 | what) << 16 | mask & 0xFFFF) << 16 | state) << 3) | others << 1 | slept
         before = self._before.get(task.pid, 0)
         self._before[task.pid] = point
-        self.seen.add((before * 31 + point) % PRIME)
+        self.seen.add((before * 1_000_003 + point) % PRIME)
 
 
 class Covering(Choice):
