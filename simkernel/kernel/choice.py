@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # A label's chance to depart from the plain behaviour in a run of Swarm, in 1/256: a third of the labels each.
 SWARM_RATES = (8, 64, 256)
+SWARM_TURNS = 4
+SWARM_RICH = 3
 
 
 class Choice:
@@ -83,16 +85,20 @@ class Seeded(Choice):
 
 
 class Swarm(Choice):
-    """Choices from a seed, where each label departs from the plain behaviour as often as this run has drawn for it.
+    """Choices from a seed, where each label departs from the plain behaviour as often, and as variedly, as this run has drawn for it.
 
     A run that takes every liberty at every chance seldom gets far in one direction; runs that differ in which liberties they take find
-    more (Groce, Zhang, Eide, Chen, Regehr: Swarm testing, ISSTA 2012).
+    more (Groce, Zhang, Eide, Chen, Regehr: Swarm testing, ISSTA 2012).  In one run of SWARM_RICH everything is equally likely until the first
+    choice of who runs next: many clients, who do a lot.  In one run of SWARM_TURNS whoever is preempted gives way to the
+    first in the queue, so that tasks go call by call in turn.
     """
 
-    __slots__ = ("_random", "_rates")
+    __slots__ = ("_random", "_rates", "_rich")
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
+        self._rich = self._random.random() * SWARM_RICH < 1
+        # Negative: in turn.
         self._rates: dict[str, int] = {}
 
     def pick(self, n: int, label: str) -> int:
@@ -100,9 +106,19 @@ class Swarm(Choice):
             return 0
         rate = self._rates.get(label)
         if rate is None:
-            rate = self._rates[label] = SWARM_RATES[int(self._random.random() * len(SWARM_RATES))]
+            drawn = int(self._random.random() * len(SWARM_RATES) * SWARM_TURNS)
+            rate = SWARM_RATES[drawn // SWARM_TURNS]
+            if label == "preempt" or label == "sched":
+                self._rich = False
+                if label == "preempt" and drawn % SWARM_TURNS == 0:
+                    rate = -rate
+            elif self._rich:
+                rate = 256
+            self._rates[label] = rate
         # One number decides both whether and what.
         at = self._random.random() * 256
+        if rate < 0:
+            return 1 if at < -rate else 0
         return int(at / rate * n) if at < rate else 0
 
 

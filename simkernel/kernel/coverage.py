@@ -24,7 +24,7 @@ PRIME = 2305843009213693951
 
 
 class Coverage:
-    """The pairs that were seen, as numbers that are the same in every process and on every Python."""
+    """The pairs that one run has seen, as numbers that are the same in every process and on every Python."""
 
     __slots__ = ("_before", "_calls", "seen")
 
@@ -35,6 +35,7 @@ class Coverage:
 
     def begin(self) -> None:
         """A new run: no task has called yet."""
+        self.seen = set()
         self._before.clear()
 
     def note(self, sched: Sched, name: str, args: tuple[Any, ...], what: int, mask: int, slept: bool) -> None:

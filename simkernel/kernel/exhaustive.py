@@ -13,10 +13,12 @@ Departures = tuple[tuple[int, int], ...]
 class Schedule(Choice):
     """One schedule: plain but for its departures.  What is not about who runs next is read from ``plan``, a tape, and plain past its end.
 
-    After the run ``alternatives`` are what could have been chosen differently since the last departure.
+    After the run ``alternatives`` are what could have been chosen differently since the last departure, as (number of the scheduling
+    choice, how many there were to choose from, whether another choice is a preemption); ``planned`` are the other choices before the first
+    of them, as (label, n): those that make the plan.
     """
 
-    __slots__ = ("_at", "_count", "_last", "_others", "alternatives", "departures")
+    __slots__ = ("_at", "_count", "_last", "_others", "alternatives", "departures", "planned")
 
     def __init__(self, departures: Departures = (), plan: bytes = b"") -> None:
         self.departures = departures
@@ -24,14 +26,16 @@ class Schedule(Choice):
         self._last = departures[-1][0] if departures else -1
         self._others = Tape(plan)
         self._count = -1
-        # (number of the scheduling choice, how many there were to choose from, whether another choice is a preemption)
         self.alternatives: list[tuple[int, int, bool]] = []
+        self.planned: list[tuple[str, int]] = []
 
     def pick(self, n: int, label: str) -> int:
         if n <= 1:
             return 0
         preempt = label == "preempt"
         if not preempt and label != "sched":
+            if self._count < 0:
+                self.planned.append((label, n))
             return self._others.pick(n, label)
         count = self._count = self._count + 1
         if count <= self._last:
@@ -112,17 +116,15 @@ class Exhaustive:
         """Whether every schedule was tried."""
         return not self._now and self.bound == self.preemptions and self._last is None
 
-    def proof(self) -> str:
+    def proof(self, plan: str = "this plan") -> str:
         """In words what has been shown, if no run has failed, and what has not."""
-        not_covered = "not covered: other plans, later or split delivery, late timers, smaller buffers"
+        rest = "not covered: other plans, later or split delivery, late timers, smaller buffers"
         if self.done:
-            return (
-                f"proved for this plan: no failure in any schedule with at most {counted(self.preemptions)} ({self.runs} runs); "
-                f"{not_covered}, more preemptions"
-            )
+            most = counted(self.preemptions)
+            return f"proved for {plan}: no failure in any schedule with at most {most} ({self.runs} runs); {rest}, more preemptions"
         bound = self.bound if self._now or self._last is not None else self.bound + 1
-        before = f"; with at most {counted(bound - 1)} all were tried" if bound else ""
-        return f"not proved: {self.runs} schedules of this plan ran without a failure, and there are more with {counted(bound)}{before}; {not_covered}"
+        before = f"; all those with at most {counted(bound - 1)} were tried" if bound else ""
+        return f"not proved for {plan}: no failure in {self.runs} schedules, and there are more with {counted(bound)}{before}; {rest}"
 
 
 def counted(preemptions: int) -> str:

@@ -27,8 +27,12 @@ OTHER_VALUES = 8
 
 
 def shrink(example: Example, tape: bytes, kind: str, runs: int = RUNS, search: int = SEARCH_RUNS) -> bytes:
-    """The tape with the fewest calls that was found to fail with ``kind``, as ``tape`` does.  ``runs`` and ``search`` bound the work."""
-    return Shrinker(example, Tape(tape), kind, runs, search).shrink()
+    """The tape with the fewest calls that was found to fail with ``kind``, as ``tape`` does.  ``runs`` and ``search`` bound the work.
+
+    A tape that does not fail again is given back: the example is not deterministic, and whoever runs it again will say so.
+    """
+    shrinker = Shrinker(example, kind, runs, search)
+    return shrinker.shrink() if shrinker.attempt(Tape(tape)) else tape
 
 
 def plan_end(picks: Sequence[Pick]) -> int:
@@ -125,7 +129,7 @@ def other_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
 class Shrinker:
     """One shrinking: the best run so far, and what it took."""
 
-    def __init__(self, example: Example, choice: Choice, kind: str, runs: int, search: int) -> None:
+    def __init__(self, example: Example, kind: str, runs: int, search: int) -> None:
         self._example = example
         self._kind = kind
         self._runs = runs
@@ -135,8 +139,6 @@ class Shrinker:
         self._tried: set[bytes] = set()
         self._best: list[Pick] = []
         self._key: tuple[int, ...] | None = None
-        if not self._attempt(choice):
-            raise ValueError(f"the run to be shrunk does not fail with {kind}")
 
     def shrink(self) -> bytes:
         """All passes until none of them helps, or no run is left."""
@@ -157,7 +159,7 @@ class Shrinker:
     def _left(self) -> bool:
         return self.ran < self._runs
 
-    def _attempt(self, choice: Choice) -> bool:
+    def attempt(self, choice: Choice) -> bool:
         """Run; whether it failed in the same way with fewer calls, or as many and plainer choices, and is the best from now on."""
         self.ran += 1
         journal = Journal(choice)
@@ -173,12 +175,12 @@ class Shrinker:
         return True
 
     def _changed(self, picks: list[Pick]) -> bool:
-        """``_attempt`` with changed choices, unless the very same were tried before."""
+        """``attempt`` with changed choices, unless the very same were tried before."""
         what = repr([(pick.label, pick.value, pick.who, pick.whom) for pick in picks]).encode()
         if what in self._tried or not self._left():
             return False
         self._tried.add(what)
-        return self._attempt(Lanes(picks))
+        return self.attempt(Lanes(picks))
 
     def _plan(self, plans: Callable[[list[Pick], int], Iterator[list[Pick]]]) -> None:
         """Another plan with the same schedule."""
@@ -204,13 +206,13 @@ class Shrinker:
 
     def _search_plans(self, plans: list[list[Pick]]) -> None:
         """Plans with other schedules: each with the first, then each with the second, until one helps."""
-        for round in range(SCHEDULES):
+        for turn in range(SCHEDULES):
             for plan in plans:
                 if self._search <= 0 or not self._left():
                     return
                 self._search -= 1
                 self._seed += 1
                 seed = self._seed
-                rest = Swarm(seed) if round % 2 else Pct(seed, 2 + seed % 3, 8 << seed % 4, Plain())
-                if self._attempt(Lanes(plan, rest)):
+                rest = Swarm(seed) if turn % 2 else Pct(seed, 2 + seed % 3, 8 << seed % 4, Plain())
+                if self.attempt(Lanes(plan, rest)):
                     return
