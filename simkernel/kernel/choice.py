@@ -88,9 +88,9 @@ class Swarm(Choice):
     """Choices from a seed, where each label departs from the plain behaviour as often, and as variedly, as this run has drawn for it.
 
     A run that takes every liberty at every chance seldom gets far in one direction; runs that differ in which liberties they take find
-    more (Groce, Zhang, Eide, Chen, Regehr: Swarm testing, ISSTA 2012).  In one run of SWARM_RICH everything is equally likely until the first
-    choice of who runs next: many clients, who do a lot.  In one run of SWARM_TURNS whoever is preempted gives way to the
-    first in the queue, so that tasks go call by call in turn.
+    more (Groce, Zhang, Eide, Chen, Regehr: Swarm testing, ISSTA 2012).  In one run of SWARM_RICH everything is equally likely until the
+    first choice of who runs next: many clients, who do a lot.  In one run of SWARM_TURNS whoever is preempted gives way to the first in the
+    queue, so that tasks go call by call in turn.
     """
 
     __slots__ = ("_random", "_rates", "_rich")

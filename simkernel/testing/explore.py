@@ -61,9 +61,9 @@ class Runner(Protocol):
 
 
 class Here:
-    """Runs tries in this process, one after the other.  ``tick(n)`` is called before example n, and may raise."""
+    """Runs tries in this process, one after the other, until ``tick(n)``, called before example n, returns something true."""
 
-    def __init__(self, example: Example, tick: Callable[[int], None]) -> None:
+    def __init__(self, example: Example, tick: Callable[[int], object]) -> None:
         self._example = example
         self._tick = tick
 
@@ -74,35 +74,43 @@ class Here:
 
 @dataclass
 class Search:
-    """How far an exploration got: examples that ran, pairs covered, tapes worth being kept; the first failure, as it was found."""
+    """How far an exploration got: examples that ran, the failure with the lowest number, as it was found; whether it was told to stop.
+
+    ``kept`` are tapes that covered something new, ``fixed`` those of the known ones that no longer fail.
+    """
 
     ran: int = 0
-    kept: list[bytes] = field(default_factory=list)
     found: Found | None = None
+    stopped: bool = False
+    kept: list[bytes] = field(default_factory=list)
+    fixed: list[bytes] = field(default_factory=list)
 
 
-def search(strategy: Strategy, runner: Runner, progress: Callable[[Search], None] | None = None) -> Search:
-    """Run the strategy's tries until one fails or none is left.  The failure with the lowest number is the one that is found.
-
-    ``progress`` is called after each batch.
-    """
+def search(
+    strategy: Strategy, runner: Runner, stop: Callable[[], bool] = lambda: False, progress: Callable[[Search], None] | None = None
+) -> Search:
+    """Run the strategy's tries until one fails, none is left, or ``stop()`` is true.  ``progress`` is called after each batch."""
     out = Search()
-    while out.found is None and (tries := strategy.generation()):
-        batches = [tries[at : at + BATCH] for at in range(0, len(tries), BATCH)]
+    while out.found is None and not out.stopped and (tries := strategy.generation()):
         by_number = {one.number: one for one in tries}
+        batches = [tries[at : at + BATCH] for at in range(0, len(tries), BATCH)]
         for outcomes in runner.run(batches, frozenset(strategy.pairs) if strategy.covers else None):
             for outcome in outcomes:
-                out.ran = outcome.number
+                out.ran += 1
                 if outcome.kind:
                     out.found = Found(outcome.kind, outcome.tape, outcome.number)
                     break
-                tape = strategy.learn(by_number[outcome.number], outcome)
-                if tape is not None:
+                one = by_number[outcome.number]
+                if one.how == "tape":
+                    out.fixed.append(one.tape)
+                tape = strategy.learn(one, outcome)
+                if tape is not None and one.how != "tape":
                     out.kept.append(tape)
             if progress is not None:
                 progress(out)
             if out.found is not None:
                 break
+        out.stopped = stop()
     return out
 
 
@@ -110,7 +118,7 @@ def explore(
     example: Example,
     examples: int,
     seed: int,
-    tick: Callable[[int], None],
+    tick: Callable[[int], object],
     strategy: str = "portfolio",
     preemptions: int | None = None,
 ) -> Found | None:
@@ -122,6 +130,6 @@ def explore(
     return smallest(example, found) if found is not None else None
 
 
-def smallest(example: Example, found: Found) -> Found:
+def smallest(example: Example, found: Found, stop: Callable[[], bool] | None = None) -> Found:
     """What was found, with the fewest calls."""
-    return Found(found.kind, shrink(example, found.tape, found.kind), found.example)
+    return Found(found.kind, shrink(example, found.tape, found.kind, stop), found.example)

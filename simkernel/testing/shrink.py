@@ -26,12 +26,16 @@ SCHEDULES = 6
 OTHER_VALUES = 8
 
 
-def shrink(example: Example, tape: bytes, kind: str, runs: int = RUNS, search: int = SEARCH_RUNS) -> bytes:
-    """The tape with the fewest calls that was found to fail with ``kind``, as ``tape`` does.  ``runs`` and ``search`` bound the work.
+def shrink(
+    example: Example, tape: bytes, kind: str, stop: Callable[[], bool] | None = None, runs: int = RUNS, search: int = SEARCH_RUNS
+) -> bytes:
+    """The tape with the fewest calls that was found to fail with ``kind``, as ``tape`` does.
+
+    ``runs`` and ``search`` bound the work, and it ends when ``stop()`` is true.
 
     A tape that does not fail again is given back: the example is not deterministic, and whoever runs it again will say so.
     """
-    shrinker = Shrinker(example, kind, runs, search)
+    shrinker = Shrinker(example, kind, runs, search, stop)
     return shrinker.shrink() if shrinker.attempt(Tape(tape)) else tape
 
 
@@ -129,11 +133,14 @@ def other_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
 class Shrinker:
     """One shrinking: the best run so far, and what it took."""
 
-    def __init__(self, example: Example, kind: str, runs: int, search: int) -> None:
+    def __init__(
+        self, example: Example, kind: str, runs: int = RUNS, search: int = SEARCH_RUNS, stop: Callable[[], bool] | None = None
+    ) -> None:
         self._example = example
         self._kind = kind
         self._runs = runs
         self._search = search
+        self._stop = stop
         self._seed = 0
         self.ran = 0
         self._tried: set[bytes] = set()
@@ -157,7 +164,7 @@ class Shrinker:
         return as_tape(self._best)
 
     def _left(self) -> bool:
-        return self.ran < self._runs
+        return self.ran < self._runs and not (self._stop is not None and self._stop())
 
     def attempt(self, choice: Choice) -> bool:
         """Run; whether it failed in the same way with fewer calls, or as many and plainer choices, and is the best from now on."""

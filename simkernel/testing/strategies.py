@@ -93,15 +93,18 @@ def mutant(picks: list[Pick], seed: int) -> Choice:
 
 
 def run_batch(
-    example: Example, tries: Sequence[Try], seen: Iterable[int] | None, tick: Callable[[int], None] | None = None
+    example: Example, tries: Sequence[Try], seen: Iterable[int] | None = None, tick: Callable[[int], object] | None = None
 ) -> list[Outcome]:
-    """Run tries until one fails; ``tick(n)`` comes before try n.  With ``seen``, the pairs that were covered before, what is new is noted."""
+    """Run tries until one fails, or ``tick(n)``, called before try n, returns something true.
+
+    With ``seen``, the pairs that were covered before, what is new is noted.
+    """
     outcomes: list[Outcome] = []
     coverage = Coverage() if seen is not None else None
     covered = set(seen) if seen is not None else set()
     for one in tries:
-        if tick is not None:
-            tick(one.number)
+        if tick is not None and tick(one.number):
+            return outcomes
         choice = one.choice()
         failure = example(Covering(choice, coverage) if coverage is not None else choice)
         outcome = Outcome(one.number)
@@ -109,17 +112,17 @@ def run_batch(
         if failure is not None:
             # Runs are not recorded, that costs time: the same run once more is.
             outcome.kind, outcome.tape = failure.kind, record(example, one)[1]
-            break
+            return outcomes
         if isinstance(choice, Schedule):
             outcome.alternatives, outcome.planned = choice.alternatives, choice.planned
         if coverage is not None:
             new = coverage.seen - covered
             covered |= new
             outcome.pairs = frozenset(new)
-    else:
-        # Recording costs another run: only those with the most that is new are worth it.
-        best = sorted((-len(outcome.pairs), at) for at, outcome in enumerate(outcomes) if outcome.pairs)
-        for _, at in best[:KEPT]:
+    # Recording costs another run: only those with the most that is new are worth it, and what was worth it before.
+    best = sorted((tries[at].how != "tape", -len(outcome.pairs), at) for at, outcome in enumerate(outcomes) if outcome.pairs)
+    for place, (fresh, _, at) in enumerate(best):
+        if place < KEPT or not fresh:
             outcomes[at].picks, outcomes[at].tape = record(example, tries[at])
     return outcomes
 
@@ -132,14 +135,18 @@ def record(example: Example, one: Try) -> tuple[Picks, bytes]:
 
 
 class Strategy:
-    """Gives tries in generations: first the plain run and the ``known`` tapes, then what ``fill`` says."""
+    """Gives tries in generations: first the plain run and the ``known`` tapes, then what ``fill`` says.
+
+    ``done`` examples of this seed were tried in earlier runs: others come now.
+    """
 
     # Whether what a run covers is of interest.
     covers = False
 
-    def __init__(self, seed: int, examples: int, known: Sequence[bytes] = ()) -> None:
+    def __init__(self, seed: int, examples: int, known: Sequence[bytes] = (), done: int = 0) -> None:
         self.seed = seed
         self.examples = examples
+        self.done = done
         self.given = 0
         self.pairs: set[int] = set()
         self._known = deque([Try(0, "plain"), *(Try(0, "tape", tape=tape) for tape in known)])
@@ -171,7 +178,7 @@ class Strategy:
 
     def draw(self, number: int) -> int:
         """A seed of its own for each try."""
-        return self.seed * 0x9E3779B1 + number
+        return self.seed * 0x9E3779B1 + self.done + number
 
 
 class RandomRuns(Strategy):
@@ -234,8 +241,8 @@ class Plans:
 class AllRuns(Strategy):
     """Exhaustive search."""
 
-    def __init__(self, seed: int, examples: int, known: Sequence[bytes] = (), preemptions: int = PREEMPTIONS) -> None:
-        super().__init__(seed, examples, known)
+    def __init__(self, seed: int, examples: int, known: Sequence[bytes] = (), done: int = 0, preemptions: int = PREEMPTIONS) -> None:
+        super().__init__(seed, examples, known, done)
         self._plans = Plans(preemptions, max(examples // 2, 1))
         # The plain run is the first schedule of the plain plan.
         self._known.popleft()
@@ -261,8 +268,8 @@ class Portfolio(Strategy):
 
     covers = True
 
-    def __init__(self, seed: int, examples: int, known: Sequence[bytes] = (), preemptions: int = 1) -> None:
-        super().__init__(seed, examples, known)
+    def __init__(self, seed: int, examples: int, known: Sequence[bytes] = (), done: int = 0, preemptions: int = 1) -> None:
+        super().__init__(seed, examples, known, done)
         self._plans = Plans(preemptions, max(examples // 32, FIRST_GENERATION))
         self._corpus: deque[Picks] = deque(maxlen=CORPUS)
 
@@ -297,14 +304,18 @@ class Portfolio(Strategy):
         return [frontier.proof(name) for name, frontier in self._plans.all() if frontier.done]
 
 
-def make_strategy(name: str, seed: int, examples: int, known: Sequence[bytes] = (), preemptions: int | None = None) -> Strategy:
+def make_strategy(
+    name: str, seed: int, examples: int, known: Sequence[bytes] = (), done: int = 0, preemptions: int | None = None
+) -> Strategy:
     """The strategy ``name``.  UsageError for a name that is none."""
+    if preemptions is not None and preemptions < 0:
+        raise UsageError(f"preemptions must not be negative, but {preemptions} is")
     if name == "portfolio":
-        return Portfolio(seed, examples, known, 1 if preemptions is None else preemptions)
+        return Portfolio(seed, examples, known, done, 1 if preemptions is None else preemptions)
     if name == "random":
-        return RandomRuns(seed, examples, known)
+        return RandomRuns(seed, examples, known, done)
     if name == "pct":
-        return PctRuns(seed, examples, known)
+        return PctRuns(seed, examples, known, done)
     if name == "exhaustive":
-        return AllRuns(seed, examples, known, PREEMPTIONS if preemptions is None else preemptions)
+        return AllRuns(seed, examples, known, done, PREEMPTIONS if preemptions is None else preemptions)
     raise UsageError(f"there is no strategy {name!r}: choose one of {', '.join(STRATEGIES)}")
