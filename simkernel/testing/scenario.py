@@ -17,6 +17,7 @@ from simkernel.uapi import (
     O_NONBLOCK,
     POLLIN,
     SHUT_RDWR,
+    SIGNAL_NAMES,
     SO_REUSEADDR,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -87,8 +88,14 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
         text += chunk
     findings += [json.loads(line) for line in text.splitlines()]
     if status and not any(f["who"] == "server" for f in findings):
-        findings.append({"kind": "crash", "who": "server", "message": f"the server's process ended with wait status {status:#x}"})
+        findings.append({"kind": "crash", "who": "server", "message": f"the server's process {ended(status)}"})
     return findings
+
+
+def ended(status: int) -> str:
+    """A wait status in words."""
+    signum = status & 0x7F
+    return f"was killed by {SIGNAL_NAMES.get(signum, f'signal {signum}')}" if signum else f"exited with status {status >> 8}"
 
 
 def settle(sys: Syscalls) -> list[Finding]:
