@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SWARM_RATES = (8, 64, 256)
 SWARM_TURNS = 4
 SWARM_RICH = 3
+# After so many choices the rest of the run is plain: whoever transfers a MiB byte by byte shows nothing new with it.
+SWARM_PICKS = 2000
 
 
 class Choice:
@@ -93,16 +95,20 @@ class Swarm(Choice):
     queue, so that tasks go call by call in turn.
     """
 
-    __slots__ = ("_random", "_rates", "_rich")
+    __slots__ = ("_left", "_random", "_rates", "_rich")
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
+        self._left = SWARM_PICKS
         self._rich = self._random.random() * SWARM_RICH < 1
         # Negative: in turn.
         self._rates: dict[str, int] = {}
 
     def pick(self, n: int, label: str) -> int:
         if n <= 1:
+            return 0
+        self._left -= 1
+        if self._left < 0:
             return 0
         rate = self._rates.get(label)
         if rate is None:

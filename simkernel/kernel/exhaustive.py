@@ -58,7 +58,7 @@ class Exhaustive:
     The run of a schedule must be over before the next is asked for: it says where it could have gone differently.
     """
 
-    __slots__ = ("_last", "_later", "_now", "_plan", "bound", "most", "preemptions", "runs")
+    __slots__ = ("_last", "_later", "_now", "_open", "_plan", "bound", "most", "preemptions", "runs")
 
     def __init__(self, preemptions: int = 2, plan: bytes = b"", most: int = 10_000) -> None:
         if preemptions < 0:
@@ -74,6 +74,8 @@ class Exhaustive:
         self._now: deque[Departures] = deque([()])
         self._later: deque[Departures] = deque()
         self._last: Schedule | None = None
+        # Schedules that were taken, and have not shown yet what branches off.
+        self._open = 0
 
     def __iter__(self) -> Iterator[Schedule]:
         return self
@@ -89,18 +91,23 @@ class Exhaustive:
         return self._last
 
     def take(self, most: int) -> list[Departures]:
-        """Up to ``most`` schedules that can be tried now, each by its departures; none when all were.  ``learn`` takes what they showed."""
-        if not self._now and self.bound < self.preemptions:
+        """Up to ``most`` schedules that can be tried now, each by its departures; ``learn`` takes what they showed.
+
+        None when others have to be learnt from first, or all were tried.
+        """
+        if not self._now and not self._open and self.bound < self.preemptions:
             self.bound += 1
             self._now, self._later = self._later, self._now
         got: list[Departures] = []
         while self._now and len(got) < most and self.runs < self.most:
             got.append(self._now.popleft())
             self.runs += 1
+            self._open += 1
         return got
 
     def learn(self, departures: Departures, alternatives: list[tuple[int, int, bool]]) -> None:
         """What a schedule that was tried has shown: where others branch off."""
+        self._open -= 1
         room = self.most - self.runs
         for count, n, preempt in alternatives:
             queue = self._later if preempt else self._now
@@ -114,7 +121,7 @@ class Exhaustive:
     @property
     def done(self) -> bool:
         """Whether every schedule was tried."""
-        return not self._now and self.bound == self.preemptions and self._last is None
+        return not self._now and not self._open and not self._later and self.bound == self.preemptions
 
     def proof(self, plan: str = "this plan") -> str:
         """In words what has been shown, if no run has failed, and what has not."""
@@ -122,7 +129,7 @@ class Exhaustive:
         if self.done:
             most = counted(self.preemptions)
             return f"proved for {plan}: no failure in any schedule with at most {most} ({self.runs} runs); {rest}, more preemptions"
-        bound = self.bound if self._now or self._last is not None else self.bound + 1
+        bound = self.bound if self._now or self._open else self.bound + 1
         before = f"; all those with at most {counted(bound - 1)} were tried" if bound else ""
         return f"not proved for {plan}: no failure in {self.runs} schedules, and there are more with {counted(bound)}{before}; {rest}"
 

@@ -23,9 +23,10 @@ from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 from simkernel.errors import UsageError
 from simkernel.testing.contracts import Contract
 from simkernel.testing.example import Example, sim_example
+from simkernel.testing.explore import Found, Here, Search, search, smallest
 from simkernel.testing.load import load
 from simkernel.testing.scenario import Serve
-from simkernel.testing.strategies import CORPUS, Outcome, Try, run_batch
+from simkernel.testing.strategies import CORPUS, Outcome, Try, make_strategy, run_batch
 
 # Where a campaign is kept, unless told otherwise.
 DATABASE = ".simkernel"
@@ -222,3 +223,69 @@ class Store:
         for value in list(self._database.fetch(key)):
             self._database.delete(key, value)
         self._database.save(key, str(examples).encode())
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What a campaign came to: the failure, shrunk; examples that ran, pairs covered; whether it was stopped; what was proved."""
+
+    found: Found | None
+    ran: int
+    covered: int
+    stopped: bool
+    proofs: list[str]
+
+
+def campaign(
+    example: Example,
+    examples: int,
+    seed: int,
+    tick: Callable[[int], object],
+    *,
+    strategy: str = "portfolio",
+    preemptions: int | None = None,
+    executor: Executor | None = None,
+    job: Job | None = None,
+    store: Store | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Campaign:
+    """``explore`` with more hands and a memory.  ``executor`` runs the ``job``'s examples, else this process does.
+
+    What a ``store`` knows is tried first, and what is found goes there at once.  After ``stop()`` is true nothing new begins.
+    """
+    done = store.done(seed) if store is not None else 0
+    plan = make_strategy(strategy, seed, examples, store.known() if store is not None else (), done, preemptions)
+    if executor is not None and job is not None:
+        runner: Here | Workers = Workers(executor, job, stop)
+    else:
+        runner = Here(example, lambda n: tick(n) or stop())
+    saved = 0
+
+    def progress(so_far: Search) -> None:
+        nonlocal saved
+        if isinstance(runner, Workers):
+            tick(so_far.ran)
+        if store is not None:
+            store.keep(so_far.kept[saved:])
+            saved = len(so_far.kept)
+
+    out = search(plan, runner, stop, progress)
+    found = out.found
+    if store is not None:
+        store.did(seed, done + out.ran)
+        store.fixed(out.fixed)
+        if found is not None:
+            store.failed(found.tape)
+    if found is not None:
+        found = smallest(example, found, stop)
+        if store is not None:
+            store.failed(found.tape)
+    return Campaign(found, out.ran, len(plan.pairs), out.stopped, plan.proofs() if found is None else [])
+
+
+class Interrupted(KeyboardInterrupt):
+    """A check was stopped by Ctrl-C; ``report`` is what it has so far."""
+
+    def __init__(self, report: Any) -> None:
+        super().__init__()
+        self.report = report

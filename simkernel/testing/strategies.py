@@ -25,6 +25,8 @@ FIRST_GENERATION = 64
 MOST_GENERATION = 4096
 # How many tries are one piece of work.
 BATCH = 32
+# Coverage is looked at in one run of so many: the look costs a fifth of a run.
+COVER = 4
 # How many of its runs with something new are recorded, and how many are kept to be changed.
 KEPT = 3
 CORPUS = 256
@@ -60,6 +62,10 @@ class Try:
         if self.how == "mutant":
             return mutant([Pick(*pick) for pick in self.parent], self.seed)
         return Schedule(self.departures, self.tape)
+
+    def covers(self) -> bool:
+        """Whether it is worth looking at what this run covers: one of COVER is, and every run that came from such a look."""
+        return self.how in ("tape", "mutant") or self.number % COVER == 0
 
 
 @dataclass(slots=True)
@@ -106,7 +112,8 @@ def run_batch(
         if tick is not None and tick(one.number):
             return outcomes
         choice = one.choice()
-        failure = example(Covering(choice, coverage) if coverage is not None else choice)
+        covers = coverage is not None and one.covers()
+        failure = example(Covering(choice, coverage) if covers and coverage is not None else choice)
         outcome = Outcome(one.number)
         outcomes.append(outcome)
         if failure is not None:
@@ -115,7 +122,7 @@ def run_batch(
             return outcomes
         if isinstance(choice, Schedule):
             outcome.alternatives, outcome.planned = choice.alternatives, choice.planned
-        if coverage is not None:
+        if covers and coverage is not None:
             new = coverage.seen - covered
             covered |= new
             outcome.pairs = frozenset(new)
@@ -278,14 +285,14 @@ class Portfolio(Strategy):
         seed = self.draw(number)
         if number <= FIRST_GENERATION:
             return Try(number, "random" if slot else "pct", seed)
-        if slot < 2:
+        if slot in (0, 4):
             return Try(number, "pct", seed)
-        if slot < 5 and self._corpus:
+        if slot in (1, 2) and self._corpus:
             dice = Seeded(seed)
             # Of two, the newer: what was found late is what others have not seen.
             at = max(dice.pick(len(self._corpus), "parent"), dice.pick(len(self._corpus), "parent"))
             return Try(number, "mutant", seed, parent=self._corpus[at])
-        if slot == 5 and (taken := self._plans.take()) is not None:
+        if slot == 3 and (taken := self._plans.take()) is not None:
             return Try(number, "schedule", tape=taken[0], departures=taken[1])
         return Try(number, "random", seed)
 
