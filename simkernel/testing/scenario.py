@@ -15,7 +15,9 @@ from simkernel.uapi import (
     AF_INET,
     O_NONBLOCK,
     POLLIN,
+    RLIMIT_NOFILE,
     SHUT_RDWR,
+    SIGKILL,
     SO_REUSEADDR,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -26,6 +28,8 @@ Serve: TypeAlias = Callable[[Syscalls, int, int], object]
 Finding: TypeAlias = dict[str, Any]
 
 BACKLOG = 128
+# How many fds a server may open when they are few.
+ROOM = 8
 
 
 def listen(sys: Syscalls, addr: Address = ("127.0.0.1", 0), backlog: int = BACKLOG) -> int:
@@ -58,10 +62,20 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     addr = sys.getsockname(listener)
     stop = sys.eventfd(0)
     r, w = sys.pipe2(O_NONBLOCK)
-    server = sys.spawn(server_main, serve, listener, stop, w)
-    clients = [sys.spawn(client_main, contract, addr, plan, w) for plan in plans]
+    room = ROOM if any(plan.tight for plan in plans) else 0
+    server = sys.spawn(server_main, serve, listener, stop, w, room)
     status = None
-    waiting = set(clients)
+    waiting: set[int] = set()
+    staying: list[int] = []
+    for plan in plans:
+        if plan.behaviour in contract.stays:
+            # It does not end by itself; a process that ends when it rings says that it has done what it wanted.
+            bell = sys.eventfd(0)
+            staying.append(sys.spawn(client_main, contract, addr, plan, w, bell))
+            waiting.add(sys.spawn(doorkeeper, bell))
+            sys.close(bell)
+        else:
+            waiting.add(sys.spawn(client_main, contract, addr, plan, w))
     while waiting:
         pid, code = sys.waitpid(-1)
         waiting.discard(pid)
@@ -72,6 +86,9 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     if status is None:
         sys.write(stop, (1).to_bytes(8, "little"))
         _pid, status = sys.waitpid(server)
+    for pid in staying:
+        sys.kill(pid, SIGKILL)
+        sys.waitpid(pid)
     sys.close(w)
     text = b""
     while True:
@@ -95,9 +112,14 @@ def report(sys: Syscalls, w: int, kind: str, who: str, message: str) -> None:
     sys.write(w, line.encode() + b"\n")
 
 
-def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -> None:
-    """The server's process: serve, then look what it left behind."""
+def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int, room: int = 0) -> None:
+    """The server's process: serve, then look what it left behind.  ``room``: how many fds it may open, 0 for as many as there are."""
     before = open_fds(sys)
+    if room:
+        limit = room
+        while limit - sum(fd < limit for fd in before) < room:
+            limit += 1
+        sys.setrlimit(RLIMIT_NOFILE, (limit, sys.getrlimit(RLIMIT_NOFILE)[1]))
     try:
         serve(sys, listener, stop)
     except SimulationError:
@@ -121,12 +143,20 @@ def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -
     report(sys, w, "leak", "server", f"serve returned and left a child, {'running' if pid == 0 else f'pid {pid} never waited for'}")
 
 
-def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w: int) -> None:
-    """A client's process."""
+def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w: int, bell: int = -1) -> None:
+    """A client's process.  One that stays rings the ``bell``, an eventfd, and sleeps with its connection open until it is killed."""
     try:
         contract.play(sys, addr, plan)
     except Violation as error:
         report(sys, w, error.kind, f"client {plan.number}", str(error))
+    if bell >= 0:
+        sys.write(bell, (1).to_bytes(8, "little"))
+        sys.poll([])
+
+
+def doorkeeper(sys: Syscalls, bell: int) -> None:
+    """End when the bell rings: to the parent that is one more child that has done its part."""
+    sys.read(bell, 8)
 
 
 def program_place(error: BaseException) -> str:

@@ -4,7 +4,7 @@ A contract draws a plan for each client from a choice source, and plays a plan a
 api.Syscalls, so the same clients run on both kernels.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from simkernel.api import Address, Syscalls
@@ -31,9 +31,11 @@ class Plan:
     """What one client does.
 
     ``behaviour``  "turns" (send a message, read its echo, next), "stream" (send all, shut the sending side, read meanwhile),
-                   "vanish" (send and close without reading), "deaf" (send as much as fits, never read, then close)
+                   "vanish" (send and close without reading), "deaf" (send as much as fits, never read, then close); more: see the contract
     ``sizes``      bytes of each message; ``start_ms``, ``pause_ms`` virtual or real milliseconds before connecting and between messages
     ``read_size``  how much it reads at once
+    ``tight``      the server has few fds (RLIMIT_NOFILE, which it inherits): it may let clients wait, or turn one away before it has
+                   served it at all
     """
 
     number: int
@@ -42,6 +44,7 @@ class Plan:
     start_ms: int = 0
     pause_ms: int = 0
     read_size: int = READ_SIZE
+    tight: bool = False
 
     def __str__(self) -> str:
         what = ", ".join(f"{k} {v}" for k, v in asdict(self).items() if k not in ("number", "behaviour", "read_size") and v)
@@ -53,12 +56,21 @@ class Contract:
 
     name = "contract"
     behaviours: tuple[str, ...] = ("turns",)
+    # Those who are still connected when the server is told to stop: they sleep when ``play`` returns, and are killed at the end.
+    stays: frozenset[str] = frozenset()
+    # Those who make many connections at one moment: the server may then have too few fds for them.
+    crowds: frozenset[str] = frozenset()
     max_clients = 8
 
     def plans(self, choice: Choice) -> list[Plan]:
         """The clients of one example: one, with one small message, when all choices are 0."""
         count = 1 + choice.pick(self.max_clients, "clients")
-        return [self.plan(choice, number) for number in range(count)]
+        plans = [self.plan(choice, number) for number in range(count)]
+        behaviours = {plan.behaviour for plan in plans}
+        # Who stays keeps the server's fds, so nobody else might ever be served.
+        if behaviours & self.crowds and not behaviours & self.stays and choice.pick(2, "tight"):
+            plans = [replace(plan, tight=True) for plan in plans]
+        return plans
 
     def plan(self, choice: Choice, number: int) -> Plan:
         """One client's plan."""
