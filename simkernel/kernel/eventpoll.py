@@ -290,6 +290,9 @@ class EventPoll(File):
         self.rdllist = rdllist
         got: list[tuple[Any, int]] = []
         trace = self.sched.trace
+        learnt = self.sched.current.learnt
+        if learnt:
+            learnt.clear()
         left = maxevents
         while txlist and left:
             epi = txlist.popleft()
@@ -299,6 +302,8 @@ class EventPoll(File):
             if not revents:
                 continue
             got.append((epi.data, revents))
+            if learnt is not None:
+                learnt[epi.fd] = epi.file
             left -= 1
             if events & EPOLLONESHOT:
                 epi.events = events & EP_PRIVATE_BITS

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from simkernel import linux
-from simkernel.errors import Deadlock, Livelock, Timeout
+from simkernel.errors import Deadlock, Livelock, Timeout, Verdict
 from simkernel.kernel.choice import Choice
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import Task
 from simkernel.kernel.trace import Trace
 from simkernel.testing.contracts import Contract, Plan
 from simkernel.testing.explain import Calls, explain_spin, explain_stop
+from simkernel.testing.oracles import Oracles
 from simkernel.testing.scenario import Finding, Serve, crash_text, scenario
 from simkernel.tools.strace import strace_lines
 
@@ -23,7 +24,7 @@ LINUX_TIMEOUT = 20.0
 # Where the servers of a simulated check listen; a shown address then says who is who.
 SIM_ADDR = ("127.0.0.1", 9000)
 # How bad a kind is: when an example shows several, the worst is the failure.
-SEVERITY = ("crash", "corruption", "spin", "hang", "leak")
+SEVERITY = ("crash", "corruption", "stale-fd", "spin", "hang", "starvation", "memory", "leak", "herd")
 
 
 @dataclass
@@ -94,30 +95,38 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
         else:
             explanation.extend(explain_stop(kernel))
 
+    oracles = Oracles(contract.served_within_ns, contract.memory_per_connection)
     kernel = Kernel(
         choice,
         trace,
         profile=profile,
+        watch=oracles,
         deadline_ns=DEADLINE_NS,
         max_stalled=MAX_STALLED,
         nofile=(256, 4096),
         on_crash=on_crash,
         on_stop=on_stop,
     )
+    oracles.sched = kernel.sched
     plans = contract.plans(choice)
     failure: Failure | None = None
     try:
         findings: list[Finding] = kernel.run(scenario, serve, contract, plans, SIM_ADDR)
-        if (found := worst([*crashes, *findings])) is not None:
+        if profile != "posix":
+            # There, whoever waits may be woken for nothing.
+            findings += oracles.herd()
+        if (found := worst([*crashes, *oracles.findings, *findings])) is not None:
             failure = Failure(found["kind"], found["message"], "sim")
     except Deadlock as error:
-        found = worst(crashes)
+        found = worst([*crashes, *oracles.findings])
         if found is not None:
             failure = Failure(found["kind"], found["message"], "sim")
         else:
             failure = Failure("hang", str(error), "sim")
     except Livelock as error:
         failure = Failure("spin", str(error), "sim")
+    except Verdict as error:
+        failure = Failure(error.kind, str(error), "sim")
     if failure is not None:
         failure.plans = plans
         failure.explanation = explanation

@@ -43,6 +43,7 @@ class Echo(Contract):
     """
 
     name = "echo"
+    memory_per_connection = 512 * 1024
     behaviours = ("turns", "turns", "stream", "vanish", "deaf", "reset", "crowd", "idle", "flood", "stuck", "silent", "early")
     stays = frozenset({"idle", "silent", "stuck"})
     crowds = frozenset({"crowd"})
