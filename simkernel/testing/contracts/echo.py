@@ -10,6 +10,7 @@ from simkernel.uapi import (
     POLLOUT,
     SHUT_WR,
     SO_LINGER,
+    SO_RCVBUF,
     SOCK_STREAM,
     SOL_SOCKET,
 )
@@ -22,6 +23,8 @@ CROWD = 4
 CROWD_BYTES = 1000
 # A client that never reads gives up sending when there was no room for so long.
 STUCK_MS = 20
+# Its receive buffer, so that it is soon stuck.
+SMALL_WINDOW = 4096
 
 
 class TurnedAway(Exception):
@@ -62,7 +65,7 @@ class Echo(Contract):
             elif plan.behaviour in ("stream", "flood"):
                 self._stream(sys, fd, plan, data)
             elif plan.behaviour == "early":
-                sys.shutdown(fd, SHUT_WR)
+                self._shut(sys, fd, plan, 0)
                 self._expect_end(sys, fd, plan, 0, b"")
             elif plan.behaviour == "stuck":
                 self._stuck(sys, fd, pattern(plan.number, MIB))
@@ -77,6 +80,8 @@ class Echo(Contract):
 
     def _connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
         fd = sys.socket(AF_INET, SOCK_STREAM)
+        if plan.behaviour == "stuck":
+            sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, SMALL_WINDOW)
         try:
             sys.connect(fd, addr)
         except OSError as error:
@@ -117,7 +122,7 @@ class Echo(Contract):
             done += size
         if plan.behaviour == "idle":
             return
-        sys.shutdown(fd, SHUT_WR)
+        self._shut(sys, fd, plan, done)
         self._expect_end(sys, fd, plan, done, data)
 
     def _stream(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
@@ -140,9 +145,12 @@ class Echo(Contract):
     def _stuck(self, sys: Syscalls, fd: int, data: bytes) -> None:
         """Send as long as there is room, and never read.  What the server does with such a client is its own affair."""
         sent = 0
-        while sent < len(data) and sys.poll([(fd, POLLOUT)], STUCK_MS):
+        while sent < len(data):
             try:
                 sent += sys.send(fd, data[sent:], MSG_DONTWAIT | MSG_NOSIGNAL)
+            except BlockingIOError:
+                if not sys.poll([(fd, POLLOUT)], STUCK_MS):
+                    break
             except OSError:
                 break
 
@@ -190,7 +198,7 @@ class Echo(Contract):
                 except (ConnectionResetError, BrokenPipeError) as error:
                     raise broken_off(plan, base + got, f"the server broke off while it sent: {error.strerror}") from None
                 if sent == total and shut:
-                    sys.shutdown(fd, SHUT_WR)
+                    self._shut(sys, fd, plan, base + got)
             try:
                 chunk = sys.recv(fd, min(plan.read_size, total - got), MSG_DONTWAIT)
             except BlockingIOError:
@@ -201,6 +209,13 @@ class Echo(Contract):
                 raise broken_off(plan, base + got, f"the server closed after {base + got} of {base + total} bytes")
             self._compare(plan, chunk, whole, base + got)
             got += len(chunk)
+
+    def _shut(self, sys: Syscalls, fd: int, plan: Plan, done: int) -> None:
+        try:
+            sys.shutdown(fd, SHUT_WR)
+        except OSError:
+            # ENOTCONN: it is gone already.
+            raise broken_off(plan, done, f"the server broke off after {done} bytes") from None
 
     def _expect_end(self, sys: Syscalls, fd: int, plan: Plan, done: int, data: bytes) -> None:
         try:
