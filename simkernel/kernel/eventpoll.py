@@ -291,6 +291,7 @@ class EventPoll(File):
         got: list[tuple[Any, int]] = []
         trace = self.sched.trace
         learnt = self.sched.current.learnt
+        watch = self.sched.watch
         if learnt:
             learnt.clear()
         left = maxevents
@@ -300,6 +301,8 @@ class EventPoll(File):
             events = epi.events
             revents = epi.poll(None) & events
             if not revents:
+                if watch is not None:
+                    watch.vain(epi.file.sk)
                 continue
             got.append((epi.data, revents))
             if learnt is not None:

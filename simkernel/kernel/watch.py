@@ -24,6 +24,9 @@ class Watch:
     def accepted(self, listener: Any, fd: int) -> None:
         """The running task has accepted a connection from the Sock ``listener`` as ``fd``."""
 
+    def vain(self, owner: Any) -> None:
+        """The running task was woken, and ``owner`` (a Sock), which woke it, has nothing for it any more: it goes back to sleep."""
+
     def closed(self, fd: int, file: Any) -> None:
         """The running task closes ``fd``, which is that File."""
 

@@ -28,8 +28,8 @@ from simkernel.uapi import F_GETFD, F_GETFL, NSEC_PER_SEC, RLIMIT_NOFILE
 STARVED_CALLS = 400
 # How long the server may take to close a connection whose client has gone, once all is quiet.
 SETTLE_NS = 1 * NSEC_PER_SEC
-# A herd: accepts that found nothing, by different tasks, beside this many that found a connection.
-HERD_TASKS = 3
+# A herd: at least so many woken tasks found nothing, for each connection that one of them got.
+HERD_TASKS = 2
 # Calls that may ask about a number that is closed, since asking is what they are for.
 _ASKS = (F_GETFD, F_GETFL)
 
@@ -60,7 +60,6 @@ class Oracles(Watch):
     __slots__ = (
         "_accepts",
         "_closes",
-        "_hungry",
         "_servers",
         "_useless",
         "_waiting",
@@ -82,7 +81,6 @@ class Oracles(Watch):
         self._waiting: dict[int, Waiting] = {}
         self._closes: dict[tuple[int, int], int] = {}
         self._accepts = 0
-        self._hungry: dict[int, bool] = {}
         self._useless: list[tuple[int, int]] = []
 
     # --- who is the server ---
@@ -182,9 +180,10 @@ class Oracles(Watch):
         out = []
         for ino, (process, fd, sk) in self.gone().items():
             if ino in before:
-                how = "has closed" if sk.state == TCP_CLOSE_WAIT else "has been reset"
-                text = f"the server (pid {process.pid}) keeps fd {fd}, {sk.describe()}, open, which its client {how}"
-                out.append({"kind": "leak", "who": "server", "message": text, "pid": process.pid, "fd": fd})
+                how = "its client has closed it" if sk.state == TCP_CLOSE_WAIT else "it has been reset"
+                text = f"the server (pid {process.pid}) keeps fd {fd} open, {sk.describe()}, although {how}"
+                seq = len(self.sched.trace)
+                out.append({"kind": "leak", "who": "server", "message": text, "pid": process.pid, "fd": fd, "seq": seq})
         return out
 
     # --- stale numbers ---
@@ -202,10 +201,10 @@ class Oracles(Watch):
             if self._is_server(task.process):
                 self._bad_fd(call, args)
         elif errno == EAGAIN and call == "accept4" and self._is_server(task.process):
-            if task.woken and self._hungry.get(task.pid, True):
+            if task.woken:
+                # It slept, was woken, and this is the first that it finds: nothing.
                 self._useless.append((task.pid, len(self.sched.trace)))
             task.woken = False
-            self._hungry[task.pid] = True
 
     def _bad_fd(self, call: str, args: tuple[Any, ...]) -> None:
         """EBADF: of a number that was open once?"""
@@ -220,7 +219,8 @@ class Oracles(Watch):
                 message = f"double close: the server (pid {process.pid}) closes fd {fd}, which it has closed already"
             else:
                 message = f"the server (pid {process.pid}) calls {call} on fd {fd}, which it has closed"
-            self._stale(message, fd, self._closes[process.pid, fd])
+            # The call that failed has ended.
+            self._stale(message, fd, self._closes[process.pid, fd], len(self.sched.trace) - 1)
             return
 
     def acts(self, call: str, args: tuple[Any, ...]) -> None:
@@ -239,30 +239,36 @@ class Oracles(Watch):
                 f"thread {task.pid} of the server calls {call} on fd {fd}, of which an event told it; "
                 "meanwhile another thread has closed it, and the number is another file's"
             )
-            self._stale(message, fd, self._closes.get((task.process.pid, fd), -1))
+            self._stale(message, fd, self._closes.get((task.process.pid, fd), -1), len(self.sched.trace))
             del learnt[fd]
 
-    def _stale(self, message: str, fd: int, closed_at: int) -> None:
+    def _stale(self, message: str, fd: int, closed_at: int, seq: int) -> None:
         task = self.sched.current
         finding = {"kind": "stale-fd", "who": "server", "message": message, "pid": task.pid, "fd": fd}
-        self.findings.append({**finding, "seq": len(self.sched.trace), "closed_at": closed_at})
+        self.findings.append({**finding, "seq": seq, "closed_at": closed_at})
 
     # --- herd ---
+    def vain(self, owner: Any) -> None:
+        task = self.sched.current
+        if task.woken and isinstance(owner, TcpSock) and owner.state == TCP_LISTEN and self._is_server(task.process):
+            self._useless.append((task.pid, len(self.sched.trace)))
+            task.woken = False
+
     def accepted(self, listener: Any, fd: int) -> None:
         task = self.sched.current
         if self._is_server(task.process):
             self._accepts += 1
-            self._hungry[task.pid] = task.woken = False
+            task.woken = False
             if task.learnt is not None and (file := task.files.fd[fd]) is not None:
                 task.learnt[fd] = file
 
     def herd(self) -> list[dict[str, Any]]:
         """Findings, when the run is over."""
         pids = sorted({pid for pid, _seq in self._useless})
-        if len(pids) < HERD_TASKS or len(self._useless) * 2 <= self._accepts * 3 + 2:
+        if len(pids) < HERD_TASKS or len(self._useless) < self._accepts * HERD_TASKS:
             return []
         text = (
-            f"{self._accepts} connections, and {len(self._useless)} accepts that found none, by {len(pids)} tasks: "
+            f"{self._accepts} connections, and {len(self._useless)} wake-ups that found none, by {len(pids)} tasks: "
             "each connection wakes them all, and one gets it"
         )
-        return [{"kind": "herd", "who": "server", "message": text, "pids": pids, "seqs": [seq for _pid, seq in self._useless]}]
+        return [{"kind": "herd", "who": "server", "message": text, "vain": list(self._useless)}]

@@ -19,6 +19,7 @@ from simkernel.uapi import (
     RLIMIT_NOFILE,
     SHUT_RDWR,
     SIGKILL,
+    SIGNAL_NAMES,
     SO_REUSEADDR,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -104,8 +105,14 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
         text += chunk
     findings += [json.loads(line) for line in text.splitlines()]
     if status and not any(f["who"] == "server" for f in findings):
-        findings.append({"kind": "crash", "who": "server", "message": f"the server's process ended with wait status {status:#x}"})
+        findings.append({"kind": "crash", "who": "server", "message": f"the server's process {ended(status)}"})
     return findings
+
+
+def ended(status: int) -> str:
+    """A wait status in words."""
+    signum = status & 0x7F
+    return f"was killed by {SIGNAL_NAMES.get(signum, f'signal {signum}')}" if signum else f"exited with status {status >> 8}"
 
 
 def settle(sys: Syscalls) -> list[Finding]:
@@ -122,8 +129,11 @@ def settle(sys: Syscalls) -> list[Finding]:
 
 def report(sys: Syscalls, w: int, kind: str, who: str, message: str) -> None:
     """Tell the parent.  A line of at most PIPE_BUF bytes is written whole, whoever else writes."""
-    line = json.dumps({"kind": kind, "who": who, "message": message[:1000]})
-    sys.write(w, line.encode() + b"\n")
+    finding: Finding = {"kind": kind, "who": who, "message": message[:1000]}
+    if isinstance(sys, SimSyscalls):
+        # The story ends here: after how many calls, and at which event.
+        finding |= {"calls": sys.sched.calls, "end": len(sys.sched.trace)}
+    sys.write(w, json.dumps(finding).encode() + b"\n")
 
 
 def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int, room: int = 0) -> None:

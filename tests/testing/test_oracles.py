@@ -175,7 +175,7 @@ def test_a_connection_that_is_kept_after_its_client_has_gone_leaks():
 
     failure = found(serve, Fixed(Plan(0, "vanish", (16,))))
     assert failure.kind == "leak"
-    assert "which its client has" in failure.message
+    assert "open, tcp" in failure.message and "although" in failure.message
 
 
 def test_a_server_that_reads_for_a_client_that_does_not_holds_too_much():
@@ -217,7 +217,7 @@ def test_a_server_that_reads_for_a_client_that_does_not_holds_too_much():
     assert "holds" in failure.message
 
 
-@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("workers", [2, 3, 4])
 def test_workers_that_all_wake_for_one_connection_are_a_herd(workers):
     def work(sys, listener, stop):
         ep = sys.epoll_create1()
