@@ -24,7 +24,7 @@ SEEN_IN = "twitter/twemproxy#416; dabeaz/curio#106; gnet#599"
 FULL = (EMFILE, ENFILE, ENOBUFS, ENOMEM)  # accept: no room for anyone now
 PAUSE_NS = 10_000_000
 
-CHUNK = 4096
+CHUNK = 1024
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:

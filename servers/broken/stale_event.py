@@ -2,7 +2,7 @@
 
 When a client resets its connection, both have an event in the same batch.  The first closes both, accept gives their numbers to the
 next client, and the second, which tells of the reset, ends that one's connection (corruption).  epoll_wait has copied its events; neither
-EPOLL_CTL_DEL nor close takes any of them back.
+close nor EPOLL_CTL_DEL takes any of them back.
 """
 
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
@@ -10,7 +10,6 @@ from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from simkernel.api import Syscalls
 from simkernel.uapi import (
     EPOLL_CTL_ADD,
-    EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
     EPOLLERR,
     EPOLLHUP,
@@ -56,16 +55,16 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
             elif fd == listener:
                 add(sys, ep, listener, connections)
             elif connection := connections.get(fd):
+                waited = bool(connection.unsent)
                 if events & GONE or not echo(sys, connection):
                     for end in (connection.r, connection.w):
                         del connections[end]
-                        sys.epoll_ctl(ep, EPOLL_CTL_DEL, end)
                         sys.close(end)  # bug: the other end's event may be in this batch, and accept may give its number away
                     add(sys, ep, listener, connections)  # there may be room again for one who waits
-                else:
+                elif bool(connection.unsent) != waited:
                     # One of the two is watched for more than its end: no room means no reading.
-                    sys.epoll_ctl(ep, EPOLL_CTL_MOD, connection.r, EPOLLIN if not connection.unsent else 0)
-                    sys.epoll_ctl(ep, EPOLL_CTL_MOD, connection.w, EPOLLOUT if connection.unsent else 0)
+                    sys.epoll_ctl(ep, EPOLL_CTL_MOD, connection.r, EPOLLIN if waited else 0)
+                    sys.epoll_ctl(ep, EPOLL_CTL_MOD, connection.w, 0 if waited else EPOLLOUT)
     for fd in connections:
         sys.close(fd)
     sys.close(ep)

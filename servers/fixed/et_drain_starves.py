@@ -20,7 +20,7 @@ from simkernel.uapi import (
 FULL = (EMFILE, ENFILE, ENOBUFS, ENOMEM)  # accept: no room for anyone now
 PAUSE_NS = 10_000_000
 
-CHUNK = 4096
+CHUNK = 1024
 ROUNDS = 16
 
 

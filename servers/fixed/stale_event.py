@@ -5,7 +5,6 @@ from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from simkernel.api import Syscalls
 from simkernel.uapi import (
     EPOLL_CTL_ADD,
-    EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
     EPOLLERR,
     EPOLLHUP,
@@ -49,16 +48,16 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
             elif fd == listener:
                 add(sys, ep, listener, connections)
             elif connection := connections.get(fd):
+                waited = bool(connection.unsent)
                 if events & GONE or not echo(sys, connection):
                     for end in (connection.r, connection.w):
                         del connections[end]
-                        sys.epoll_ctl(ep, EPOLL_CTL_DEL, end)
                         ended.append(end)
                     add(sys, ep, listener, connections)  # there may be room again for one who waits
-                else:
+                elif bool(connection.unsent) != waited:
                     # One of the two is watched for more than its end: no room means no reading.
-                    sys.epoll_ctl(ep, EPOLL_CTL_MOD, connection.r, EPOLLIN if not connection.unsent else 0)
-                    sys.epoll_ctl(ep, EPOLL_CTL_MOD, connection.w, EPOLLOUT if connection.unsent else 0)
+                    sys.epoll_ctl(ep, EPOLL_CTL_MOD, connection.r, EPOLLIN if waited else 0)
+                    sys.epoll_ctl(ep, EPOLL_CTL_MOD, connection.w, 0 if waited else EPOLLOUT)
         for fd in ended:
             sys.close(fd)
     for fd in connections:

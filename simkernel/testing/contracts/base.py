@@ -82,6 +82,8 @@ class Contract:
         sizes = tuple(SIZES[choice.pick(len(SIZES), "size")] for _ in range(1 + choice.pick(4, "messages")))
         if behaviour == "stream" and choice.pick(24, "big") == 23:
             sizes = (MIB,)
+        elif behaviour == "flood":
+            sizes = (MIB // 2,)
         start = DELAYS_MS[choice.pick(len(DELAYS_MS), "start")]
         pause = DELAYS_MS[choice.pick(len(DELAYS_MS), "pause")]
         read_size = (READ_SIZE, 1000, 100)[choice.pick(3, "read-size")] if sum(sizes) < 20_000 else READ_SIZE
