@@ -34,8 +34,8 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
         if conn >= 0:
             connections.add(conn)
             threads.append(sys.thread(talk, conn, connections))
-    for conn in list(connections):
-        connections.discard(conn)
+    while connections:
+        conn = connections.pop()  # now it is ours to close
         sys.close(conn)  # bug: whoever sleeps in recv on it is not woken
     for tid in threads:
         sys.join(tid)

@@ -1,4 +1,4 @@
-"""The twin of broken/close_under_waiter: shutdown wakes whoever sleeps on the socket; the thread itself closes it."""
+"""The twin of broken/close_under_waiter: shutdown wakes whoever sleeps on the socket, and it is closed when nobody does any more."""
 
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 
@@ -28,10 +28,18 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
         if conn >= 0:
             connections.add(conn)
             threads.append(sys.thread(talk, conn, connections))
-    for conn in list(connections):
-        sys.shutdown(conn, SHUT_RDWR)
+    stopped: list[int] = []
+    while connections:
+        conn = connections.pop()  # now it is ours to close
+        stopped.append(conn)
+        try:
+            sys.shutdown(conn, SHUT_RDWR)
+        except OSError:
+            pass  # ENOTCONN: it has been reset, and that has woken the thread
     for tid in threads:
         sys.join(tid)
+    for conn in stopped:
+        sys.close(conn)
 
 
 def talk(sys: Syscalls, conn: int, connections: set[int]) -> None:

@@ -27,7 +27,7 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
     unsent: dict[int, bytes] = {}  # each connection, and the bytes it has still to get
     running = True
     while running:
-        for fd, events in sys.epoll_wait(ep, 64):
+        for fd, _ in sys.epoll_wait(ep, 64):
             if fd == stop:
                 running = False
             elif fd == listener:

@@ -1,4 +1,4 @@
-"""The twin of broken/late_finalizer: a connection is taken out of the loop where its fd is closed; its finalizer has nothing to do any more."""
+"""The twin of broken/late_finalizer: a connection leaves the loop where its fd is closed, and its finalizer has nothing left to do."""
 
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 

@@ -15,6 +15,10 @@ MIB = 1 << 20
 READ_SIZE = 65536
 # Sizes of a message, the plain one first.  On both sides of what servers like to read at once.
 SIZES = (16, 1, 1000, 1300, 2500, 4096, 10_000, 70_000)
+# What a client with a small receive window sends at once: more than fits into it and the server's send buffer.
+SLOW_SIZE = 40_000
+# One example in so many has a server with few fds.
+TIGHT = 8
 DELAYS_MS = (0, 0, 1, 30)
 
 
@@ -58,8 +62,8 @@ class Contract:
     behaviours: tuple[str, ...] = ("turns",)
     # Those who are still connected when the server is told to stop: they sleep when ``play`` returns, and are killed at the end.
     stays: frozenset[str] = frozenset()
-    # Those who make many connections at one moment: the server may then have too few fds for them.
-    crowds: frozenset[str] = frozenset()
+    # Who makes many connections at one moment: when the server has few fds, it has too few for them.
+    crowd = ""
     max_clients = 8
     # How long (virtual ns) what a client sent may wait to be read while the server has time; None: the contract does not say.
     served_within_ns: int | None = 10_000 * MS
@@ -70,10 +74,10 @@ class Contract:
         """The clients of one example: one, with one small message, when all choices are 0."""
         count = 1 + choice.pick(self.max_clients, "clients")
         plans = [self.plan(choice, number) for number in range(count)]
-        behaviours = {plan.behaviour for plan in plans}
-        # Who stays keeps the server's fds, so nobody else might ever be served.
-        if behaviours & self.crowds and not behaviours & self.stays and choice.pick(2, "tight"):
-            plans = [replace(plan, tight=True) for plan in plans]
+        if self.crowd and choice.pick(TIGHT, "tight") == TIGHT - 1:
+            # Without those who stay: they keep the server's fds, so nobody else might ever be served.
+            plans = [replace(plan, tight=True) for plan in plans if plan.behaviour not in self.stays]
+            plans.append(replace(self.plan(choice, count), behaviour=self.crowd, tight=True))
         return plans
 
     def plan(self, choice: Choice, number: int) -> Plan:
@@ -84,6 +88,8 @@ class Contract:
             sizes = (MIB,)
         elif behaviour == "flood":
             sizes = (MIB // 2,)
+        elif behaviour == "slow":
+            sizes = (SLOW_SIZE,) * min(len(sizes), 2)
         start = DELAYS_MS[choice.pick(len(DELAYS_MS), "start")]
         pause = DELAYS_MS[choice.pick(len(DELAYS_MS), "pause")]
         read_size = (READ_SIZE, 1000, 100)[choice.pick(3, "read-size")] if sum(sizes) < 20_000 else READ_SIZE

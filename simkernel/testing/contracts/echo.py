@@ -17,13 +17,13 @@ from simkernel.uapi import (
 
 # struct linger {l_onoff 1, l_linger 0}: close sends a reset (socket(7)).
 RESET = (1).to_bytes(4, "little") + bytes(4)
-# A crowd has so many connections for each of its messages.
+# A crowd has so many connections, and as many again for each of its messages.
 CROWD = 4
 # What each of them sends at most: it has to fit into the receive buffer of a connection that is not accepted yet.
 CROWD_BYTES = 1000
 # A client that never reads gives up sending when there was no room for so long.
 STUCK_MS = 20
-# Its receive buffer, so that it is soon stuck.
+# The receive buffer of those who are slow, so that their server is soon stuck.
 SMALL_WINDOW = 4096
 
 
@@ -41,15 +41,16 @@ class Echo(Contract):
 
     A client may do what real ones do, and the others are served all the same: "reset" (as "turns", but instead of reading the last
     echo it closes with a reset), "crowd" (many connections at one moment, each with a message), "flood" (a "stream" as fast as it
-    comes back), "early" (SHUT_WR before it has sent anything), "silent" (never sends), "idle" ("turns", then nothing), "stuck" (sends
+    comes back), "early" (SHUT_WR before it has sent anything), "slow" ("turns" with a small receive window, and it reads only when it
+    can't send), "silent" (never sends), "idle" ("turns", then nothing), "stuck" (sends
     as much as the server takes and never reads).  The last three stay until the server, told to stop, has closed their connections.
     """
 
     name = "echo"
     memory_per_connection = 512 * 1024
-    behaviours = ("turns", "turns", "stream", "vanish", "deaf", "reset", "crowd", "idle", "flood", "stuck", "silent", "early")
+    behaviours = ("turns", "turns", "stream", "vanish", "deaf", "reset", "crowd", "idle", "flood", "stuck", "silent", "early", "slow")
     stays = frozenset({"idle", "silent", "stuck"})
-    crowds = frozenset({"crowd"})
+    crowd = "crowd"
 
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
         if plan.start_ms:
@@ -60,7 +61,7 @@ class Echo(Contract):
         fd = self._connect(sys, addr, plan)
         data = pattern(plan.number, sum(plan.sizes))
         try:
-            if plan.behaviour in ("turns", "idle", "reset"):
+            if plan.behaviour in ("turns", "idle", "reset", "slow"):
                 self._turns(sys, fd, plan, data)
             elif plan.behaviour in ("stream", "flood"):
                 self._stream(sys, fd, plan, data)
@@ -80,7 +81,7 @@ class Echo(Contract):
 
     def _connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
         fd = sys.socket(AF_INET, SOCK_STREAM)
-        if plan.behaviour == "stuck":
+        if plan.behaviour in ("stuck", "slow"):
             sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, SMALL_WINDOW)
         try:
             sys.connect(fd, addr)
@@ -89,10 +90,12 @@ class Echo(Contract):
         return fd
 
     def _crowd(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
-        fds = [self._connect(sys, addr, plan) for _ in range(CROWD * len(plan.sizes))]
+        fds = [self._connect(sys, addr, plan) for _ in range(CROWD + CROWD * len(plan.sizes))]
         data = pattern(plan.number, min(plan.sizes[0], CROWD_BYTES))
         for fd in fds:
             self._send_all(sys, fd, plan, data)
+        if plan.pause_ms:
+            sys.nanosleep(plan.pause_ms * MS)
         # In the order in which they connected: a server that has room for some only serves the others as these end.
         for fd in fds:
             try:
@@ -197,8 +200,11 @@ class Echo(Contract):
                     pass
                 except (ConnectionResetError, BrokenPipeError) as error:
                     raise broken_off(plan, base + got, f"the server broke off while it sent: {error.strerror}") from None
-                if sent == total and shut:
-                    self._shut(sys, fd, plan, base + got)
+                else:
+                    if sent == total and shut:
+                        self._shut(sys, fd, plan, base + got)
+                    if plan.behaviour == "slow":
+                        continue
             try:
                 chunk = sys.recv(fd, min(plan.read_size, total - got), MSG_DONTWAIT)
             except BlockingIOError:
