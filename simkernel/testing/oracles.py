@@ -63,6 +63,7 @@ class Oracles(Watch):
         "_servers",
         "_useless",
         "_waiting",
+        "dropped",
         "findings",
         "memory",
         "sched",
@@ -75,6 +76,8 @@ class Oracles(Watch):
         self.served_within_ns = served_within_ns
         self.memory = memory
         self.findings: list[dict[str, Any]] = []
+        # Bytes that the server had read and not written back when it closed the connection: fd, how many, when.
+        self.dropped: list[tuple[int, int, int]] = []
         # For the explanation: who starved.
         self.starved: Waiting | None = None
         self._servers: dict[int, bool] = {1: False}
@@ -192,6 +195,9 @@ class Oracles(Watch):
         if not self._is_server(task.process):
             return
         self._closes[task.process.pid, fd] = len(self.sched.trace)
+        sk = file.sk
+        if self.memory is not None and isinstance(sk, TcpSock) and sk.rport and sk.copied_seq > sk.write_seq and file.f_count == 1:
+            self.dropped.append((fd, sk.copied_seq - sk.write_seq, len(self.sched.trace)))
         if task.learnt is not None:
             task.learnt.pop(fd, None)
 
