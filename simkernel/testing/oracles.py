@@ -24,8 +24,10 @@ from simkernel.kernel.sched import Process, Sched
 from simkernel.kernel.watch import Watch
 from simkernel.uapi import F_GETFD, F_GETFL, NSEC_PER_SEC, RLIMIT_NOFILE
 
-# The server's own calls, while one of its connections waits and it serves others.
+# The server's own calls, while one of its connections waits and it serves others; and how many more for each of its open fds, since all
+# may have their turn first.
 STARVED_CALLS = 400
+TURN_CALLS = 10
 # How long the server may take to close a connection whose client has gone, once all is quiet.
 SETTLE_NS = 1 * NSEC_PER_SEC
 # A herd: at least so many woken tasks found nothing, for each connection that one of them got.
@@ -123,8 +125,11 @@ class Oracles(Watch):
             return
         for waiting in self._waiting.values():
             process = waiting.process
-            if process.calls - waiting.calls > STARVED_CALLS and len(process.threads) == 1:
-                self._starves(waiting, f"waits while the server (pid {process.pid}) makes {STARVED_CALLS} calls for others")
+            calls = process.calls - waiting.calls
+            if calls > STARVED_CALLS and len(process.threads) == 1:
+                limit = STARVED_CALLS + TURN_CALLS * sum(file is not None for file in process.files.fd)
+                if calls > limit:
+                    self._starves(waiting, f"waits while the server (pid {process.pid}) makes {limit} calls for others")
 
     def _starves(self, waiting: Waiting, how: str) -> None:
         self.starved = waiting
