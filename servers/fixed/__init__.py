@@ -1,1 +1,1 @@
-"""The servers of broken/, made right: the smallest change that does it.  `diff servers/broken/NAME.py servers/fixed/NAME.py` shows it."""
+"""The twins of servers/broken, each made right by the smallest change: ``diff servers/broken/NAME.py servers/fixed/NAME.py`` shows it."""

@@ -4,6 +4,7 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,9 +16,9 @@ from simkernel.testing.oracles import SETTLE_NS, Oracles
 from simkernel.uapi import (
     AF_INET,
     O_NONBLOCK,
+    O_RDONLY,
     POLLIN,
     RLIMIT_NOFILE,
-    SHUT_RDWR,
     SIGKILL,
     SIGNAL_NAMES,
     SO_REUSEADDR,
@@ -59,39 +60,61 @@ def open_fds(sys: Syscalls) -> dict[int, str]:
 
 
 def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Plan], addr: Address = ("127.0.0.1", 0)) -> list[Finding]:
-    """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well."""
+    """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well.
+
+    The first client that sees it broken ends the example, and so does the server's end before its time.
+    """
     listener = listen(sys, addr)
     addr = sys.getsockname(listener)
     stop = sys.eventfd(0)
     r, w = sys.pipe2(O_NONBLOCK)
-    room = ROOM if any(plan.tight for plan in plans) else 0
-    server = sys.spawn(server_main, serve, listener, stop, w, room)
-    status = None
+    helpers = contract.beside(sys, addr)
+    take_fds(sys, contract.open_fds)
+    server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
+    failed = False
+    for _ in range(contract.restarts):
+        # It has lived when it has served somebody.
+        first = next((plan for plan in plans if plan.behaviour not in contract.stays), replace(plans[0], behaviour="turns"))
+        failed = failed or sys.waitpid(sys.spawn(client_main, contract, addr, first, w))[1] != 0
+        sys.kill(server, contract.stop_signal or SIGKILL)
+        sys.waitpid(server)
+        server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
     waiting: set[int] = set()
-    staying: list[int] = []
     for plan in plans:
         if plan.behaviour in contract.stays:
-            # It does not end by itself; a process that ends when it rings says that it has done what it wanted.
+            # It does not end by itself.  A process that ends when it rings says that it has done what it wanted.
             bell = sys.eventfd(0)
-            staying.append(sys.spawn(client_main, contract, addr, plan, w, bell))
+            helpers.append(sys.spawn(client_main, contract, addr, plan, w, bell))
             waiting.add(sys.spawn(doorkeeper, bell))
             sys.close(bell)
         else:
             waiting.add(sys.spawn(client_main, contract, addr, plan, w))
-    while waiting:
+    status = None
+    while waiting and status is None and not failed:
         pid, code = sys.waitpid(-1)
         waiting.discard(pid)
         if pid == server:
-            # It died before its time: whoever waits to be accepted would wait for ever.
             status = code
-            sys.shutdown(listener, SHUT_RDWR)
-    findings = settle(sys) if status is None else []
-    if status is None:
-        sys.write(stop, (1).to_bytes(8, "little"))
+        elif code:
+            failed = True
+            helpers = [helper for helper in helpers if helper != pid]
+    early = status is not None
+    findings: list[Finding] = []
+    if failed and not early:
+        # What the client saw may come from the server's death.
+        pid, code = sys.waitpid(server, WNOHANG)
+        status = code if pid else None
+    elif not early:
+        findings = settle(sys)
+        if contract.stop_signal:
+            sys.kill(server, contract.stop_signal)
+        else:
+            sys.write(stop, (1).to_bytes(8, "little"))
         _pid, status = sys.waitpid(server)
-    for pid in staying:
+    for pid in helpers:
         sys.kill(pid, SIGKILL)
         sys.waitpid(pid)
+    contract.after(sys, addr)
     sys.close(w)
     text = b""
     while True:
@@ -104,6 +127,12 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
             break
         text += chunk
     findings += [json.loads(line) for line in text.splitlines()]
+    if contract.stop_signal:
+        if early and not status:
+            findings.append({"kind": "crash", "who": "server", "message": "serve returned before it was told to stop"})
+        elif not early and status == contract.stop_signal:
+            # Nobody came for whom it had to be ready, and the signal found it without a handler.
+            status = 0
     if status and not any(f["who"] == "server" for f in findings):
         findings.append({"kind": "crash", "who": "server", "message": f"the server's process {ended(status)}"})
     return findings
@@ -136,12 +165,21 @@ def report(sys: Syscalls, w: int, kind: str, who: str, message: str) -> None:
     sys.write(w, json.dumps(finding).encode() + b"\n")
 
 
-def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int, room: int = 0) -> None:
-    """The server's process: serve, then look what it left behind.  ``room``: how many fds it may open, 0 for as many as there are."""
+def take_fds(sys: Syscalls, count: int) -> None:
+    """Open files until ``count`` fds are taken, as in a process that has much to do, and may have as many as the hard limit says."""
+    if count:
+        _soft, hard = sys.getrlimit(RLIMIT_NOFILE)
+        sys.setrlimit(RLIMIT_NOFILE, (hard, hard))
+        while sys.open("/dev/null", O_RDONLY) < count - 1:
+            pass
+
+
+def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, stop: int, w: int, plans: Sequence[Plan]) -> None:
+    """The server's process: serve, then look what it left behind."""
     before = open_fds(sys)
-    if room:
-        limit = room
-        while limit - sum(fd < limit for fd in before) < room:
+    if any(plan.tight for plan in plans):
+        limit = ROOM
+        while limit - sum(fd < limit for fd in before) < ROOM:
             limit += 1
         sys.setrlimit(RLIMIT_NOFILE, (limit, sys.getrlimit(RLIMIT_NOFILE)[1]))
     try:
@@ -151,7 +189,7 @@ def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int, r
     except Exception as error:
         report(sys, w, "crash", "server", crash_text(error))
         sys.exit(1)
-    if not sys.poll([(stop, POLLIN)], 0):
+    if not contract.stop_signal and not sys.poll([(stop, POLLIN)], 0):
         report(sys, w, "crash", "server", "serve returned before it was told to stop")
     after = open_fds(sys)
     left = [f"fd {fd} ({what})" for fd, what in after.items() if fd not in before]
@@ -173,6 +211,7 @@ def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w:
         contract.play(sys, addr, plan)
     except Violation as error:
         report(sys, w, error.kind, f"client {plan.number}", str(error))
+        sys.exit(1)
     if bell >= 0:
         sys.write(bell, (1).to_bytes(8, "little"))
         sys.poll([])

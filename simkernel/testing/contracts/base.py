@@ -66,6 +66,11 @@ class Contract:
     # Who makes many connections at one moment: when the server has few fds, it has too few for them.
     crowd = ""
     max_clients = 8
+    # What the server runs in: the signal that stops it (0: the eventfd becomes readable instead); how many times it is stopped by that
+    # signal, or killed, and started again first; how many fds are taken when it starts, so that its own have high numbers.
+    stop_signal = 0
+    restarts = 0
+    open_fds = 0
     # The profiles under which a right server can keep it.
     profiles: tuple[str, ...] = PROFILES
     # How long (virtual ns) what a client sent may wait to be read while the server has time; None: the contract does not say.
@@ -89,7 +94,7 @@ class Contract:
         sizes = tuple(SIZES[choice.pick(len(SIZES), "size")] for _ in range(1 + choice.pick(4, "messages")))
         if behaviour == "stream" and choice.pick(24, "big") == 23:
             sizes = (MIB,)
-        elif behaviour == "flood":
+        elif behaviour == "torrent":
             sizes = (MIB // 2,)
         elif behaviour == "slow":
             sizes = (SLOW_SIZE,) * min(len(sizes), 2)
@@ -97,6 +102,13 @@ class Contract:
         pause = DELAYS_MS[choice.pick(len(DELAYS_MS), "pause")]
         read_size = (READ_SIZE, 1000, 100)[choice.pick(3, "read-size")] if sum(sizes) < 20_000 else READ_SIZE
         return Plan(number, behaviour, sizes, start, pause, read_size)
+
+    def beside(self, sys: Syscalls, addr: Address) -> list[int]:
+        """Start the processes that the server at ``addr`` needs beside it; returns their pids.  They are killed at the end."""
+        return []
+
+    def after(self, sys: Syscalls, addr: Address) -> None:
+        """Remove what a server that did not come to its end may have left in the file system."""
 
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
         """Be that client, from connect to close.  Raises Violation."""

@@ -17,8 +17,9 @@ from simkernel.uapi import (
 
 # struct linger {l_onoff 1, l_linger 0}: close sends a reset (socket(7)).
 RESET = (1).to_bytes(4, "little") + bytes(4)
-# A crowd has so many connections, and as many again for each of its messages.
-CROWD = 4
+# A crowd has so many connections, and one more for each of its messages: more than a server with few fds has room for (scenario.ROOM),
+# and all crowds together fewer than a backlog.
+CROWD = 7
 # What each of them sends at most: it has to fit into the receive buffer of a connection that is not accepted yet.
 CROWD_BYTES = 1000
 # A client that never reads gives up sending when there was no room for so long.
@@ -40,15 +41,15 @@ class Echo(Contract):
     """Each client gets back exactly its bytes, in order; after its SHUT_WR the server finishes echoing and closes.
 
     A client may do what real ones do, and the others are served all the same: "reset" (as "turns", but instead of reading the last
-    echo it closes with a reset), "crowd" (many connections at one moment, each with a message), "flood" (a "stream" as fast as it
+    echo it closes with a reset), "crowd" (many connections at one moment, each with a message), "torrent" (a "stream" as fast as it
     comes back), "early" (SHUT_WR before it has sent anything), "slow" ("turns" with a small receive window, and it reads only when it
-    can't send), "silent" (never sends), "idle" ("turns", then nothing), "stuck" (sends
-    as much as the server takes and never reads).  The last three stay until the server, told to stop, has closed their connections.
+    can't send), "silent" (never sends), "idle" ("turns", then nothing), "stuck" (sends as much as the server takes and never reads).
+    The last three stay until the server, told to stop, has closed their connections.
     """
 
     name = "echo"
-    memory_per_connection = 512 * 1024
-    behaviours = ("turns", "turns", "stream", "vanish", "deaf", "reset", "crowd", "idle", "flood", "stuck", "silent", "early", "slow")
+    memory_per_connection: int | None = 512 * 1024
+    behaviours = ("turns", "turns", "stream", "vanish", "deaf", "reset", "crowd", "idle", "torrent", "stuck", "silent", "early", "slow")
     stays = frozenset({"idle", "silent", "stuck"})
     crowd = "crowd"
 
@@ -63,7 +64,7 @@ class Echo(Contract):
         try:
             if plan.behaviour in ("turns", "idle", "reset", "slow"):
                 self._turns(sys, fd, plan, data)
-            elif plan.behaviour in ("stream", "flood"):
+            elif plan.behaviour in ("stream", "torrent"):
                 self._stream(sys, fd, plan, data)
             elif plan.behaviour == "early":
                 self._shut(sys, fd, plan, 0)
@@ -80,17 +81,13 @@ class Echo(Contract):
             sys.close(fd)
 
     def _connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
-        fd = sys.socket(AF_INET, SOCK_STREAM)
-        if plan.behaviour in ("stuck", "slow"):
-            sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, SMALL_WINDOW)
         try:
-            sys.connect(fd, addr)
+            return self.connect(sys, addr, plan)
         except OSError as error:
             raise Violation("corruption", f"{plan}: connect failed: {error.strerror}") from None
-        return fd
 
     def _crowd(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
-        fds = [self._connect(sys, addr, plan) for _ in range(CROWD + CROWD * len(plan.sizes))]
+        fds = [self._connect(sys, addr, plan) for _ in range(CROWD + len(plan.sizes))]
         data = pattern(plan.number, min(plan.sizes[0], CROWD_BYTES))
         for fd in fds:
             self._send_all(sys, fd, plan, data)
@@ -105,6 +102,14 @@ class Echo(Contract):
             except TurnedAway:
                 pass
             sys.close(fd)
+
+    def connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
+        """A connected socket."""
+        fd = sys.socket(AF_INET, SOCK_STREAM)
+        if plan.behaviour in ("stuck", "slow"):
+            sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, SMALL_WINDOW)
+        sys.connect(fd, addr)
+        return fd
 
     def _turns(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
         done = 0
