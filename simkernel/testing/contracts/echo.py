@@ -49,7 +49,21 @@ class Echo(Contract):
 
     name = "echo"
     memory_per_connection: int | None = 512 * 1024
-    behaviours = ("turns", "turns", "stream", "vanish", "deaf", "reset", "crowd", "idle", "torrent", "stuck", "silent", "early", "slow")
+    behaviours: tuple[str, ...] = (
+        "turns",
+        "turns",
+        "stream",
+        "vanish",
+        "deaf",
+        "reset",
+        "crowd",
+        "idle",
+        "torrent",
+        "stuck",
+        "silent",
+        "early",
+        "slow",
+    )
     stays = frozenset({"idle", "silent", "stuck"})
     crowd = "crowd"
 
