@@ -40,7 +40,8 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
         try:
             conn, _peer = sys.accept4(listener)
         except OSError:
-            continue  # gone again, or no room now
+            sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
+            continue
         sys.spawn(child, conn, stop)
         sys.close(conn)
     sys.sigprocmask(SIG_BLOCK, {SIGCHLD})

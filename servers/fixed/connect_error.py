@@ -27,7 +27,8 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
         try:
             client, _peer = sys.accept4(listener, SOCK_NONBLOCK)
         except OSError:
-            continue  # gone again, or no room now
+            sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
+            continue
         threads.append(sys.thread(relay, client, sys.getsockname(listener)[1], stop))
     for tid in threads:
         sys.join(tid)

@@ -4,6 +4,7 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,6 +31,8 @@ Serve: TypeAlias = Callable[[Syscalls, int, int], object]
 Finding: TypeAlias = dict[str, Any]
 
 BACKLOG = 128
+# How many fds a server may open when they are few.
+ROOM = 8
 
 
 def listen(sys: Syscalls, addr: Address = ("127.0.0.1", 0), backlog: int = BACKLOG) -> int:
@@ -67,15 +70,25 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     r, w = sys.pipe2(O_NONBLOCK)
     helpers = contract.beside(sys, addr)
     take_fds(sys, contract.open_fds)
-    server = sys.spawn(server_main, serve, contract, listener, stop, w)
+    server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
     failed = False
     for _ in range(contract.restarts):
         # It has lived when it has served somebody.
-        failed = failed or sys.waitpid(sys.spawn(client_main, contract, addr, plans[0], w))[1] != 0
+        first = next((plan for plan in plans if plan.behaviour not in contract.stays), replace(plans[0], behaviour="turns"))
+        failed = failed or sys.waitpid(sys.spawn(client_main, contract, addr, first, w))[1] != 0
         sys.kill(server, contract.stop_signal or SIGKILL)
         sys.waitpid(server)
-        server = sys.spawn(server_main, serve, contract, listener, stop, w)
-    waiting = {sys.spawn(client_main, contract, addr, plan, w) for plan in plans}
+        server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
+    waiting: set[int] = set()
+    for plan in plans:
+        if plan.behaviour in contract.stays:
+            # It does not end by itself.  A process that ends when it rings says that it has done what it wanted.
+            bell = sys.eventfd(0)
+            helpers.append(sys.spawn(client_main, contract, addr, plan, w, bell))
+            waiting.add(sys.spawn(doorkeeper, bell))
+            sys.close(bell)
+        else:
+            waiting.add(sys.spawn(client_main, contract, addr, plan, w))
     status = None
     while waiting and status is None and not failed:
         pid, code = sys.waitpid(-1)
@@ -84,6 +97,7 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
             status = code
         elif code:
             failed = True
+            helpers = [helper for helper in helpers if helper != pid]
     early = status is not None
     findings: list[Finding] = []
     if failed and not early:
@@ -144,8 +158,11 @@ def settle(sys: Syscalls) -> list[Finding]:
 
 def report(sys: Syscalls, w: int, kind: str, who: str, message: str) -> None:
     """Tell the parent.  A line of at most PIPE_BUF bytes is written whole, whoever else writes."""
-    line = json.dumps({"kind": kind, "who": who, "message": message[:1000]})
-    sys.write(w, line.encode() + b"\n")
+    finding: Finding = {"kind": kind, "who": who, "message": message[:1000]}
+    if isinstance(sys, SimSyscalls):
+        # The story ends here: after how many calls, and at which event.
+        finding |= {"calls": sys.sched.calls, "end": len(sys.sched.trace)}
+    sys.write(w, json.dumps(finding).encode() + b"\n")
 
 
 def take_fds(sys: Syscalls, count: int) -> None:
@@ -157,9 +174,14 @@ def take_fds(sys: Syscalls, count: int) -> None:
             pass
 
 
-def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, stop: int, w: int) -> None:
+def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, stop: int, w: int, plans: Sequence[Plan]) -> None:
     """The server's process: serve, then look what it left behind."""
     before = open_fds(sys)
+    if any(plan.tight for plan in plans):
+        limit = ROOM
+        while limit - sum(fd < limit for fd in before) < ROOM:
+            limit += 1
+        sys.setrlimit(RLIMIT_NOFILE, (limit, sys.getrlimit(RLIMIT_NOFILE)[1]))
     try:
         serve(sys, listener, stop)
     except SimulationError:
@@ -183,13 +205,21 @@ def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, 
     report(sys, w, "leak", "server", f"serve returned and left a child, {'running' if pid == 0 else f'pid {pid} never waited for'}")
 
 
-def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w: int) -> None:
-    """A client's process."""
+def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w: int, bell: int = -1) -> None:
+    """A client's process.  One that stays rings the ``bell``, an eventfd, and sleeps with its connection open until it is killed."""
     try:
         contract.play(sys, addr, plan)
     except Violation as error:
         report(sys, w, error.kind, f"client {plan.number}", str(error))
         sys.exit(1)
+    if bell >= 0:
+        sys.write(bell, (1).to_bytes(8, "little"))
+        sys.poll([])
+
+
+def doorkeeper(sys: Syscalls, bell: int) -> None:
+    """End when the bell rings: to the parent that is one more child that has done its part."""
+    sys.read(bell, 8)
 
 
 def program_place(error: BaseException) -> str:

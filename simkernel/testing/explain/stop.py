@@ -16,7 +16,7 @@ from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import Task
 from simkernel.testing.explain.calls import CLIENT, SERVER, Calls
-from simkernel.uapi import EPOLL_NAMES, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, flags
+from simkernel.uapi import EPOLL_NAMES, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLRDHUP, flags
 
 # At most so many fds of one epoll, and so many sleeping clients, are told about.
 MANY = 6
@@ -166,7 +166,7 @@ def _there(file: File) -> str:
     """What waits in a file to be read, accepted or noticed; "" if nothing does."""
     sk = file.sk
     if sk is not None:
-        mask = file.poll(None) & (EPOLLHUP | EPOLLERR)
+        mask = file.poll(None) & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)
         return _what(sk) if _unread(sk) or _pending(sk) or mask else ""
     if isinstance(file, EventFd):
         return f"its count is {file.count}" if file.count else ""
@@ -225,7 +225,7 @@ def _explain_item(epi: EpItem, what: str, pids: set[int], calls: Calls) -> Itera
         elif unread:
             yield "        only new data, a FIN or EPOLL_CTL_MOD wakes it now: read until EAGAIN before sleeping again"
         else:
-            yield "        nothing new will come on it: handle the end when EPOLLIN, EPOLLHUP or EPOLLERR is reported"
+            yield "        the end of the stream came in the same edge as what was read, or before: only EAGAIN says that nothing is left"
     elif epi.events & EPOLLONESHOT:
         yield "        armed once; its event has not come"
 
