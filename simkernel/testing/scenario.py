@@ -21,6 +21,7 @@ from simkernel.uapi import (
     SIGKILL,
     SIGNAL_NAMES,
     SO_REUSEADDR,
+    SO_SNDBUF,
     SOCK_STREAM,
     SOL_SOCKET,
     WNOHANG,
@@ -62,6 +63,9 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     The first client that sees it broken ends the example, and so does the server's end before its time.
     """
     listener = listen(sys, addr)
+    if contract.send_buffer:
+        # A connection has what its listener had.
+        sys.setsockopt(listener, SOL_SOCKET, SO_SNDBUF, contract.send_buffer)
     addr = sys.getsockname(listener)
     stop = sys.eventfd(0)
     r, w = sys.pipe2(O_NONBLOCK)

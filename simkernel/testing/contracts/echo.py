@@ -10,15 +10,12 @@ class Echo(Contract):
 
     name = "echo"
     memory_per_connection: int | None = 512 * 1024
-    behaviours = ("turns", "turns", "stream", "vanish", "deaf")
+    behaviours: tuple[str, ...] = ("turns", "turns", "stream", "vanish", "deaf")
 
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
         if plan.start_ms:
             sys.nanosleep(plan.start_ms * MS)
-        try:
-            fd = self.connect(sys, addr, plan)
-        except OSError as error:
-            raise Violation("corruption", f"{plan}: connect failed: {error.strerror}") from None
+        fd = self._connect(sys, addr, plan)
         data = pattern(plan.number, sum(plan.sizes))
         if plan.behaviour == "turns":
             self._turns(sys, fd, plan, data)
@@ -28,10 +25,12 @@ class Echo(Contract):
             self._careless(sys, fd, plan, data)
         sys.close(fd)
 
-    def connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
-        """A connected socket."""
+    def _connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
         fd = sys.socket(AF_INET, SOCK_STREAM)
-        sys.connect(fd, addr)
+        try:
+            sys.connect(fd, addr)
+        except OSError as error:
+            raise Violation("corruption", f"{plan}: connect failed: {error.strerror}") from None
         return fd
 
     def _turns(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:

@@ -17,6 +17,7 @@ class Relay(Echo):
     """
 
     name = "relay"
+    behaviours = ("turns", "turns", "stream", "vanish", "deaf")
     # What has been read from a client is the upstream's soon, not the server's.
     memory_per_connection = None
 
