@@ -48,7 +48,7 @@ class Echo(Contract):
                 while got < size:
                     got += len(self._recv(sys, fd, plan, min(plan.read_size, size - got), data, done + got))
             done += size
-        sys.shutdown(fd, SHUT_WR)
+        self._shut(sys, fd, plan, done)
         self._expect_end(sys, fd, plan, done, data)
 
     def _stream(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
@@ -112,7 +112,7 @@ class Echo(Contract):
                 except (ConnectionResetError, BrokenPipeError) as error:
                     raise Violation("corruption", f"{plan}: the server broke off while it sent: {error.strerror}") from None
                 if sent == total and shut:
-                    sys.shutdown(fd, SHUT_WR)
+                    self._shut(sys, fd, plan, base + got)
             try:
                 chunk = sys.recv(fd, min(plan.read_size, total - got), MSG_DONTWAIT)
             except BlockingIOError:
@@ -123,6 +123,13 @@ class Echo(Contract):
                 raise Violation("corruption", f"{plan}: the server closed after {base + got} of {base + total} bytes")
             self._compare(plan, chunk, whole, base + got)
             got += len(chunk)
+
+    def _shut(self, sys: Syscalls, fd: int, plan: Plan, done: int) -> None:
+        try:
+            sys.shutdown(fd, SHUT_WR)
+        except OSError:
+            # ENOTCONN: it is gone already.
+            raise Violation("corruption", f"{plan}: the server broke off after {done} bytes") from None
 
     def _expect_end(self, sys: Syscalls, fd: int, plan: Plan, done: int, data: bytes) -> None:
         try:
