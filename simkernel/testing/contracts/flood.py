@@ -7,7 +7,8 @@ from simkernel.uapi import AF_INET, MSG_DONTWAIT, MSG_NOSIGNAL, POLLOUT, SO_RCVB
 
 # Milliseconds without space for one more byte after which a client has been held back.
 STUCK_MS = 100
-# The receive buffer of who takes nothing, and the send buffer of the server's connections, in bytes.
+# In bytes: the receive buffer of who takes nothing, and the send buffer of the server's connections.
+WINDOW = 8192
 SMALL = 4608
 
 
@@ -47,7 +48,7 @@ class Flood(Echo):
 def congested(sys: Syscalls, addr: Address, plan: Plan) -> int:
     """A connection for which the kernel keeps little."""
     fd = sys.socket(AF_INET, SOCK_STREAM)
-    sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, SMALL)
+    sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, WINDOW)
     try:
         sys.connect(fd, addr)
     except OSError as error:
