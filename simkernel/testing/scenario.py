@@ -73,7 +73,7 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     take_fds(sys, contract.open_fds)
     server = sys.spawn(server_main, serve, contract, listener, stop, w)
     failed = False
-    for _ in range(contract.restarts):
+    for _ in range(contract.lives - 1):
         # It has lived when it has served somebody.
         failed = failed or sys.waitpid(sys.spawn(client_main, contract, addr, plans[0], w))[1] != 0
         sys.kill(server, contract.stop_signal or SIGKILL)

@@ -19,7 +19,7 @@ class Sigterm(Plain):
 
     name = "sigterm"
     stop_signal = SIGTERM
-    restarts = 2
+    lives = 3
 
 
 class Restarted(Plain):
@@ -29,7 +29,7 @@ class Restarted(Plain):
     """
 
     name = "restarted"
-    restarts = 1
+    lives = 2
 
     def after(self, sys: Syscalls, addr: Address) -> None:
         try:
