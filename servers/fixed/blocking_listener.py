@@ -3,7 +3,6 @@
 from simkernel.api import Syscalls
 from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
 
-
 WORKERS = 2
 
 

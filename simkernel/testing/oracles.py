@@ -32,6 +32,11 @@ SETTLE_NS = 1 * NSEC_PER_SEC
 HERD_TASKS = 2
 # Calls that may ask about a number that is closed, since asking is what they are for.
 _ASKS = (F_GETFD, F_GETFL)
+# Calls whose first argument is a number, but no fd's.
+_NO_FD = frozenset(
+    "clock_gettime_ns epoll_create1 eventfd exit getrlimit join kill nanosleep pidfd_open pipe2 setrlimit sigaction sigprocmask socket "
+    "socketpair timerfd_create waitpid".split()
+)
 
 
 class Waiting:
@@ -232,7 +237,7 @@ class Oracles(Watch):
     def acts(self, call: str, args: tuple[Any, ...]) -> None:
         task = self.sched.current
         learnt = task.learnt
-        if not learnt or not args:
+        if not learnt or not args or call in _NO_FD:
             return
         fd = args[2] if call == "epoll_ctl" else args[0]
         was = learnt.get(fd) if isinstance(fd, int) else None
