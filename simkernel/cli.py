@@ -50,7 +50,7 @@ def contract_of(name: str | None, module: object) -> Contract:
 
 @cli.command("check")
 @click.argument("servers", metavar="FILE.py[:serve]...", nargs=-1, required=True)
-@click.option("--contract", metavar="NAME", help="echo or http; default: the file's CONTRACT, else echo.")
+@click.option("--contract", metavar="NAME", help=f"{', '.join(CONTRACTS)}; default: the file's CONTRACT, else echo.")
 @click.option("--examples", type=click.IntRange(1), default=200, show_default=True, help="Schedules to try on the fake kernel.")
 @click.option("--linux-examples", type=click.IntRange(1), default=None, help="Examples on the real kernel. [default: 20 at most]")
 @click.option("--on", type=click.Choice(["sim", "linux", "both"]), default="both", show_default=True, help="Which kernel.")

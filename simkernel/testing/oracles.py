@@ -56,6 +56,11 @@ _NO_FD = frozenset(
 )
 # Calls that may ask about a number that is closed, since asking is what they are for.
 _ASKS = (F_GETFD, F_GETFL)
+# Calls whose first argument is a number, but no fd's.
+_NO_FD = frozenset(
+    "clock_gettime_ns epoll_create1 eventfd exit getrlimit join kill nanosleep pidfd_open pipe2 setrlimit sigaction sigprocmask socket "
+    "socketpair timerfd_create waitpid".split()
+)
 
 
 class Waiting:

@@ -22,6 +22,7 @@ from simkernel.uapi import (
     SIGKILL,
     SIGNAL_NAMES,
     SO_REUSEADDR,
+    SO_SNDBUF,
     SOCK_STREAM,
     SOL_SOCKET,
     WNOHANG,
@@ -65,6 +66,9 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     The first client that sees it broken ends the example, and so does the server's end before its time.
     """
     listener = listen(sys, addr)
+    if contract.send_buffer:
+        # A connection has what its listener had.
+        sys.setsockopt(listener, SOL_SOCKET, SO_SNDBUF, contract.send_buffer)
     addr = sys.getsockname(listener)
     stop = sys.eventfd(0)
     r, w = sys.pipe2(O_NONBLOCK)
@@ -72,7 +76,7 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     take_fds(sys, contract.open_fds)
     server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
     failed = False
-    for _ in range(contract.restarts):
+    for _ in range(contract.lives - 1):
         # It has lived when it has served somebody.
         first = next((plan for plan in plans if plan.behaviour not in contract.stays), replace(plans[0], behaviour="turns"))
         failed = failed or sys.waitpid(sys.spawn(client_main, contract, addr, first, w))[1] != 0
