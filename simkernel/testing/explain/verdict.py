@@ -226,7 +226,7 @@ def _leak(calls: Calls, finding: Finding) -> Iterator[str]:
 
 def _herd(calls: Calls, finding: Finding) -> Iterator[str]:
     """Who was woken and found nothing."""
-    for pid, seq in finding["vain"][:MANY]:
+    for pid, seq, _calls in finding["vain"][:MANY]:
         call = next((call for call in reversed(calls.list) if call.pid == pid and call.enter < seq), None)
         if call is not None:
             what = (
