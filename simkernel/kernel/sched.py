@@ -92,6 +92,8 @@ class Process:
         "files",
         "forked_by",
         "joinable",
+        "make_it_fail",
+        "net_ns",
         "parent",
         "pgid",
         "pid",
@@ -141,6 +143,9 @@ class Process:
         self.continued = False
         self.wait_status: int | None = None
         self.rlimits: dict[int, tuple[int, int]] = dict(parent.rlimits) if parent is not None else {}
+        # nsproxy->net_ns: the number of its host; and whether faults are injected into its calls.
+        self.net_ns: int = parent.net_ns if parent is not None else 0
+        self.make_it_fail: bool = parent.make_it_fail if parent is not None else False
 
 
 class Task:

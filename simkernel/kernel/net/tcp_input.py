@@ -78,13 +78,15 @@ def tcp_v4_rcv(skb: SkBuff) -> None:
 def tcp_v4_lookup(skb: SkBuff) -> "TcpSock | None":
     """__inet_lookup_skb: whom a SYN is for; one that finds nobody is refused."""
     client = skb.sk
-    table = client.table
+    device = client.device
+    # On lo our own ports, over a link those of the host at the other end.
+    table = client.table if device.peer is device else device.peer.net.inet
     if (client.laddr, client.lport) == (client.raddr, client.rport):
         skb.dst = client
     else:
         skb.dst = table.lookup_listener(client.laddr, client.lport, client.raddr, client.rport)
         if skb.dst is None:
-            table.device.loopback_xmit(SkBuff(client, client, RST, b""))
+            device.peer.xmit(SkBuff(client, client, RST, b""))
     return skb.dst
 
 
@@ -211,9 +213,14 @@ def tcp_conn_request(sk: "TcpSock", skb: SkBuff) -> None:
     if len(sk.acceptq) > sk.backlog_max:
         return
     client = skb.sk
+    if sk.table.requests and (client.raddr, client.rport, client.laddr, client.lport) in sk.table.requests:
+        # Its SYN-ACK is on the way, or was lost and has a timer.
+        return
     child = sk.sk_clone(client)
     child.set_state(TCP_SYN_RECV)
-    sk.table.device.loopback_xmit(SkBuff(child, client, SYN | ACK, b"", 0, child.rcv_wnd))
+    if child.rtx is not None:
+        sk.table.requests[child.laddr, child.lport, child.raddr, child.rport] = child
+    child.device.xmit(SkBuff(child, client, SYN | ACK, b"", 0, child.rcv_wnd))
 
 
 def tcp_rcv_synsent(sk: "TcpSock", skb: SkBuff) -> None:
@@ -240,7 +247,7 @@ def tcp_rcv_synsent(sk: "TcpSock", skb: SkBuff) -> None:
     tcp_sync_mss(sk, skb.sk)
     # Whoever waits for us is woken before the third packet of the handshake wakes the listener.
     sk.sk_state_change()
-    sk.table.device.loopback_xmit(SkBuff(sk, skb.sk, ACK, b"", 0, sk.rcv_wnd))
+    sk.device.xmit(SkBuff(sk, skb.sk, ACK, b"", 0, sk.rcv_wnd))
 
 
 def tcp_finish_connect(sk: "TcpSock", window: int) -> None:
@@ -273,6 +280,8 @@ def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
         if sk.timer is None:
             sk.timer = sk.sched.clock.add_timer(SYN_TIMEOUT << sk.retries, lambda: tcp_synack_timeout(sk))
         return
+    if sk.rtx is not None:
+        sk.table.requests.pop((sk.laddr, sk.lport, sk.raddr, sk.rport), None)
     tcp_finish_connect(sk, skb.window or skb.sk.rcv_wnd)
     tcp_sync_mss(sk, skb.sk)
     sk.table.inherit_port(sk)

@@ -32,7 +32,7 @@ def tcp_send_syn(sk: "TcpSock") -> None:
         # tcp_clamp_rto_to_user_timeout
         delay = min(delay, max(sk.retrans_stamp + sk.user_timeout * NSEC_PER_MSEC - now, 1))
     sk.timer = sk.sched.clock.add_timer(delay, lambda: tcp_syn_timeout(sk))
-    sk.table.device.loopback_xmit(SkBuff(sk, None, SYN, b""))
+    sk.device.xmit(SkBuff(sk, None, SYN, b""))
 
 
 def tcp_syn_timeout(sk: "TcpSock") -> None:
@@ -76,7 +76,7 @@ def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
     ``corked`` holds the last segment back unless it is full, urgent, or the FIN goes with it (tcp_nagle_test).
     """
     queue = sk.write_queue
-    device = sk.table.device
+    device = sk.device
     sched = sk.sched
     held = False
     while queue and sk.snd_wnd > 0:
@@ -98,9 +98,9 @@ def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
         sk.snd_wnd -= n
         sk.unsent -= n
         if sk.snd_up > seq:
-            device.loopback_xmit(UrgentSkBuff(sk, sk.peer, chunk, seq, min(sk.snd_up, seq + 0xFFFF)))
+            device.xmit(UrgentSkBuff(sk, sk.peer, chunk, seq, min(sk.snd_up, seq + 0xFFFF)))
         else:
-            device.loopback_xmit(SkBuff(sk, sk.peer, ACK, chunk, seq))
+            device.xmit(SkBuff(sk, sk.peer, ACK, chunk, seq))
         # Its acknowledgement pushes what MSG_MORE held.
         corked = sk.cork
     if held:
@@ -111,7 +111,7 @@ def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
         sk.timer = None
     if sk.fin_queued and not queue:
         sk.fin_queued = False
-        device.loopback_xmit(SkBuff(sk, sk.peer, FIN | ACK, b"", sk.write_seq))
+        device.xmit(SkBuff(sk, sk.peer, FIN | ACK, b"", sk.write_seq))
 
 
 def tcp_push_pending_frames(sk: "TcpSock", corked: bool) -> None:
@@ -134,7 +134,7 @@ def tcp_send_fin(sk: "TcpSock") -> None:
 
 def tcp_send_reset(sk: "TcpSock", to: "TcpSock") -> None:
     """tcp_send_active_reset, tcp_v4_send_reset."""
-    sk.table.device.loopback_xmit(SkBuff(sk, to, RST, b"", sk.write_seq))
+    sk.device.xmit(SkBuff(sk, to, RST, b"", sk.write_seq))
 
 
 def tcp_check_space(sk: "TcpSock") -> None:
@@ -164,4 +164,4 @@ def tcp_cleanup_rbuf(sk: "TcpSock") -> None:
         sk.rcv_wnd = new
         peer = sk.peer
         if peer is not None:
-            sk.table.device.loopback_xmit(SkBuff(sk, peer, ACK, b"", sk.write_seq, new))
+            sk.device.xmit(SkBuff(sk, peer, ACK, b"", sk.write_seq, new))
