@@ -48,9 +48,6 @@ class Packet:
         """skb_copy: the same once more, for a link that doubles it."""
         raise NotImplementedError
 
-    def host_unreachable(self) -> None:
-        """arp_error_report: nobody has the address that it is for."""
-
 
 class SkBuff(Packet):
     """A TCP segment.  ``sk`` sent it; ``dst`` receives it, or None when the receiver has to be looked up (a SYN)."""

@@ -219,6 +219,7 @@ def tcp_conn_request(sk: "TcpSock", skb: SkBuff) -> None:
     child = sk.sk_clone(client)
     child.set_state(TCP_SYN_RECV)
     if child.rtx is not None:
+        child.rtx.listener = sk
         sk.table.requests[child.laddr, child.lport, child.raddr, child.rport] = child
     child.device.xmit(SkBuff(child, client, SYN | ACK, b"", 0, child.rcv_wnd))
 
@@ -262,9 +263,17 @@ def tcp_finish_connect(sk: "TcpSock", window: int) -> None:
         sk.sndbuf = max(sk.sndbuf, min(SNDBUF_ESTABLISHED, sk.sysctl.tcp_wmem[2]))
 
 
+def listener_of(sk: "TcpSock") -> "TcpSock | None":
+    """Whose accept queue a child in SYN_RECV joins: over a link, where a handshake takes time, its own listener's or nobody's."""
+    if sk.rtx is not None:
+        listener = sk.rtx.listener
+        return listener if listener is not None and listener.state == TCP_LISTEN else None
+    return sk.table.lookup_listener(sk.raddr, sk.rport, sk.laddr, sk.lport)
+
+
 def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
     """The third packet of the handshake: the child joins the accept queue of its listener."""
-    listener = sk.table.lookup_listener(sk.raddr, sk.rport, sk.laddr, sk.lport)
+    listener = listener_of(sk)
     if listener is None:
         tcp_send_reset(sk, skb.sk)
         sk.set_state(TCP_CLOSE)
@@ -296,7 +305,7 @@ def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
 def tcp_synack_timeout(sk: "TcpSock") -> None:
     """reqsk_timer_handler: the handshake's last packet found no room in the accept queue; try it again, but not for ever."""
     sk.timer = None
-    listener = sk.table.lookup_listener(sk.raddr, sk.rport, sk.laddr, sk.lport)
+    listener = listener_of(sk)
     if sk.state != TCP_SYN_RECV:
         return
     if not sk.backlog:

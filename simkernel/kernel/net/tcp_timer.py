@@ -39,10 +39,11 @@ def retransmits_timed_out(boundary: int) -> int:
 class RtxQueue:
     """tcp_rtx_queue of a socket whose way is a link: the first segment that was lost, and what was sent behind it.
 
-    ``arrives`` is when the last segment that is on its way comes, in virtual ns: no other of this socket comes earlier.
+    ``arrives`` is when the last segment that is on its way comes, in virtual ns: no other of this socket comes earlier.  ``listener`` is
+    whose connection it will be when the handshake is done (rsk_listener).
     """
 
-    __slots__ = ("arrives", "backoff", "dev", "queue", "sk", "stamp", "timer")
+    __slots__ = ("arrives", "backoff", "dev", "listener", "queue", "sk", "stamp", "timer")
 
     def __init__(self, sk: "TcpSock", dev: "VethDev") -> None:
         self.sk = sk
@@ -52,6 +53,7 @@ class RtxQueue:
         self.backoff = 0
         self.stamp = 0
         self.arrives = 0
+        self.listener: TcpSock | None = None
 
     def lost(self, skb: SkBuff) -> None:
         """The first segment that did not get through."""

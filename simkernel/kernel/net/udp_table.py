@@ -133,9 +133,6 @@ class UdpSkb(Packet):
     def copy(self) -> "UdpSkb":
         return self.clone()
 
-    def host_unreachable(self) -> None:
-        PortUnreachable(self).report(errno.EHOSTUNREACH)
-
 
 class PortUnreachable(Packet):
     """The ICMP message about a datagram that nobody took.  ``table`` is that of the host where it is."""
@@ -148,15 +145,11 @@ class PortUnreachable(Packet):
         self.table: UdpTable[Any] = about.table
 
     def rcv(self) -> None:
-        """icmp_unreach."""
-        self.report(errno.ECONNREFUSED)
-
-    def report(self, code: int) -> None:
         """udp_err: for the socket that would get the answer to that datagram."""
         skb = self.about
         sk = self.table.lookup(skb.daddr, skb.dport, skb.saddr, skb.sport)
         if sk is not None:
-            sk.udp_err(code)
+            sk.udp_err(errno.ECONNREFUSED)
 
     def enter(self, net: "Net") -> None:
         self.table = net.udp

@@ -135,13 +135,14 @@ class Neighbour(NetDevice):
         self.lo = lo
 
     def xmit(self, skb: Packet) -> None:
-        """neigh_resolve_output; after the last probe neigh_invalidate tells who waits (arp_error_report): EHOSTUNREACH."""
+        """neigh_resolve_output; after the last probe neigh_invalidate tells who waits (arp_error_report): EHOSTUNREACH.
+
+        A UDP socket is not told, since it is no hard error (icmp_err_convert).
+        """
         if isinstance(skb, SkBuff) and skb.flags & SYN:
             sk, ends = skb.sk, skb.ends()
             if not sk.retries:
                 self.lo.sched.clock.add_timer(ARP_TIMEOUT, lambda: sk.host_unreachable(ends))
-        elif not isinstance(skb, SkBuff):
-            self.lo.sched.clock.add_timer(ARP_TIMEOUT, skb.host_unreachable)
 
 
 # Three probes, a second apart (mcast_solicit, retrans_time), and some jiffies: measured 3.06 s on Linux 6.18.
