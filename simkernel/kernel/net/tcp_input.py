@@ -213,9 +213,13 @@ def tcp_conn_request(sk: "TcpSock", skb: SkBuff) -> None:
     if len(sk.acceptq) > sk.backlog_max:
         return
     client = skb.sk
-    if sk.table.requests and (client.raddr, client.rport, client.laddr, client.lport) in sk.table.requests:
-        # Its SYN-ACK is on the way, or was lost and has a timer.
-        return
+    if sk.table.requests:
+        request = sk.table.requests.get((client.raddr, client.rport, client.laddr, client.lport))
+        if request is not None:
+            # tcp_check_req: the answer is on the way, or was lost and goes once more.
+            if request.rtx is not None:
+                request.rtx.retransmit()
+            return
     child = sk.sk_clone(client)
     child.set_state(TCP_SYN_RECV)
     if child.rtx is not None:

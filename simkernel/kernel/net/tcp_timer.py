@@ -77,23 +77,25 @@ class RtxQueue:
     def retransmit_timer(self) -> None:
         """tcp_retransmit_timer: once the first segment gets through, so do those behind it."""
         self.timer = None
-        queue = self.queue
-        if not queue:
+        if not self.queue or self.write_timeout():
             return
-        if self.write_timeout():
-            return
-        dev = self.dev
-        sched = self.sk.sched
-        if not dev.carries():
+        if not self.retransmit():
             self.backoff += 1
             self.reset_xmit_timer()
-            return
-        self.queue = deque()
-        trace = sched.trace
-        for skb in queue:
-            if trace.on:
-                skb.cause = trace.emit("tcp_retransmit_skb", "tcp_retransmit_timer", ("sk", self.sk.ino, "len", len(skb.data)))
-            dev.send(skb)
+
+    def retransmit(self) -> bool:
+        """tcp_retransmit_skb: False if it is lost again."""
+        queue = self.queue
+        if queue:
+            if not self.dev.carries():
+                return False
+            self.queue = deque()
+            trace = self.sk.sched.trace
+            for skb in queue:
+                if trace.on:
+                    skb.cause = trace.emit("tcp_retransmit_skb", "tcp_retransmit_skb", ("sk", self.sk.ino, "len", len(skb.data)))
+                self.dev.send(skb)
+        return True
 
     def write_timeout(self) -> bool:
         """tcp_write_timeout, reqsk_timer_handler: whether it is time to give up; done if so."""
