@@ -11,7 +11,9 @@ from simkernel.api import Address, Syscalls
 from simkernel.errors import SimulationError
 from simkernel.kernel.syscalls import SimSyscalls
 from simkernel.testing.contracts import Contract, Plan, Violation
+from simkernel.testing.network import disturbed
 from simkernel.testing.oracles import SETTLE_NS, Oracles
+from simkernel.testing.weather import CALM_NS, CLIENTS, Weather, make_network, network_main
 from simkernel.uapi import (
     AF_INET,
     O_NONBLOCK,
@@ -54,24 +56,44 @@ def open_fds(sys: Syscalls) -> dict[int, str]:
     return found
 
 
-def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Plan], addr: Address = ("127.0.0.1", 0)) -> list[Finding]:
-    """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well."""
+def scenario(
+    sys: Syscalls,
+    serve: Serve,
+    contract: Contract,
+    plans: Sequence[Plan],
+    addr: Address = ("127.0.0.1", 0),
+    weather: Weather | None = None,
+) -> list[Finding]:
+    """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well.
+
+    ``weather`` puts the clients on another host, on the fake kernel alone.
+    """
+    net = None if weather is None else make_network(sys, weather)
     listener = listen(sys, addr)
     addr = sys.getsockname(listener)
     stop = sys.eventfd(0)
     r, w = sys.pipe2(O_NONBLOCK)
     server = sys.spawn(server_main, serve, listener, stop, w)
-    clients = [sys.spawn(client_main, contract, addr, plan, w) for plan in plans]
+    if weather is None or net is None:
+        clients = [sys.spawn(client_main, contract, addr, plan, w) for plan in plans]
+    else:
+        clients = [net.spawn(CLIENTS, client_main, contract, addr, plan, w) for plan in plans]
+        if weather.storms:
+            sys.spawn(network_main, net, weather, clients, servers := [server])
     status = None
     waiting = set(clients)
     while waiting:
         pid, code = sys.waitpid(-1)
         waiting.discard(pid)
         if pid == server:
+            if weather is not None and weather.restarted(code):
+                server = sys.spawn(server_main, serve, listener, stop, w)
+                servers.append(server)
+                continue
             # It died before its time: whoever waits to be accepted would wait for ever.
             status = code
             sys.shutdown(listener, SHUT_RDWR)
-    findings = settle(sys) if status is None else []
+    findings = settle(sys, SETTLE_NS if weather is None else CALM_NS) if status is None else []
     if status is None:
         sys.write(stop, (1).to_bytes(8, "little"))
         _pid, status = sys.waitpid(server)
@@ -98,7 +120,7 @@ def ended(status: int) -> str:
     return f"was killed by {SIGNAL_NAMES.get(signum, f'signal {signum}')}" if signum else f"exited with status {status >> 8}"
 
 
-def settle(sys: Syscalls) -> list[Finding]:
+def settle(sys: Syscalls, while_ns: int) -> list[Finding]:
     """All clients have gone: what the server keeps of them after a while, on the fake kernel, where a while costs nothing."""
     watch = sys.sched.watch if isinstance(sys, SimSyscalls) else None
     if not isinstance(watch, Oracles):
@@ -106,7 +128,7 @@ def settle(sys: Syscalls) -> list[Finding]:
     before = watch.gone()
     if not before:
         return []
-    sys.nanosleep(SETTLE_NS)
+    sys.nanosleep(while_ns)
     return watch.kept(before)
 
 
@@ -146,7 +168,12 @@ def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w:
     """A client's process."""
     try:
         contract.play(sys, addr, plan)
-    except Violation as error:
+    except (Violation, ConnectionError, TimeoutError) as error:
+        if disturbed(sys):
+            # Its connection was broken, and not by the server.
+            return
+        if not isinstance(error, Violation):
+            raise
         report(sys, w, error.kind, f"client {plan.number}", str(error))
 
 
