@@ -9,6 +9,10 @@ from sys import _getframe
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 from simkernel.api import Address, Buffer, Cmsg, Handler, Main
+from simkernel.kernel.fault_inject import FaultAttr
+from simkernel.kernel.fork import Crash
+from simkernel.kernel.net.socket import Sysctl
+from simkernel.kernel.sched import Sched
 from simkernel.kernel.syscalls import SimSyscalls
 
 Args = TypeVarTuple("Args")
@@ -48,8 +52,12 @@ class EnteredSyscalls(SimSyscalls):
     ``depth`` is how many frames above ``call`` the program is.
     """
 
-    __slots__ = ()
+    __slots__ = ("faults",)
     depth: ClassVar[int] = 2
+
+    def __init__(self, sched: Sched, sysctl: Sysctl, crash: Crash) -> None:
+        super().__init__(sched, sysctl, crash)
+        self.faults: FaultAttr | None = None
 
     def call(self, name: str, function: Callable[[SimSyscalls, *Args], R], *args: *Args) -> R:
         """One system call: ``function(self, *args)``."""
@@ -58,6 +66,8 @@ class EnteredSyscalls(SimSyscalls):
             sched.refuse()
         if sched.explore:
             self.preempt()
+            if self.faults is not None:
+                function = self.faults.inject(name, function, args)
             if sched.current.learnt is not None and sched.watch is not None:
                 sched.watch.acts(name, args)
         sched.stalled += 1
@@ -95,6 +105,9 @@ class EnteredSyscalls(SimSyscalls):
         if enter >= trace.limit:
             trace.on = False
         return result
+
+    def norestart(self) -> bool:
+        return self.faults is not None and self.faults.norestart()
 
     def failed(self, name: str, enter: int, error: OSError) -> None:
         """The sys_exit of a call that failed."""

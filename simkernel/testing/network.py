@@ -48,6 +48,12 @@ def disturbed(sys: Syscalls, pid: int = 0) -> str:
     return sys.disturbed.get(pid or sys.sched.current.process.pid, "")
 
 
+def under_test(sys: Syscalls, yes: bool = True) -> None:
+    """Say that the calling process and its children are what a test is about: the faults of the profile ``posix`` hit them alone."""
+    if isinstance(sys, SimSyscalls):
+        sys.sched.current.process.make_it_fail = yes
+
+
 class Network:
     """Hosts and links.  Hosts are named by the name that they were given; "" is the machine itself, where process 1 begins."""
 
@@ -127,7 +133,7 @@ class Network:
         victims = family(process)
         for victim in victims:
             for sk in sockets(victim):
-                self._disturb(sk, f"process {pid} was killed")
+                self._sys.disturb(sk, f"process {pid} was killed")
         for victim in victims:
             if victim.threads:
                 sys.kill(victim.pid, SIGKILL)
@@ -159,7 +165,7 @@ class Network:
             if port and port not in (sk.lport, sk.rport):
                 continue
             if sk.peer is not None:
-                self._disturb(sk, "the network reset its connection")
+                self._sys.disturb(sk, "the network reset its connection")
             count += reset_connection(sk)
         return count
 
@@ -172,7 +178,7 @@ class Network:
             assert isinstance(dev.peer, VethDev)
             set_carrier(dev.peer, False)
         for sk in list(net.inet.established.values()):
-            self._disturb(sk, f"host {name} crashed")
+            self._sys.disturb(sk, f"host {name} crashed")
         power_off(net)
         sched = self._sys.sched
         for pid in sorted(sched.processes):
@@ -211,18 +217,6 @@ class Network:
         if not one_way:
             assert isinstance(dev.peer, VethDev)
             set_carrier(dev.peer, up)
-
-    def _disturb(self, sk: TcpSock, why: str) -> None:
-        """Note what happened to a connection for the processes that hold its ends."""
-        disturb(self._sys, sk, why)
-
-
-def disturb(sys: SimSyscalls, sk: TcpSock, why: str) -> None:
-    """Note what happened to a connection for the processes that hold either end."""
-    ends = (sk, sk.peer)
-    for process in sys.sched.processes.values():
-        if process.threads and any(other in ends for other in sockets(process)):
-            sys.disturbed.setdefault(process.pid, why)
 
 
 def sockets(process: Process) -> list[TcpSock]:

@@ -11,7 +11,7 @@ from simkernel.api import Address, Syscalls
 from simkernel.errors import SimulationError
 from simkernel.kernel.syscalls import SimSyscalls
 from simkernel.testing.contracts import Contract, Plan, Violation
-from simkernel.testing.network import disturbed
+from simkernel.testing.network import disturbed, under_test
 from simkernel.testing.oracles import SETTLE_NS, Oracles
 from simkernel.testing.weather import CALM_NS, CLIENTS, Weather, make_network, network_main
 from simkernel.uapi import (
@@ -141,6 +141,7 @@ def report(sys: Syscalls, w: int, kind: str, who: str, message: str) -> None:
 def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -> None:
     """The server's process: serve, then look what it left behind."""
     before = open_fds(sys)
+    under_test(sys)
     try:
         serve(sys, listener, stop)
     except SimulationError:
@@ -148,6 +149,7 @@ def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -
     except Exception as error:
         report(sys, w, "crash", "server", crash_text(error))
         sys.exit(1)
+    under_test(sys, False)
     if not sys.poll([(stop, POLLIN)], 0):
         report(sys, w, "crash", "server", "serve returned before it was told to stop")
     after = open_fds(sys)
@@ -168,7 +170,7 @@ def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w:
     """A client's process."""
     try:
         contract.play(sys, addr, plan)
-    except (Violation, ConnectionError, TimeoutError) as error:
+    except (Violation, OSError) as error:
         if disturbed(sys):
             # Its connection was broken, and not by the server.
             return

@@ -17,6 +17,7 @@ from simkernel.kernel.net.loopback import Loopback
 from simkernel.kernel.net.net_namespace import Net
 from simkernel.kernel.net.proc import register_proc_net
 from simkernel.kernel.net.socket import Sock, Sysctl
+from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.tcp_input import tcp_v4_rcv
 from simkernel.kernel.net.unix import UnixTable
 from simkernel.kernel.procfs import constant
@@ -260,9 +261,20 @@ class BaseSyscalls:
         flags = do_signal(sched, task, saved_mask) if task.sigpending or saved_mask is not None else None
         if code < ERESTARTSYS:
             return False
-        if flags is None or code == ERESTARTNOINTR or (code == ERESTARTSYS and flags & SA_RESTART):
+        if flags is None or code == ERESTARTNOINTR or (code == ERESTARTSYS and flags & SA_RESTART and not self.norestart()):
             return True
         raise oserror(errno.EINTR) from None
+
+    def norestart(self) -> bool:
+        """Whether a call that SA_RESTART would start again fails with EINTR all the same: never on Linux."""
+        return False
+
+    def disturb(self, sk: Sock, why: str) -> None:
+        """Note for the processes that hold either end of a connection that it was hit by what is not the other end's fault."""
+        ends = (sk, sk.peer) if isinstance(sk, TcpSock) else (sk,)
+        for process in self.sched.processes.values():
+            if process.threads and any(file.sk in ends for file in process.files.open_fds().values() if file.sk is not None):
+                self.disturbed.setdefault(process.pid, why)
 
     def _masked(self, sigmask: int | None, call: Callable[..., Any], *args: Any) -> Any:
         """Do an operation that may sleep with another signal mask for its duration (set_user_sigmask)."""
