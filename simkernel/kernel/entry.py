@@ -16,6 +16,8 @@ from simkernel.kernel.sched import Sched
 from simkernel.kernel.syscalls import SimSyscalls
 
 Args = TypeVarTuple("Args")
+# Before a call a timer that is due soon fires once in so many.
+TICK_ODDS = 8
 R = TypeVar("R")
 
 # How often a Watch looks: a power of two.
@@ -127,6 +129,8 @@ class EnteredSyscalls(SimSyscalls):
                 sched.watch.sample()
         if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
             sched.softirq()
+        if sched.ticks and sched.due_soon() and choice.pick(TICK_ODDS, "tick") == TICK_ODDS - 1:
+            sched.tick()
         if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
             sched.yield_cpu(i - 1)
         if sched.sigwork:

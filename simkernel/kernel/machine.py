@@ -93,6 +93,7 @@ class Kernel:
         if debug:
             sched.check_sleepers = lambda: check_sleepers(sched)
         self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)
+        sched.ticks = profile != "linux"
         if profile == "posix" and sched.explore and isinstance(self.sys, EnteredSyscalls):
             self.sys.faults = FaultAttr(self.sys)
         self.result: Any = None
