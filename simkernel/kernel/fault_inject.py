@@ -18,7 +18,20 @@ from simkernel.kernel.net.tcp_states import TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP
 from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.sched import Process, Sched
 from simkernel.kernel.syscalls import SimSyscalls
-from simkernel.uapi import EPOLL_CTL_ADD, EPOLLET, EPOLLIN, EPOLLONESHOT, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, POLLIN
+from simkernel.uapi import (
+    EPOLL_CTL_ADD,
+    EPOLLET,
+    EPOLLIN,
+    EPOLLONESHOT,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    MSG_PEEK,
+    MSG_WAITALL,
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLOUT,
+)
 
 # A call that may fail does so once in so many.
 INTERVAL = 16
@@ -191,7 +204,7 @@ class FaultAttr:
             return function
         reads = sorted(call[1])
         quiets = [fd for fd in reads if quiet(self.file(fd))]
-        pairs = [(fd, POLLIN) for fd in reads] + [(fd, 4) for fd in call[2]]
+        pairs = [(fd, POLLIN) for fd in reads] + [(fd, POLLOUT) for fd in call[2]]
         if not quiets or self.any_ready(pairs) or not self.should_fail("fault-spurious"):
             return function
         fd = quiets[self.sched.choice.pick(len(quiets), "fault-spurious")]
@@ -201,7 +214,7 @@ class FaultAttr:
         """Whether there is something to report in earnest, or a bad fd."""
         for fd, events in pairs:
             file = self.file(fd)
-            if file is None or file.poll(None) & (events | ~7):
+            if file is None or file.poll(None) & (events | POLLERR | POLLHUP):
                 return True
         return False
 

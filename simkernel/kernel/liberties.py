@@ -141,7 +141,7 @@ def markdown() -> str:
         "again. A client whose connection was hit is excused, a server that dies or hangs of it is not.",
         "",
         "The faults of `posix` hit the process under test and its children alone (`simkernel.testing.under_test`). After one that lets a",
-        "right server turn a client away (`fault-make-fd`, `fault-fork`, `fault-epoll-ctl`, ENOBUFS and ENOMEM of `fault-send`) the clients",
+        "right server turn a client away (`fault-make-fd`, `fault-fork`, `fault-epoll-ctl`, ENOBUFS and ENOMEM of `fault-send`) those",
         "that it may have been are excused; the server still has to serve all others, and to end when it is told.",
     ]
     return "\n".join(lines) + "\n"
