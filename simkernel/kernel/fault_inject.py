@@ -34,7 +34,7 @@ from simkernel.uapi import (
 )
 
 # A call that may fail does so once in so many.
-INTERVAL = 16
+INTERVAL = 8
 # The most faults in a run.
 TIMES = 3
 

@@ -14,8 +14,9 @@ on lo there is no loss, so nothing is retransmitted but SYNs to a full backlog; 
 buffer autotuning.  A peer that does not read is waited for without limit, whatever TCP_USER_TIMEOUT says, and an orphan in FIN_WAIT2 too.
 
 Over a link (veth.py) data, SYNs, FINs, RSTs and window updates travel.  The acknowledgement of data and of a FIN, and the window that it
-carries, take effect when the segment arrives, so a latency early.  A lost segment is sent again after a timeout only, never sooner (no fast
-retransmit), what is sent behind it waits, and a RST is sent again as well (tcp_timer.py).  Segments are as big as on lo (as with TSO).
+carries, take effect when the segment arrives, so a latency early; Nagle's algorithm waits for that.  A lost segment is sent again after a
+timeout only, never sooner (no fast retransmit), what is sent behind it waits, and a RST is sent again as well (tcp_timer.py).  Segments
+are as big as on lo (as with TSO).
 """
 
 import errno
@@ -330,6 +331,7 @@ class TcpSock(InetSock):
             and not self.sched.explore
             and self.wmem_queued < self.sndbuf
             and not self.cork
+            and self.rtx is None
             and (msg is None or not msg.control)
         ):
             # The plain case: the peer takes it all, as one segment.

@@ -70,6 +70,18 @@ def tcp_sync_mss(sk: "TcpSock", peer: "TcpSock") -> None:
                 sk.mss_cache = min(sk.mss_cache, limit - TCPOLEN_TSTAMP_ALIGNED)
 
 
+def tcp_waits_for_ack(sk: "TcpSock", chunk: bytes, last: bool) -> bool:
+    """Over a link, with something in flight: what a small window would cut waits (tcp_snd_wnd_test), and so does a small last segment.
+
+    Not with TCP_NODELAY, this (tcp_nagle_test; RFC 896).  On lo the acknowledgement has always come.
+    """
+    if sk.wmem_queued == sk.unsent:
+        return False
+    if len(chunk) > sk.snd_wnd:
+        return sk.snd_wnd < sk.max_window >> 1
+    return last and not sk.nodelay and not sk.fin_queued and len(chunk) < tcp_mss(sk)
+
+
 def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
     """Send what the peer's window takes; then the FIN, if one waits.  A choice may cut a segment anywhere.
 
@@ -79,6 +91,8 @@ def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
     device = sk.device
     sched = sk.sched
     held = False
+    # Whether the segment is what a choice has left of one.
+    rest = sk.rtx is None
     while queue and sk.snd_wnd > 0:
         chunk = queue[0]
         # Its place in the stream: what was written, less what still waits.
@@ -86,10 +100,13 @@ def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
         if corked and len(queue) == 1 and not sk.fin_queued and sk.snd_up <= seq and len(chunk) < tcp_mss(sk):
             held = True
             break
+        if not rest and sk.snd_up <= seq and tcp_waits_for_ack(sk, chunk, len(queue) == 1):
+            break
         n = min(len(chunk), sk.snd_wnd)
         if sched.explore and n > 1:
             cut = sched.choice.pick(4, "segment")
             n = n if cut == 0 else 1 if cut == 1 else max(n >> 1, 1) if cut == 2 else n - 1
+            rest = cut > 0 or sk.rtx is None
         if n < len(chunk):
             queue[0] = chunk[n:]
             chunk = chunk[:n]
