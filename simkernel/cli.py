@@ -4,6 +4,7 @@ import datetime
 import json
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 import simkernel
 from simkernel import linux
@@ -20,12 +22,15 @@ from simkernel.kernel.choice import Seeded, Tape
 from simkernel.kernel.liberties import PROFILES, markdown
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
+from simkernel.testing import zoo
+from simkernel.testing.campaign import DATABASE, Interrupted, dask_workers, local_workers
 from simkernel.testing.checker import Report, check
 from simkernel.testing.contracts import CONTRACTS, Contract
 from simkernel.testing.example import Failure, run_sim
 from simkernel.testing.load import load
 from simkernel.testing.replay import parse
 from simkernel.testing.scenario import program_place
+from simkernel.testing.strategies import STRATEGIES
 from simkernel.tools.strace import strace_lines
 
 
@@ -45,12 +50,21 @@ def contract_of(name: str | None, module: object) -> Contract:
 
 @cli.command("check")
 @click.argument("servers", metavar="FILE.py[:serve]...", nargs=-1, required=True)
-@click.option("--contract", metavar="NAME", help="echo or http; default: the file's CONTRACT, else echo.")
+@click.option("--contract", metavar="NAME", help=f"{', '.join(CONTRACTS)}; default: the file's CONTRACT, else echo.")
 @click.option("--examples", type=click.IntRange(1), default=200, show_default=True, help="Schedules to try on the fake kernel.")
 @click.option("--linux-examples", type=click.IntRange(1), default=None, help="Examples on the real kernel. [default: 20 at most]")
 @click.option("--on", type=click.Choice(["sim", "linux", "both"]), default="both", show_default=True, help="Which kernel.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Choose other examples.")
 @click.option("--profile", type=click.Choice(PROFILES), default="linux", show_default=True, help="What the fake kernel may do.")
+@click.option("--strategy", type=click.Choice(STRATEGIES), default="portfolio", show_default=True, help="How examples are chosen.")
+@click.option("--preemptions", type=click.IntRange(0), help="How many the exhaustive strategy goes to. [default: 2; in the portfolio 1]")
+@click.option("--workers", type=click.IntRange(1), help="Run the examples in so many processes, and keep the campaign in the database.")
+@click.option("--scheduler", metavar="ADDRESS", help="Run the examples on the dask cluster there, and keep the campaign in the database.")
+@click.option(
+    "--database",
+    type=click.Path(file_okay=False),
+    help=f"Keep failures and the corpus in this directory, and begin with them. [default: {DATABASE}, with --workers or --scheduler]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check_command(
     servers: tuple[str, ...],
@@ -60,35 +74,69 @@ def check_command(
     on: str,
     seed: int,
     profile: str,
+    strategy: str,
+    preemptions: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    database: str | None,
     as_json: bool,
 ) -> int:
     """Check that serve(sys, listener, stop) keeps its contract, over many schedules.
 
-    Exit status 0 when it does, 1 when it does not, 2 for a command that makes no sense.
+    Exit status 0 when it does, 1 when it does not, 2 for a command that makes no sense, 130 after Ctrl-C, with the report so far.
     """
+    if workers is not None and scheduler is not None:
+        raise UsageError("--workers are processes of this machine, and --scheduler has a cluster's: choose one")
     loaded = [load(server, "serve", 3) for server in servers]
     contracts = [contract_of(contract, module) for module, _serve, _target in loaded]
-    reports = []
-    for (_module, serve, target), promise in zip(loaded, contracts, strict=True):
-        with progress_bar(target, quiet=as_json) as progress:
-            report = check(
-                serve,
-                promise,
-                examples,
-                on=on,
-                seed=seed,
-                target=target,
-                progress=progress,
-                linux_examples=linux_examples,
-                profile=profile,
-            )
-        reports.append(report)
-        if not as_json:
-            print_report(report, examples)
+    reports: list[Report] = []
+    with helpers(workers, scheduler) as executor:
+        if database is None and executor is not None:
+            database = DATABASE
+        for (_module, serve, target), promise in zip(loaded, contracts, strict=True):
+            with progress_bar(target, quiet=as_json) as progress:
+                try:
+                    report = check(
+                        serve,
+                        promise,
+                        examples,
+                        on=on,
+                        seed=seed,
+                        target=target,
+                        progress=progress,
+                        linux_examples=linux_examples,
+                        profile=profile,
+                        strategy=strategy,
+                        preemptions=preemptions,
+                        executor=executor,
+                        database=database,
+                    )
+                except Interrupted as stopped:
+                    report = stopped.report
+            reports.append(report)
+            if not as_json:
+                print_report(report, examples)
+            if report.interrupted:
+                break
     if as_json:
         plain = [report.as_dict() for report in reports]
         click.echo(json.dumps(plain[0] if len(plain) == 1 else plain, indent=2))
+    if reports[-1].interrupted:
+        raise KeyboardInterrupt
     return 0 if all(report.ok for report in reports) else 1
+
+
+@contextmanager
+def helpers(workers: int | None, scheduler: str | None) -> Iterator[Executor | None]:
+    """Who runs the examples: processes of this machine, a cluster, or (None) this process."""
+    if workers is not None:
+        with local_workers(workers) as executor:
+            yield executor
+    elif scheduler is not None:
+        with dask_workers(scheduler) as executor:
+            yield executor
+    else:
+        yield None
 
 
 @contextmanager
@@ -112,7 +160,10 @@ def print_report(report: Report, examples: int) -> None:
     failed = report.failure.on if report.failure is not None else None
     for kernel, ran in report.examples.items():
         if kernel != failed:
-            click.echo(f"{report.target}    {kernel}   ok   {ran} examples in {report.seconds[kernel]:.1f} s")
+            ended = "stopped" if report.interrupted else "ok"
+            click.echo(f"{report.target}    {kernel}   {ended}   {ran} examples in {report.seconds.get(kernel, 0):.1f} s")
+    for text in report.proofs:
+        click.echo("  " + text)
     if report.failure is not None:
         print_failure(report.target, report.failure, examples)
 
@@ -216,6 +267,50 @@ def liberties_command() -> int:
 def bench_command(only: tuple[str, ...], quick: bool, as_json: bool) -> int:
     """Measure the fake kernel beside the real one, in one run, on the same code."""
     return bench(json=as_json, only=only, quick=quick)
+
+
+@cli.command("zoo")
+@click.option("--servers", type=click.Path(path_type=Path), default=Path("servers"), show_default=True, help="The folder of the zoo.")
+@click.option("--only", metavar="NAME", multiple=True, help="Only this one; may be given again.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="How many seeds each bug must be found with.")
+@click.option("--twins", type=click.IntRange(0), default=2000, show_default=True, help="Examples that each right server must pass.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that check.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@click.option("--report", "page", type=click.Path(dir_okay=False, writable=True), help="Write the table for people to this file.")
+@click.option("--date", help="The date that the table tells. [default: today]")
+def zoo_command(
+    servers: Path, only: tuple[str, ...], seeds: int, twins: int, workers: int, as_json: bool, page: str | None, date: str | None
+) -> int:
+    """Check a broken server for each class of bug, and its fixed twin.
+
+    Exit status 0 when each bug is found with every seed and no right server is blamed, 1 when not.
+    """
+    if page is not None and not Path(page).absolute().parent.is_dir():
+        raise UsageError(f"--report {page}: there is no such directory")
+    with progress_bar("zoo", quiet=as_json) as progress:
+        rows = zoo.visit(servers, only, range(seeds), twins, workers, lambda done, total: progress("sim", done, total))
+    if page is not None:
+        Path(page).write_text(zoo.markdown(rows, date or datetime.date.today().isoformat()))
+    if as_json:
+        click.echo(json.dumps(zoo.as_plain(rows), indent=2))
+    else:
+        print_zoo(rows)
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def print_zoo(rows: list[zoo.Row]) -> None:
+    """The zoo's table, then what was said of right servers."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("class", "server", "kind", "examples", "calls", "twin's false alarms"):
+        table.add_column(title, justify="right" if title in ("examples", "calls") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(zoo.cells(row) if row.bug_class else ["(a right server)", row.name, "", "", "", zoo.alarms(row)]))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for row in rows:
+        for profile, said in row.alarms.items():
+            click.echo(f"{row.name}, {profile}: {said}")
+    for name, why in zoo.NOT_SHOWN.items():
+        click.echo(f"not shown: {name}: {why}")
 
 
 @cli.command("conform")

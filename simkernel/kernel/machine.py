@@ -8,6 +8,7 @@ from typing import Any
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError, Verdict
 from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
+from simkernel.kernel.coverage import CoveredSyscalls
 from simkernel.kernel.debug import CheckedSyscalls, check_sleepers
 from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
@@ -90,6 +91,8 @@ class Kernel:
         if sched.explore:
             self._choose_buffers()
         kind = CheckedSyscalls if debug else EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
+        if sched.coverage is not None and not debug:
+            kind = CoveredSyscalls
         if debug:
             sched.check_sleepers = lambda: check_sleepers(sched)
         self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)

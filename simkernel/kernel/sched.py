@@ -19,6 +19,7 @@ from simkernel.kernel.trace import Trace
 from simkernel.kernel.watch import Watch
 
 if TYPE_CHECKING:
+    from simkernel.kernel.coverage import Coverage
     from simkernel.kernel.fdtable import FilesStruct
     from simkernel.kernel.file import File
     from simkernel.kernel.wait import WaitQueue
@@ -224,6 +225,7 @@ class Sched:
         "check_sleepers",
         "choice",
         "clock",
+        "coverage",
         "current",
         "dead_files",
         "deadline",
@@ -285,6 +287,9 @@ class Sched:
         self.watch: Watch | None = None
         # A killed task that would not unwind: the hub ends it in its place.
         self.undying: Task | None = None
+        # What the run has covered, if a choice source wants to know.
+        self.coverage: Coverage | None = None
+        choice.bind(self)
 
     def new_ino(self) -> int:
         """A number for a new kernel object: small, and the same in every run of one tape."""

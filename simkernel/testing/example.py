@@ -137,6 +137,9 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
     failure.calls = sched.calls - (sched.stalled if found["kind"] == "spin" else 0)
     if found["kind"] == "starvation" and oracles.starved is not None:
         failure.calls = oracles.starved.steps
+    if "calls" in found:
+        failure.calls = found["calls"]
+        end.append(found["end"])
     if found["kind"] == "herd" and trace is not None:
         # The first herd is story enough.
         end.append(found["vain"][HERD_TASKS - 1][1])

@@ -24,14 +24,43 @@ from simkernel.kernel.sched import Process, Sched
 from simkernel.kernel.watch import Watch
 from simkernel.uapi import F_GETFD, F_GETFL, NSEC_PER_SEC, RLIMIT_NOFILE
 
-# The server's own calls, while one of its connections waits and it serves others.
+# The server's own calls, while one of its connections waits and it serves others; and how many more for each of its open fds, since all
+# may have their turn first.
 STARVED_CALLS = 400
+TURN_CALLS = 10
 # How long the server may take to close a connection whose client has gone, once all is quiet.
 SETTLE_NS = 1 * NSEC_PER_SEC
 # A herd: at least so many woken tasks found nothing, for each connection that one of them got.
 HERD_TASKS = 2
+# Calls whose first argument is a number, but not of an fd.
+_NO_FD = frozenset(
+    {
+        "clock_gettime_ns",
+        "epoll_create1",
+        "eventfd",
+        "exit",
+        "getrlimit",
+        "join",
+        "kill",
+        "nanosleep",
+        "pidfd_open",
+        "pipe2",
+        "setrlimit",
+        "sigaction",
+        "sigprocmask",
+        "socket",
+        "socketpair",
+        "timerfd_create",
+        "waitpid",
+    }
+)
 # Calls that may ask about a number that is closed, since asking is what they are for.
 _ASKS = (F_GETFD, F_GETFL)
+# Calls whose first argument is a number, but no fd's.
+_NO_FD = frozenset(
+    "clock_gettime_ns epoll_create1 eventfd exit getrlimit join kill nanosleep pidfd_open pipe2 setrlimit sigaction sigprocmask socket "
+    "socketpair timerfd_create waitpid".split()
+)
 
 
 class Waiting:
@@ -63,6 +92,7 @@ class Oracles(Watch):
         "_servers",
         "_useless",
         "_waiting",
+        "dropped",
         "findings",
         "memory",
         "sched",
@@ -75,6 +105,8 @@ class Oracles(Watch):
         self.served_within_ns = served_within_ns
         self.memory = memory
         self.findings: list[dict[str, Any]] = []
+        # Bytes that the server had read and not written back when it closed the connection: fd, how many, when.
+        self.dropped: list[tuple[int, int, int]] = []
         # For the explanation: who starved.
         self.starved: Waiting | None = None
         self._servers: dict[int, bool] = {1: False}
@@ -120,8 +152,11 @@ class Oracles(Watch):
             return
         for waiting in self._waiting.values():
             process = waiting.process
-            if process.calls - waiting.calls > STARVED_CALLS and len(process.threads) == 1:
-                self._starves(waiting, f"waits while the server (pid {process.pid}) makes {STARVED_CALLS} calls for others")
+            calls = process.calls - waiting.calls
+            if calls > STARVED_CALLS and len(process.threads) == 1:
+                limit = STARVED_CALLS + TURN_CALLS * sum(file is not None for file in process.files.fd)
+                if calls > limit:
+                    self._starves(waiting, f"waits while the server (pid {process.pid}) makes {limit} calls for others")
 
     def _starves(self, waiting: Waiting, how: str) -> None:
         self.starved = waiting
@@ -192,6 +227,9 @@ class Oracles(Watch):
         if not self._is_server(task.process):
             return
         self._closes[task.process.pid, fd] = len(self.sched.trace)
+        sk = file.sk
+        if self.memory is not None and isinstance(sk, TcpSock) and sk.rport and sk.copied_seq > sk.write_seq and file.f_count == 1:
+            self.dropped.append((fd, sk.copied_seq - sk.write_seq, len(self.sched.trace)))
         if task.learnt is not None:
             task.learnt.pop(fd, None)
 
@@ -226,7 +264,7 @@ class Oracles(Watch):
     def acts(self, call: str, args: tuple[Any, ...]) -> None:
         task = self.sched.current
         learnt = task.learnt
-        if not learnt or not args:
+        if not learnt or not args or call in _NO_FD:
             return
         fd = args[2] if call == "epoll_ctl" else args[0]
         was = learnt.get(fd) if isinstance(fd, int) else None

@@ -50,9 +50,13 @@ class Weather:
     loss: float
     storms: tuple[Storm, ...] = ()
 
-    def restarted(self, status: int) -> bool:
+    def restarts(self, status: int) -> bool:
         """Whether a server that has ended with this wait status was killed by a storm, to be started again."""
         return status == SIGKILL and any(storm.what == "restart" for storm in self.storms)
+
+    def kills(self, status: int) -> bool:
+        """Whether a client that has ended with this wait status was killed by a storm."""
+        return status == SIGKILL and any(storm.what == "kill" for storm in self.storms)
 
     def __str__(self) -> str:
         parts = [f"latency {self.latency_ns / MS:g} ms"]
@@ -110,6 +114,7 @@ def network_main(sys: Syscalls, net: Network, weather: Weather, clients: Sequenc
         elif storm.what == "reset":
             net.reset(SERVER, CLIENTS)
         elif storm.what == "kill":
-            net.kill(clients[storm.whom])
+            if clients:
+                net.kill(clients[storm.whom % len(clients)])
         else:
             net.kill(server[-1])

@@ -5,6 +5,7 @@ Works on a Kernel that has just stopped, with every task where it sleeps, and on
 
 from collections.abc import Iterator
 
+from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EP_PRIVATE_BITS, EpItem, EventPoll
 from simkernel.kernel.file import File
 from simkernel.kernel.machine import Kernel
@@ -12,12 +13,14 @@ from simkernel.kernel.net.socket import Sock
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock
+from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import Task
 from simkernel.testing.explain.calls import CLIENT, SERVER, Calls
-from simkernel.uapi import EPOLL_NAMES, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, flags
+from simkernel.uapi import EPOLL_NAMES, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLRDHUP, flags
 
 # At most so many fds of one epoll, and so many sleeping clients, are told about.
 MANY = 6
+HELD = "bytes read and not written back"
 
 
 def explain_stop(kernel: Kernel) -> list[str]:
@@ -75,12 +78,17 @@ def _explain_neglected(fds: dict[int, File], told: set[int], waits_on: int | Non
     shown = 0
     for fd, file in fds.items():
         sk = file.sk
-        if sk is None or fd == waits_on or file.ino in told or not (_unread(sk) or _pending(sk)):
+        if sk is None or fd == waits_on or file.ino in told:
+            continue
+        what = _what(sk) if _unread(sk) or _pending(sk) else _held(file)
+        if not what:
             continue
         told.add(file.ino)
         shown += 1
         if shown <= MANY:
-            yield f"  fd {fd}  {sk.describe()}   {_what(sk)}"
+            yield f"  fd {fd}  {sk.describe()}   {what}"
+            if what.endswith(HELD):
+                yield "        what a program has read is in no buffer of the kernel: no wait tells of it, so use it up before sleeping"
 
 
 def _explain_file(file: File, function: str) -> str:
@@ -139,12 +147,10 @@ def _explain_epoll(ep: EventPoll, fds: dict[int, File], task: Task, calls: Calls
     shown = 0
     watched = {(epi.file.ino, epi.fd) for epi in ep.rbr.values()}
     for epi in ep.rbr.values():
-        sk = epi.file.sk
-        if sk is None or not (_unread(sk) or _pending(sk) or epi.poll(None) & (EPOLLHUP | EPOLLERR)):
-            continue
-        shown += 1
-        if shown <= MANY:
-            yield from _explain_item(epi, sk, pids, calls)
+        if (what := _there(epi.file)) or (what := _held(epi.file)):
+            shown += 1
+            if shown <= MANY:
+                yield from _explain_item(epi, what, pids, calls)
     if shown > MANY:
         yield f"  ... and {shown - MANY} more fds with something unread"
     for fd, file in fds.items():
@@ -156,6 +162,27 @@ def _explain_epoll(ep: EventPoll, fds: dict[int, File], task: Task, calls: Calls
                 yield "        no epoll has it in its interest list: EPOLL_CTL_ADD it, or read it"
 
 
+def _there(file: File) -> str:
+    """What waits in a file to be read, accepted or noticed; "" if nothing does."""
+    sk = file.sk
+    if sk is not None:
+        mask = file.poll(None) & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)
+        return _what(sk) if _unread(sk) or _pending(sk) or mask else ""
+    if isinstance(file, EventFd):
+        return f"its count is {file.count}" if file.count else ""
+    if isinstance(file, EventPoll) or not file.can_poll or not file.poll(None) & EPOLLIN:
+        return ""
+    return f"{file.pipe.queued()} bytes unread" if isinstance(file, Pipe) and file.pipe.queued() else "readable"
+
+
+def _held(file: File) -> str:
+    """What a server has read from a connection and not written back although there is room; "" if that is nothing."""
+    sk = file.sk
+    if isinstance(sk, TcpSock) and sk.rport and sk.copied_seq > sk.write_seq and sk.writable():
+        return f"{sk.copied_seq - sk.write_seq} {HELD}"
+    return ""
+
+
 def _what(sk: Sock) -> str:
     pending = _pending(sk)
     if pending:
@@ -164,29 +191,48 @@ def _what(sk: Sock) -> str:
     return f"{unread} bytes unread" if unread else "at its end"
 
 
-def _explain_item(epi: EpItem, sk: Sock, pids: set[int], calls: Calls) -> Iterator[str]:
-    yield f"  fd {epi.fd}  {sk.describe()}   {_what(sk)}   {flags(epi.events & ~(EPOLLHUP | EPOLLERR), EPOLL_NAMES)}"
+def _explain_item(epi: EpItem, what: str, pids: set[int], calls: Calls) -> Iterator[str]:
+    file = epi.file
+    sk = file.sk
+    asked = epi.events & ~(EPOLLHUP | EPOLLERR)
+    yield f"  fd {epi.fd}  {sk.describe() if sk is not None else file.kind}   {what}   {flags(asked, EPOLL_NAMES) or 'no events asked for'}"
     if not epi.events & ~EP_PRIVATE_BITS:
         yield "        disarmed: EPOLLONESHOT has given its one event; EPOLL_CTL_MOD arms it again"
         return
-    if not epi.events & EPOLLIN and (_unread(sk) or _pending(sk)):
+    if not _there(file):
+        yield from _explain_unwritten(epi)
+        return
+    pending = sk is not None and _pending(sk)
+    unread = sk is None or bool(_unread(sk))
+    if not epi.events & EPOLLIN and (unread or pending):
         yield "        EPOLLIN is not asked for, so what lies there wakes nobody: EPOLL_CTL_MOD asks for it"
         return
     if epi.events & EPOLLET:
-        names = ("accept4",) if _pending(sk) else ("recv", "read", "readv")
+        names = ("accept4",) if pending else ("recv", "read", "readv")
         used = calls.last_on_fd(pids, epi.fd, names, epi.last_edge)
         edge = f"its last edge came at step {calls.step_at(epi.last_edge)}"
         if used is not None:
             yield f"        {edge} and was used up at {used.line()}"
         elif epi.used_up >= epi.last_edge:
-            yield f"        {edge}; epoll_wait reported it, and no {names[0]} followed"
+            told = "one thread was told by epoll_wait" if len(pids) > 1 else "epoll_wait reported it"
+            yield f"        {edge}; {told}, and no {names[0]} followed"
         else:
             yield f"        {edge}"
-        if _pending(sk):
+        if pending:
             yield "        only another connection or EPOLL_CTL_MOD wakes it now: accept until EAGAIN before sleeping again"
-        elif _unread(sk):
+        elif sk is None:
+            yield "        an edge is told to one sleeper, once: read it empty, or watch what all must see without EPOLLET"
+        elif unread:
             yield "        only new data, a FIN or EPOLL_CTL_MOD wakes it now: read until EAGAIN before sleeping again"
         else:
-            yield "        nothing new will come on it: handle the end when EPOLLIN, EPOLLHUP or EPOLLERR is reported"
+            yield "        the end of the stream came in the same edge as what was read, or before: only EAGAIN says that nothing is left"
     elif epi.events & EPOLLONESHOT:
         yield "        armed once; its event has not come"
+
+
+def _explain_unwritten(epi: EpItem) -> Iterator[str]:
+    """There is room for what the server holds, and yet it sleeps."""
+    if not epi.events & EPOLLOUT:
+        yield "        there is room for them, but EPOLLOUT is not asked for: EPOLL_CTL_MOD asks for it while something is unsent"
+    elif epi.events & EPOLLET:
+        yield "        there is room for them, and its edge has gone: send until EAGAIN before sleeping, or EPOLL_CTL_MOD"

@@ -80,6 +80,8 @@ def explain_finding(trace: Trace, finding: Finding, oracles: Oracles) -> list[st
     explain = known.get(finding["kind"])
     if explain is not None:
         lines += [f"  {line}" for line in explain(calls, finding)]
+    if finding["kind"] == "corruption":
+        lines += [f"  {line}" for line in _dropped(calls, oracles)]
     for other in oracles.findings:
         # What an oracle noticed before: often the cause.
         if other is not finding and other["kind"] == "stale-fd":
@@ -146,6 +148,14 @@ def _corruption(calls: Calls, finding: Finding) -> Iterator[str]:
             yield text
             return
     yield from _pieces(calls, mine)
+
+
+def _dropped(calls: Calls, oracles: Oracles) -> Iterator[str]:
+    """Connections that were closed while the server still owed them something."""
+    for fd, n, seq in oracles.dropped[:1]:
+        call = next((call for call in reversed(calls.list) if call.enter <= seq and call.name == "close" and call.fd == fd), None)
+        if call is not None:
+            yield f"{call.line()}: {n} bytes that it had read from this connection were not written back"
 
 
 def _goes_on(rest: bytes, data: Any) -> bool:
