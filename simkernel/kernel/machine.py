@@ -8,11 +8,13 @@ from typing import Any
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError, Verdict
 from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
+from simkernel.kernel.coverage import CoveredSyscalls
 from simkernel.kernel.debug import check_books, check_sleepers
 from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EventPoll
 from simkernel.kernel.exit import do_exit
+from simkernel.kernel.fault_inject import FaultAttr
 from simkernel.kernel.fdtable import DeadFiles
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
@@ -103,10 +105,15 @@ class Kernel:
         self.sys: SimSyscalls
         if probes:
             self.sys = ProbedSyscalls(sched, self.sysctl, on_crash, probes)
+        elif sched.coverage is not None:
+            self.sys = CoveredSyscalls(sched, self.sysctl, on_crash)
         elif sched.explore or sched.trace.on:
             self.sys = EnteredSyscalls(sched, self.sysctl, on_crash)
         else:
             self.sys = SimSyscalls(sched, self.sysctl, on_crash)
+        sched.ticks = profile != "linux"
+        if profile == "posix" and sched.explore and isinstance(self.sys, EnteredSyscalls):
+            self.sys.faults = FaultAttr(self.sys)
         self.result: Any = None
         self.on_stop = on_stop
         sched.send_sigpipe = lambda: send_sigpipe(sched)

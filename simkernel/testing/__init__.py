@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from simkernel.testing.escapes import no_escape
     from simkernel.testing.example import Failure
     from simkernel.testing.explore import tapes
+    from simkernel.testing.network import Network, disturbed, network, under_test
     from simkernel.testing.replay import tape
     from simkernel.testing.scenario import listen, open_fds, scenario
     from simkernel.testing.simulate import simulate
@@ -34,6 +35,7 @@ _HOMES = {
     "escapes": ("no_escape",),
     "example": ("Failure",),
     "explore": ("tapes",),
+    "network": ("Network", "disturbed", "network", "under_test"),
     "replay": ("tape",),
     "scenario": ("listen", "open_fds", "scenario"),
     "simulate": ("simulate",),
@@ -51,6 +53,7 @@ __all__ = [
     "Echo",
     "Failure",
     "Http",
+    "Network",
     "Plan",
     "Report",
     "RequestReply",
@@ -58,8 +61,10 @@ __all__ = [
     "Violation",
     "always",
     "check",
+    "disturbed",
     "eventually",
     "listen",
+    "network",
     "never",
     "no_escape",
     "open_fds",
@@ -68,6 +73,7 @@ __all__ = [
     "sometimes",
     "tape",
     "tapes",
+    "under_test",
 ]
 
 

@@ -65,6 +65,7 @@ class Simulation:
         examples: int | None,
         profile: str,
         seed: int | None,
+        strategy: str,
         on: str,
         allow_real: bool | Collection[str],
         may_crash: bool,
@@ -75,6 +76,7 @@ class Simulation:
         self.examples = examples
         self.profile = check_profile(profile)
         self.seed = seed
+        self.strategy = strategy
         self.on = on
         self.allow_real = allow_real
         self.may_crash = may_crash
@@ -199,7 +201,7 @@ class Simulation:
         found = memory.recall(example)
         sampled = Sampled(example, harness=0)
         if found is None and Phase.generate in active.phases:
-            found = explore(sampled, examples, seed, lambda ran: None)
+            found = explore(sampled, examples, seed, lambda ran: None, self.strategy)
         if found is None:
             return self.unreached(examples), b""
         if sampled.parted is not None:
@@ -322,6 +324,7 @@ def simulate(
     examples: int | None = None,
     profile: str = "linux",
     seed: int | None = 0,
+    strategy: str = "portfolio",
     on: str = "sim",
     allow_real: bool | Collection[str] = (),
     may_crash: bool = False,
@@ -333,6 +336,7 @@ def simulate(
     examples    schedules to try (default: Hypothesis's max_examples, from @settings or the active profile)
     profile     what the machine may do of its own accord: "linux", "network" or "posix"
     seed        which schedules; None: others each time, unless Hypothesis's settings say derandomize
+    strategy    how schedules are chosen: "portfolio" (a bit of each), "random", "pct" or "exhaustive"
     on          "sim"; "linux": once on the real kernel; or "both", the fake one first.  With the fixture ``world`` the test runs on that
     allow_real  kinds of escapes.py that are meant, or True: by default a use of the real clock, network or chance raises Escape
     may_crash   a process that dies of an exception is no failure: the test looks at its wait status
@@ -349,7 +353,7 @@ def simulate(
             raise UsageError(f"@simulate: {name}{signature} must take sys, the system calls")
         if inspect.iscoroutinefunction(test):
             raise UsageError(f"@simulate: {name} is a coroutine function; process 1 is a plain function")
-        simulation = Simulation(test, examples, profile, seed, on, allow_real, may_crash, timeout, machine)
+        simulation = Simulation(test, examples, profile, seed, strategy, on, allow_real, may_crash, timeout, machine)
         take_settings(test, simulation)
 
         @functools.wraps(test)

@@ -4,34 +4,27 @@ import itertools
 import random
 
 import simkernel
+from servers import poll_echo
 from simkernel.kernel.choice import Tape
 from simkernel.testing import Echo, check
 from simkernel.testing.determinism import parting
 from simkernel.testing.replay import parse
-from simkernel.uapi import POLLIN
 
 
-def echo(sys, listener, stop, size=lambda: 65536):
-    while True:
-        if stop in [fd for fd, _ in sys.poll([(stop, POLLIN), (listener, POLLIN)])]:
-            return
-        conn, _ = sys.accept4(listener)
-        try:
-            while data := sys.recv(conn, size()):
-                while data:
-                    data = data[sys.send(conn, data) :]
-        except ConnectionError:
-            pass
-        sys.close(conn)
+def wavering(sys, listener, stop, calls):
+    """A right server, that first makes some calls more."""
+    for _ in range(calls):
+        sys.getpid()
+    poll_echo.serve(sys, listener, stop)
 
 
 def test_state_that_an_earlier_run_left():
     count = itertools.count()
-    failure = check(lambda *args: echo(*args, size=lambda: 100 + next(count)), Echo(), examples=100).failure
+    failure = check(lambda *args: wavering(*args, next(count)), Echo(), examples=100).failure
     assert failure is not None and failure.kind == "nondeterminism"
     assert failure.example == 1
     assert "the two runs of tape without choices part at step " in failure.message
-    assert "recv(7, 10" in failure.message and " against [2] recv(7, 1" in failure.message and "test_determinism.py:" in failure.message
+    assert " against [2] getpid() = 2, test_determinism.py:" in failure.message
     assert any("order of a set" in line for line in failure.explanation)
 
 
@@ -41,24 +34,21 @@ def test_a_failure_that_is_seen_once_is_no_false_hang():
     def serve(sys, listener, stop):
         if next(runs) == 40:
             raise KeyError("only once")
-        echo(sys, listener, stop)
+        poll_echo.serve(sys, listener, stop)
 
     failure = check(serve, Echo(), examples=100).failure
     assert failure is not None and failure.kind == "nondeterminism"
     assert "showed crash, and two runs later did not" in failure.message
 
 
-def test_a_hang_that_depends_on_chance_is_told_as_such():
-    def serve(sys, listener, stop):
-        echo(sys, listener, stop, size=lambda: 1 + random.getrandbits(12))
-
-    failure = check(serve, Echo(), examples=100, allow_real=["random"]).failure
+def test_a_choice_by_chance_is_told_as_such():
+    failure = check(lambda *args: wavering(*args, random.getrandbits(12) % 999), Echo(), examples=100, allow_real=["random"]).failure
     assert failure is not None and failure.kind == "nondeterminism"
     assert parse(failure.token).tape == b""
 
 
 def test_a_deterministic_server_is_left_alone():
-    report = check(echo, Echo(), examples=40)
+    report = check(poll_echo.serve, Echo(), examples=40)
     assert report.ok, report.failure
 
 

@@ -43,7 +43,7 @@ def test_a_right_server_passes(server):
 def test_a_hang_shows_the_steps_and_the_story():
     error, text = fails(machine(et_read_once.serve))
     assert error.kind == "hang" and "client" in str(error) and "waited 60 s for" in str(error)
-    assert "read until EAGAIN before sleeping again" in text
+    assert "server (pid 2) sleeps in epoll_wait(7), et_read_once.py:" in text and "its last edge came at step" in text
     assert "state.send(" in text and "state.teardown()" in text
     assert "wakes [" in text and "et_read_once.py:" in text
 
@@ -105,7 +105,7 @@ class BadLines(Lines):
 def test_a_machine_of_ones_own():
     run_state_machine_as_test(Lines, settings=QUICK)
     error, text = fails(BadLines, phases=[Phase.generate])
-    assert error.kind == "corruption" and "byte 0 is wrong: got b'?\\n', due b'ABCABC\\n'" in str(error)
+    assert error.kind == "corruption" and "is wrong: got b'?\\n', due b'ABCABC\\n'" in str(error)
     assert [line for line in text.splitlines() if line.startswith("state.")][-2].startswith("state.say(")
 
 
