@@ -220,9 +220,8 @@ def splice_from_pipe(sched: Sched, pipe: PipeInode, out: File, pos: int, n: int,
             try:
                 written = out.splice_write(data[: n - done], pos + done, flags)
             except OSError:
-                if done:
-                    break
-                raise
+                if not done:
+                    raise
             finally:
                 need_wakeup |= _put_back(pipe, taken, written)
             done += written
