@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 import simkernel
 from simkernel import linux
@@ -20,6 +21,7 @@ from simkernel.kernel.choice import Seeded, Tape
 from simkernel.kernel.liberties import PROFILES
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
+from simkernel.testing import zoo
 from simkernel.testing.checker import Report, check
 from simkernel.testing.contracts import CONTRACTS, Contract
 from simkernel.testing.example import Failure, run_sim
@@ -209,6 +211,50 @@ def run_command(program: str, on: str, seed: int | None, strace: bool, timeout: 
 def bench_command(only: tuple[str, ...], quick: bool, as_json: bool) -> int:
     """Measure the fake kernel beside the real one, in one run, on the same code."""
     return bench(json=as_json, only=only, quick=quick)
+
+
+@cli.command("zoo")
+@click.option("--servers", type=click.Path(path_type=Path), default=Path("servers"), show_default=True, help="The folder of the zoo.")
+@click.option("--only", metavar="NAME", multiple=True, help="Only this one; may be given again.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="How many seeds each bug must be found with.")
+@click.option("--twins", type=click.IntRange(0), default=2000, show_default=True, help="Examples that each right server must pass.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that check.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@click.option("--report", "page", type=click.Path(dir_okay=False, writable=True), help="Write the table for people to this file.")
+@click.option("--date", help="The date that the table tells. [default: today]")
+def zoo_command(
+    servers: Path, only: tuple[str, ...], seeds: int, twins: int, workers: int, as_json: bool, page: str | None, date: str | None
+) -> int:
+    """Check a broken server for each class of bug, and its fixed twin.
+
+    Exit status 0 when each bug is found with every seed and no right server is blamed, 1 when not.
+    """
+    if page is not None and not Path(page).absolute().parent.is_dir():
+        raise UsageError(f"--report {page}: there is no such directory")
+    with progress_bar("zoo", quiet=as_json) as progress:
+        rows = zoo.visit(servers, only, range(seeds), twins, workers, lambda done, total: progress("sim", done, total))
+    if page is not None:
+        Path(page).write_text(zoo.markdown(rows, date or datetime.date.today().isoformat()))
+    if as_json:
+        click.echo(json.dumps(zoo.as_plain(rows), indent=2))
+    else:
+        print_zoo(rows)
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def print_zoo(rows: list[zoo.Row]) -> None:
+    """The zoo's table, then what was said of right servers."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("class", "server", "kind", "examples", "calls", "twin's false alarms"):
+        table.add_column(title, justify="right" if title in ("examples", "calls") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(zoo.cells(row) if row.bug_class else ["(a right server)", row.name, "", "", "", zoo.alarms(row)]))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for row in rows:
+        for profile, said in row.alarms.items():
+            click.echo(f"{row.name}, {profile}: {said}")
+    for name, why in zoo.NOT_SHOWN.items():
+        click.echo(f"not shown: {name}: {why}")
 
 
 @cli.command("conform")

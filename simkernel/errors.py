@@ -6,7 +6,8 @@ Exception
 │   ├── Livelock            calls without progress while virtual time stands still
 │   ├── Unsupported         a call, flag or option that is not modelled
 │   ├── InvariantViolation  the kernel's own books don't balance: a bug in simkernel
-│   └── Escape              a simulated program reached for the real world
+│   ├── Escape              a simulated program reached for the real world
+│   └── Verdict             an oracle has seen enough of a program: kind and message
 ├── Killed                  process 1 was ended by a signal, so run() has no result to return
 ├── Timeout                 simkernel.linux.run: the deadline in real seconds has passed
 └── UsageError              a user's argument makes no sense; the text names it and the remedy
@@ -38,6 +39,14 @@ class InvariantViolation(SimulationError):
 
 class Escape(SimulationError):
     """A simulated program used the real world (a real socket, clock or random number) inside a run."""
+
+
+class Verdict(SimulationError):
+    """An oracle ends the run: what it has seen will not become better.  ``kind`` is the kind of failure."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Killed(Exception):

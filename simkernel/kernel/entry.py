@@ -14,6 +14,9 @@ from simkernel.kernel.syscalls import SimSyscalls
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
 
+# How often a Watch looks: a power of two.
+WATCH_CALLS = 64
+
 _PLAIN_TYPES = frozenset({int, bytes, str, bool, float, type(None)})
 
 
@@ -55,12 +58,20 @@ class EnteredSyscalls(SimSyscalls):
             sched.refuse()
         if sched.explore:
             self.preempt()
+            if sched.current.learnt is not None and sched.watch is not None:
+                sched.watch.acts(name, args)
         sched.stalled += 1
         if sched.stalled >= sched.max_stalled:
             sched.stall(name)
         trace = sched.trace
         if not trace.on:
-            return function(self, *args)
+            if sched.watch is None:
+                return function(self, *args)
+            try:
+                return function(self, *args)
+            except OSError as error:
+                sched.watch.failed(name, args, error.errno or 0)
+                raise
         kept: Any = args
         for arg in kept:
             if type(arg) not in _PLAIN_TYPES:
@@ -76,6 +87,8 @@ class EnteredSyscalls(SimSyscalls):
             result = function(self, *args)
         except OSError as error:
             self.failed(name, enter, error)
+            if sched.watch is not None:
+                sched.watch.failed(name, args, error.errno or 0)
             raise
         value = result if type(result) in _PLAIN_TYPES else shown(result)
         events.append((trace.where, "sys_exit", name, trace.cause, "enter", enter, "ret", value))
@@ -93,8 +106,12 @@ class EnteredSyscalls(SimSyscalls):
         """A choice may deliver what the network has kept back, and may let another task go first."""
         sched = self.sched
         choice = sched.choice
-        if sched.current.process.pid != 1:
+        process = sched.current.process
+        if process.pid != 1:
             sched.calls += 1
+            process.calls += 1
+            if sched.watch is not None and (not sched.calls & WATCH_CALLS - 1 or sched.trace.on):
+                sched.watch.sample()
         if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
             sched.softirq()
         if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):

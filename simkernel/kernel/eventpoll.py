@@ -290,6 +290,10 @@ class EventPoll(File):
         self.rdllist = rdllist
         got: list[tuple[Any, int]] = []
         trace = self.sched.trace
+        learnt = self.sched.current.learnt
+        watch = self.sched.watch
+        if learnt:
+            learnt.clear()
         left = maxevents
         while txlist and left:
             epi = txlist.popleft()
@@ -297,8 +301,12 @@ class EventPoll(File):
             events = epi.events
             revents = epi.poll(None) & events
             if not revents:
+                if watch is not None:
+                    watch.vain(epi.file.sk)
                 continue
             got.append((epi.data, revents))
+            if learnt is not None:
+                learnt[epi.fd] = epi.file
             left -= 1
             if events & EPOLLONESHOT:
                 epi.events = events & EP_PRIVATE_BITS

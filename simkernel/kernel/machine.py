@@ -5,7 +5,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from simkernel.errors import Deadlock, Killed, Livelock, UsageError
+from simkernel.errors import Deadlock, Killed, Livelock, UsageError, Verdict
 from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.debug import CheckedSyscalls, check_sleepers
@@ -27,6 +27,7 @@ from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
 from simkernel.kernel.signal import do_group_exit, send_sigpipe
 from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
 from simkernel.kernel.trace import Trace
+from simkernel.kernel.watch import Watch
 from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGKILL, SIGPIPE, SOCK_NAMES, flags
 
 KERNEL_DIR = str(Path(__file__).parent)
@@ -47,8 +48,9 @@ class Kernel:
                  (default: None, no limit: programs run as root, which Linux exempts; so on Linux ENFILE is not seen as root either)
     debug        check the kernel's own books after each call, and look for lost wake-ups (slow): InvariantViolation
     profile      what the machine may do of its own accord: "linux", "network" or "posix" (liberties.py)
+    watch        who looks on, for bugs of the programs (watch.py)
     on_crash     called with (task, exception) when a process other than 1 ends by an exception (default: print it to stderr)
-    on_stop      called with this Kernel when the run has ended by Deadlock or Livelock, while every task is still where it slept
+    on_stop      called with this Kernel when the run has ended by Deadlock, Livelock or Verdict, while every task is still where it slept
     """
 
     __slots__ = ("on_stop", "result", "sched", "sys", "sysctl")
@@ -64,6 +66,7 @@ class Kernel:
         file_max: int | None = None,
         debug: bool = False,
         profile: str = "linux",
+        watch: Watch | None = None,
         on_crash: Crash = print_crash,
         on_stop: "Callable[[Kernel], None] | None" = None,
     ) -> None:
@@ -78,6 +81,7 @@ class Kernel:
         self.sched = Sched(choice or Plain(), trace if trace is not None else Trace(on=False), deadline_ns, max_stalled)
         sched = self.sched
         sched.dead_files = DeadFiles(sched)
+        sched.watch = watch
         if file_max is not None:
             sched.max_files = file_max
             sched.cap_sys_admin = False
@@ -140,7 +144,7 @@ class Kernel:
                 # A task has ended: run the next one.
                 self._run_next()
             if sched.fatal is not None:
-                if isinstance(sched.fatal, (Deadlock, Livelock)):
+                if isinstance(sched.fatal, (Deadlock, Livelock, Verdict)):
                     sched.fatal.add_note(self.report())
                     if self.on_stop is not None:
                         self.on_stop(self)

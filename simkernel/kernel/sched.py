@@ -16,9 +16,11 @@ from simkernel.errors import Deadlock, Livelock, SimulationError, oserror
 from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.clock import Clock
 from simkernel.kernel.trace import Trace
+from simkernel.kernel.watch import Watch
 
 if TYPE_CHECKING:
     from simkernel.kernel.fdtable import FilesStruct
+    from simkernel.kernel.file import File
     from simkernel.kernel.wait import WaitQueue
 
 TASK_RUNNING = "R"
@@ -83,6 +85,7 @@ class Process:
 
     __slots__ = (
         "action",
+        "calls",
         "children",
         "comm",
         "continued",
@@ -121,6 +124,8 @@ class Process:
         self.parent = parent
         self.files = files
         self.children: list[Process] = []
+        # How many system calls it has made, where choices are made.
+        self.calls = 0
         # The thread that forked it: its own children are the first that a thread waits for.
         self.forked_by = 0
         self.threads: list[Task] = []
@@ -157,6 +162,7 @@ class Task:
         "files",
         "greenlet",
         "killed",
+        "learnt",
         "pending",
         "pid",
         "process",
@@ -167,6 +173,7 @@ class Task:
         "timed_out",
         "wake_seq",
         "wchan",
+        "woken",
     )
 
     def __init__(self, sched: "Sched", pid: int, process: Process, exited: "WaitQueue") -> None:
@@ -189,6 +196,9 @@ class Task:
         # What a sleeper waits for, as long as it sleeps: for the kernel's checks of itself.
         self.condition: Callable[[], bool] | None = None
         self.wake_seq = -1
+        # For a Watch: whether it was woken since the Watch last asked; the files behind the numbers that it was last told of.
+        self.woken = False
+        self.learnt: dict[int, File] | None = None
 
     def __repr__(self) -> str:
         return f"<Task {self.pid} {self.state}>"
@@ -228,6 +238,7 @@ class Sched:
         "tasks",
         "trace",
         "undying",
+        "watch",
     )
 
     def __init__(self, choice: Choice, trace: Trace, deadline: int | None, max_stalled: int) -> None:
@@ -260,6 +271,8 @@ class Sched:
         self.check_sleepers: Callable[[], None] | None = None
         # What a file that is written to without a reader calls; set at boot, since files know no signals.
         self.send_sigpipe: Callable[[], None] = _no_signals
+        # Who looks on, if anybody does.
+        self.watch: Watch | None = None
         # A killed task that would not unwind: the hub ends it in its place.
         self.undying: Task | None = None
 
@@ -335,6 +348,8 @@ class Sched:
                 self.stop(error)
         clock = self.clock
         expires = clock.next_expiry()
+        if self.watch is not None:
+            self.watch.idle(expires)
         if expires is None:
             self.stop(Deadlock("every task sleeps and no timer is left"))
         if expires > clock.now:
@@ -387,6 +402,7 @@ class Sched:
         if task.state is not TASK_INTERRUPTIBLE and not (stopped and task.state is TASK_STOPPED):
             return 0
         task.state = TASK_RUNNING
+        task.woken = True
         self.runqueue.append(task)
         trace = self.trace
         if trace.on:

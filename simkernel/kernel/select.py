@@ -38,13 +38,15 @@ Scan: TypeAlias = "Callable[[PollTable | None], list[tuple[int, int]]]"
 class PollWqueues(PollTable):
     """poll_wqueues: the entries of one sleeping select or poll, and whether one of them was triggered."""
 
-    __slots__ = ("entries", "key", "sched", "task", "triggered")
+    __slots__ = ("by", "entries", "key", "sched", "task", "triggered")
 
     def __init__(self, sched: Sched) -> None:
         self.sched = sched
         self.task: Task = sched.current
         self.entries: list[WaitEntry] = []
         self.triggered = False
+        # Who woke it last.
+        self.by: WaitQueue | None = None
         self.key = 0
 
     def qproc(self, wq: WaitQueue) -> None:
@@ -67,6 +69,7 @@ def pollwake(entry: WaitEntry, key: int) -> int:
     if key and not key & wanted:
         return 0
     pwq.triggered = True
+    pwq.by = entry.wq
     return pwq.sched.wake_up_process(pwq.task)
 
 
@@ -161,6 +164,10 @@ def _poll_loop(
                 if task.wchan is None:
                     sched.stall(call)
                 return found
+            if pwq.by is not None:
+                if sched.watch is not None:
+                    sched.watch.vain(pwq.by.owner)
+                pwq.by = None
             if not pwq.triggered:
                 task.wchan = pwq.entries[0].wq if pwq.entries else None
                 task.condition = condition

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from simkernel import linux
-from simkernel.errors import Deadlock, Livelock, Timeout
+from simkernel.errors import Deadlock, Livelock, Timeout, Verdict
 from simkernel.kernel.choice import Choice
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import Task
 from simkernel.kernel.trace import Trace
 from simkernel.testing.contracts import Contract, Plan
-from simkernel.testing.explain import Calls, explain_spin, explain_stop
+from simkernel.testing.explain import Calls, explain_finding, explain_memory, explain_spin, explain_starvation, explain_stop
+from simkernel.testing.explain.calls import CLIENT
+from simkernel.testing.oracles import HERD_TASKS, Oracles
 from simkernel.testing.scenario import Finding, Serve, crash_text, scenario
 from simkernel.tools.strace import strace_lines
 
@@ -23,7 +25,7 @@ LINUX_TIMEOUT = 20.0
 # Where the servers of a simulated check listen; a shown address then says who is who.
 SIM_ADDR = ("127.0.0.1", 9000)
 # How bad a kind is: when an example shows several, the worst is the failure.
-SEVERITY = ("crash", "corruption", "spin", "hang", "leak")
+SEVERITY = ("crash", "corruption", "stale-fd", "spin", "hang", "starvation", "memory", "leak", "herd")
 
 
 @dataclass
@@ -75,60 +77,72 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
     """One example on the fake kernel.  With a trace the failure has its explanation and story."""
     crashes: list[Finding] = []
     explanation: list[str] = []
+    end: list[int] = []
+    oracles = Oracles(contract.served_within_ns, contract.memory_per_connection)
 
     def on_crash(task: Task, error: BaseException) -> None:
-        if task.process.comm == "client_main":
+        if task.process.comm == CLIENT:
             # A client of ours must not fail but by a Violation: that is a bug of the contract, to be seen.
             raise error
         crashes.append({"kind": "crash", "who": f"pid {task.pid}", "message": f"{task.process.comm} died of {crash_text(error)}"})
 
-    end: list[int] = []
-
     def on_stop(kernel: Kernel) -> None:
-        if trace is None:
+        if trace is None or crashes or oracles.findings:
             return
-        if isinstance(kernel.sched.fatal, Livelock):
+        error = kernel.sched.fatal
+        if isinstance(error, Livelock):
             lines, last = explain_spin(kernel)
-            explanation.extend(lines)
             end.append(last)
+        elif oracles.starved is not None:
+            lines, last = explain_starvation(kernel, oracles.starved, str(error))
+            end.append(last)
+        elif isinstance(error, Verdict):
+            lines = explain_memory(kernel, str(error))
         else:
-            explanation.extend(explain_stop(kernel))
+            lines = explain_stop(kernel)
+        explanation.extend(lines)
 
     kernel = Kernel(
         choice,
         trace,
         profile=profile,
+        watch=oracles,
         deadline_ns=DEADLINE_NS,
         max_stalled=MAX_STALLED,
         nofile=(256, 4096),
         on_crash=on_crash,
         on_stop=on_stop,
     )
+    oracles.sched = kernel.sched
     plans = contract.plans(choice)
-    failure: Failure | None = None
+    found: Finding | None
     try:
         findings: list[Finding] = kernel.run(scenario, serve, contract, plans, SIM_ADDR)
-        if (found := worst([*crashes, *findings])) is not None:
-            failure = Failure(found["kind"], found["message"], "sim")
-    except Deadlock as error:
-        found = worst(crashes)
-        if found is not None:
-            failure = Failure(found["kind"], found["message"], "sim")
-        else:
-            failure = Failure("hang", str(error), "sim")
-    except Livelock as error:
-        failure = Failure("spin", str(error), "sim")
-    if failure is not None:
-        failure.plans = plans
-        failure.explanation = explanation
-        # A spin goes on until somebody stops it: what counts is how long it took to get there.
-        failure.calls = kernel.sched.calls - (kernel.sched.stalled if failure.kind == "spin" else 0)
-        if trace is not None:
-            failure.trace = trace
-            failure.end = end[0] if end else None
-            failure.calls = Calls(trace).step_at(end[0] if end else len(trace))
-            if not explanation:
-                failure.explanation = [failure.message]
+        if profile != "posix":
+            # There, whoever waits may be woken for nothing.
+            findings += oracles.herd()
+        found = worst([*crashes, *oracles.findings, *findings])
+    except (Deadlock, Livelock, Verdict) as error:
+        kind = error.kind if isinstance(error, Verdict) else "spin" if isinstance(error, Livelock) else "hang"
+        # What was seen before is nearer to the cause.
+        found = worst([*crashes, *oracles.findings]) or {"kind": kind, "who": "server", "message": str(error)}
+    if found is None:
+        return None
+    failure = Failure(found["kind"], found["message"], "sim", plans=plans, explanation=explanation)
+    sched = kernel.sched
+    # What goes on until somebody stops it counts up to where it began.
+    failure.calls = sched.calls - (sched.stalled if found["kind"] == "spin" else 0)
+    if found["kind"] == "starvation" and oracles.starved is not None:
+        failure.calls = oracles.starved.steps
+    if found["kind"] == "herd" and trace is not None:
+        # The first herd is story enough.
+        end.append(found["vain"][HERD_TASKS - 1][1])
+    if trace is not None:
+        failure.trace = trace
+        failure.end = end[0] if end else None
+        failure.calls = Calls(trace).step_at(end[0] if end else len(trace))
+        if not explanation:
+            failure.explanation = explain_finding(trace, found, oracles)
     return failure
 
 

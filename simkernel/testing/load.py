@@ -29,7 +29,7 @@ def load(target: str, default: str, parameters: int) -> tuple[ModuleType, Callab
     for folder in (str(Path.cwd()), str(path.resolve().parent)):
         if folder not in sys.path:
             sys.path.insert(0, folder)
-    module_name = f"simkernel_target_{path.stem}"
+    module_name = f"simkernel_target_{path.resolve().parent.name}_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path.resolve())
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

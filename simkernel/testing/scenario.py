@@ -11,11 +11,13 @@ from simkernel.api import Address, Syscalls
 from simkernel.errors import SimulationError
 from simkernel.kernel.syscalls import SimSyscalls
 from simkernel.testing.contracts import Contract, Plan, Violation
+from simkernel.testing.oracles import SETTLE_NS, Oracles
 from simkernel.uapi import (
     AF_INET,
     O_NONBLOCK,
     POLLIN,
     SHUT_RDWR,
+    SIGNAL_NAMES,
     SO_REUSEADDR,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -69,6 +71,7 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
             # It died before its time: whoever waits to be accepted would wait for ever.
             status = code
             sys.shutdown(listener, SHUT_RDWR)
+    findings = settle(sys) if status is None else []
     if status is None:
         sys.write(stop, (1).to_bytes(8, "little"))
         _pid, status = sys.waitpid(server)
@@ -83,10 +86,28 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
         if not chunk:
             break
         text += chunk
-    findings: list[Finding] = [json.loads(line) for line in text.splitlines()]
+    findings += [json.loads(line) for line in text.splitlines()]
     if status and not any(f["who"] == "server" for f in findings):
-        findings.append({"kind": "crash", "who": "server", "message": f"the server's process ended with wait status {status:#x}"})
+        findings.append({"kind": "crash", "who": "server", "message": f"the server's process {ended(status)}"})
     return findings
+
+
+def ended(status: int) -> str:
+    """A wait status in words."""
+    signum = status & 0x7F
+    return f"was killed by {SIGNAL_NAMES.get(signum, f'signal {signum}')}" if signum else f"exited with status {status >> 8}"
+
+
+def settle(sys: Syscalls) -> list[Finding]:
+    """All clients have gone: what the server keeps of them after a while, on the fake kernel, where a while costs nothing."""
+    watch = sys.sched.watch if isinstance(sys, SimSyscalls) else None
+    if not isinstance(watch, Oracles):
+        return []
+    before = watch.gone()
+    if not before:
+        return []
+    sys.nanosleep(SETTLE_NS)
+    return watch.kept(before)
 
 
 def report(sys: Syscalls, w: int, kind: str, who: str, message: str) -> None:

@@ -92,8 +92,12 @@ class FileCalls(BaseSyscalls):
         return n
 
     def close(self, fd: int, /) -> None:
-        self.sched.current.files.close_fd(fd)
-        self.sched.stalled = 0
+        sched = self.sched
+        files = sched.current.files
+        if sched.watch is not None:
+            sched.watch.closed(fd, files.fget(fd))
+        files.close_fd(fd)
+        sched.stalled = 0
 
     def dup(self, fd: int, /) -> int:
         files = self.sched.current.files

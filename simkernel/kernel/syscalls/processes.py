@@ -95,6 +95,9 @@ class ProcessCalls(WaitingCalls):
         self._alive()
         process = self.sched.current.process
         task = copy_thread(self.sched, process)
+        if self.sched.watch is not None:
+            for thread in process.threads:
+                thread.learnt = thread.learnt or {}
         process.joinable[task.pid] = task
         return self._start(task, main, args)
 

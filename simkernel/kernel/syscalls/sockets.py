@@ -155,6 +155,8 @@ class SocketCalls(VfsCalls):
         new.state = SS_CONNECTED
         files.fd_install(newfd, new, bool(flags & SOCK_CLOEXEC))
         self.sched.stalled = 0
+        if self.sched.watch is not None:
+            self.sched.watch.accepted(file.sk, newfd)
         return newfd, sk.accepted_name()
 
     def getsockname(self, fd: int, /) -> Address:

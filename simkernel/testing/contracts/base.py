@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from simkernel.api import Address, Syscalls
 from simkernel.kernel.choice import Choice
+from simkernel.kernel.liberties import PROFILES
 
 MS = 1_000_000
 MIB = 1 << 20
@@ -54,6 +55,12 @@ class Contract:
     name = "contract"
     behaviours: tuple[str, ...] = ("turns",)
     max_clients = 8
+    # The profiles under which a right server can keep it.
+    profiles: tuple[str, ...] = PROFILES
+    # How long (virtual ns) what a client sent may wait to be read while the server has time; None: the contract does not say.
+    served_within_ns: int | None = 10_000 * MS
+    # How many bytes the server may have read from a connection and not yet written back to it; None: the contract does not say.
+    memory_per_connection: int | None = None
 
     def plans(self, choice: Choice) -> list[Plan]:
         """The clients of one example: one, with one small message, when all choices are 0."""

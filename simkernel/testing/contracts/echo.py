@@ -9,6 +9,7 @@ class Echo(Contract):
     """Each client gets back exactly its bytes, in order; after its SHUT_WR the server finishes echoing and closes."""
 
     name = "echo"
+    memory_per_connection = 512 * 1024
     behaviours = ("turns", "turns", "stream", "vanish", "deaf")
 
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:

@@ -4,9 +4,8 @@ Works on a Kernel that has just stopped, with every task where it sleeps, and on
 """
 
 from collections.abc import Iterator
-from pathlib import Path
-from types import CodeType
 
+from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EP_PRIVATE_BITS, EpItem, EventPoll
 from simkernel.kernel.file import File
 from simkernel.kernel.machine import Kernel
@@ -14,71 +13,13 @@ from simkernel.kernel.net.socket import Sock
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock
+from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import Task
-from simkernel.kernel.trace import Trace, line_of
-from simkernel.tools.strace import call_text, result_text
-from simkernel.uapi import EPOLL_NAMES, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, flags
+from simkernel.testing.explain.calls import CLIENT, SERVER, Calls
+from simkernel.uapi import EPOLL_NAMES, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, flags
 
 # At most so many fds of one epoll, and so many sleeping clients, are told about.
 MANY = 6
-# The longest cycle of calls that a spin is recognised by.
-LONGEST_CYCLE = 24
-
-
-class Calls:
-    """The finished system calls of a trace, numbered by step: step n is the nth call that any process but the first began."""
-
-    def __init__(self, trace: Trace) -> None:
-        self.trace = trace
-        self.step_of: dict[int, int] = {}
-        self.exits: dict[int, int] = {}
-        for seq, ((_t, pid, _ctx), ev, _fn, _code, _lasti, _cause, fields) in enumerate(trace.unpacked()):
-            if ev == "sys_enter" and pid != 1:
-                self.step_of[seq] = len(self.step_of) + 1
-            elif ev == "sys_exit":
-                self.exits[fields[1]] = seq
-
-    def __len__(self) -> int:
-        return len(self.step_of)
-
-    def step_at(self, seq: int) -> int:
-        """The step during which event ``seq`` happened."""
-        last = 0
-        for enter, step in self.step_of.items():
-            if enter > seq:
-                break
-            last = step
-        return last
-
-    def show(self, enter: int) -> str:
-        """One call with its result and place: ``recv(7, 1024) = 1024, server.py:44``."""
-        _where, _ev, fn, code, lasti, _cause, fields = self.trace.event(enter)
-        text = call_text(fn, fields[1])
-        exit_seq = self.exits.get(enter)
-        if exit_seq is not None:
-            f = self.trace.event(exit_seq)[6]
-            value = f[3]
-            if f[2] == "error":
-                text += f" = -1 {value}"
-            elif fn in ("recv", "read"):
-                text += f" = {len(value)}"
-            else:
-                text += f" = {result_text(fn, value)}"
-        return f"{text}, {place_of(code, lasti)}" if code is not None else text
-
-    def last_on_fd(self, pids: set[int], fd: int, names: tuple[str, ...], after: int) -> int | None:
-        """The last call among ``names`` that a task in ``pids`` made on ``fd`` after event ``after``."""
-        found = None
-        for enter in self.step_of:
-            (_t, pid, _ctx), _ev, fn, _code, _lasti, _cause, fields = self.trace.event(enter)
-            if enter > after and pid in pids and fn in names and fields[1] and fields[1][0] == fd:
-                found = enter
-        return found
-
-
-def place_of(code: CodeType, lasti: int) -> str:
-    """``file.py:line`` without folders."""
-    return f"{Path(code.co_filename).name}:{line_of(code, lasti)}"
 
 
 def explain_stop(kernel: Kernel) -> list[str]:
@@ -91,7 +32,7 @@ def explain_stop(kernel: Kernel) -> list[str]:
         if pid == 1:
             continue
         task = kernel.sched.tasks[pid]
-        if task.process.comm == "client_main":
+        if task.process.comm == CLIENT:
             clients += 1
             if clients > MANY:
                 continue
@@ -103,7 +44,7 @@ def explain_stop(kernel: Kernel) -> list[str]:
 
 def name_of(task: Task) -> str:
     """A task by what it is in a check: server, client, or its main's name."""
-    comm = {"server_main": "server", "client_main": "client"}.get(task.process.comm, task.process.comm)
+    comm = {SERVER: "server", CLIENT: "client"}.get(task.process.comm, task.process.comm)
     thread = f", thread {task.pid}" if task.pid != task.process.pid else ""
     return f"{comm} (pid {task.process.pid}{thread})"
 
@@ -150,7 +91,8 @@ def _explain_file(file: File, function: str) -> str:
     if isinstance(sk, TcpSock) and function in ("recv", "read") and sk.rport:
         owed = sk.write_seq - sk.copied_seq - sk.rmem
         if owed > 0:
-            return f", for the {owed} bytes that the server has not sent: it wrote {sk.write_seq} and got {sk.copied_seq} back"
+            wrote = f"it wrote {sk.write_seq} and got {sk.copied_seq} back"
+            return f", for the {owed} bytes that the server has not sent: {wrote}{_whereabouts(sk)}"
         return f", for more bytes or the end of the stream: it wrote {sk.write_seq} and got {sk.copied_seq}"
     if isinstance(sk, TcpSock) and function in ("send", "write"):
         return f", for space: {sk.wmem_queued} bytes wait for the peer to read"
@@ -160,6 +102,23 @@ def _explain_file(file: File, function: str) -> str:
         drops = f"; {sk.drops} that came were dropped, since its receive buffer was full" if sk.drops else ""
         return f", for a datagram on {sk.describe()}{drops}"
     return f", on {'an' if file.kind[0] in 'aeiou' else 'a'} {file.kind}"
+
+
+def _whereabouts(sk: TcpSock) -> str:
+    """Where the bytes are that a client has written and not got back."""
+    peer = sk.peer
+    if peer is None or peer.write_seq < sk.copied_seq:
+        return ""
+    places = []
+    if sk.unsent:
+        places.append(f"{sk.unsent} have not left the client")
+    if peer.rmem:
+        places.append(f"{peer.rmem} are in the server's receive buffer")
+    if (held := peer.copied_seq - peer.write_seq) > 0:
+        places.append(f"{held} were read by the server and not written back")
+    if peer.unsent:
+        places.append(f"{peer.unsent} are in the server's send buffer")
+    return f" ({', '.join(places)})" if places else ""
 
 
 def _unread(sk: Sock) -> int:
@@ -182,12 +141,10 @@ def _explain_epoll(ep: EventPoll, fds: dict[int, File], task: Task, calls: Calls
     shown = 0
     watched = {(epi.file.ino, epi.fd) for epi in ep.rbr.values()}
     for epi in ep.rbr.values():
-        sk = epi.file.sk
-        if sk is None or not (_unread(sk) or _pending(sk) or epi.poll(None) & (EPOLLHUP | EPOLLERR)):
-            continue
-        shown += 1
-        if shown <= MANY:
-            yield from _explain_item(epi, sk, pids, calls)
+        if (what := _there(epi.file)) or (what := _held(epi.file)):
+            shown += 1
+            if shown <= MANY:
+                yield from _explain_item(epi, what, pids, calls)
     if shown > MANY:
         yield f"  ... and {shown - MANY} more fds with something unread"
     for fd, file in fds.items():
@@ -199,6 +156,27 @@ def _explain_epoll(ep: EventPoll, fds: dict[int, File], task: Task, calls: Calls
                 yield "        no epoll has it in its interest list: EPOLL_CTL_ADD it, or read it"
 
 
+def _there(file: File) -> str:
+    """What waits in a file to be read, accepted or noticed; "" if nothing does."""
+    sk = file.sk
+    if sk is not None:
+        mask = file.poll(None) & (EPOLLHUP | EPOLLERR)
+        return _what(sk) if _unread(sk) or _pending(sk) or mask else ""
+    if isinstance(file, EventFd):
+        return f"its count is {file.count}" if file.count else ""
+    if isinstance(file, EventPoll) or not file.can_poll or not file.poll(None) & EPOLLIN:
+        return ""
+    return f"{file.pipe.queued()} bytes unread" if isinstance(file, Pipe) and file.pipe.queued() else "readable"
+
+
+def _held(file: File) -> str:
+    """What a server has read from a connection and not written back although there is room; "" if that is nothing."""
+    sk = file.sk
+    if isinstance(sk, TcpSock) and sk.rport and sk.copied_seq > sk.write_seq and sk.writable():
+        return f"{sk.copied_seq - sk.write_seq} bytes read and not written back"
+    return ""
+
+
 def _what(sk: Sock) -> str:
     pending = _pending(sk)
     if pending:
@@ -207,27 +185,38 @@ def _what(sk: Sock) -> str:
     return f"{unread} bytes unread" if unread else "at its end"
 
 
-def _explain_item(epi: EpItem, sk: Sock, pids: set[int], calls: Calls) -> Iterator[str]:
-    yield f"  fd {epi.fd}  {sk.describe()}   {_what(sk)}   {flags(epi.events & ~(EPOLLHUP | EPOLLERR), EPOLL_NAMES)}"
+def _explain_item(epi: EpItem, what: str, pids: set[int], calls: Calls) -> Iterator[str]:
+    file = epi.file
+    sk = file.sk
+    asked = epi.events & ~(EPOLLHUP | EPOLLERR)
+    yield f"  fd {epi.fd}  {sk.describe() if sk is not None else file.kind}   {what}   {flags(asked, EPOLL_NAMES) or 'no events asked for'}"
     if not epi.events & ~EP_PRIVATE_BITS:
         yield "        disarmed: EPOLLONESHOT has given its one event; EPOLL_CTL_MOD arms it again"
         return
-    if not epi.events & EPOLLIN and (_unread(sk) or _pending(sk)):
+    if not _there(file):
+        yield from _explain_unwritten(epi)
+        return
+    pending = sk is not None and _pending(sk)
+    unread = sk is None or bool(_unread(sk))
+    if not epi.events & EPOLLIN and (unread or pending):
         yield "        EPOLLIN is not asked for, so what lies there wakes nobody: EPOLL_CTL_MOD asks for it"
         return
     if epi.events & EPOLLET:
-        names = ("accept4",) if _pending(sk) else ("recv", "read", "readv")
+        names = ("accept4",) if pending else ("recv", "read", "readv")
         used = calls.last_on_fd(pids, epi.fd, names, epi.last_edge)
         edge = f"its last edge came at step {calls.step_at(epi.last_edge)}"
         if used is not None:
-            yield f"        {edge} and was used up at step {calls.step_of[used]}: {calls.show(used)}"
+            yield f"        {edge} and was used up at {used.line()}"
         elif epi.used_up >= epi.last_edge:
-            yield f"        {edge}; epoll_wait reported it, and no {names[0]} followed"
+            told = "one thread was told by epoll_wait" if len(pids) > 1 else "epoll_wait reported it"
+            yield f"        {edge}; {told}, and no {names[0]} followed"
         else:
             yield f"        {edge}"
-        if _pending(sk):
+        if pending:
             yield "        only another connection or EPOLL_CTL_MOD wakes it now: accept until EAGAIN before sleeping again"
-        elif _unread(sk):
+        elif sk is None:
+            yield "        an edge is told to one sleeper, once: read it empty, or watch what all must see without EPOLLET"
+        elif unread:
             yield "        only new data, a FIN or EPOLL_CTL_MOD wakes it now: read until EAGAIN before sleeping again"
         else:
             yield "        nothing new will come on it: handle the end when EPOLLIN, EPOLLHUP or EPOLLERR is reported"
@@ -235,41 +224,9 @@ def _explain_item(epi: EpItem, sk: Sock, pids: set[int], calls: Calls) -> Iterat
         yield "        armed once; its event has not come"
 
 
-def explain_spin(kernel: Kernel) -> tuple[list[str], int]:
-    """The cycle of calls that a spinning task repeats, and the event with which its first turn ends."""
-    trace = kernel.sched.trace
-    calls = Calls(trace)
-    pid = kernel.sched.current.pid
-    mine = [seq for seq in calls.step_of if trace.events[seq][0][1] == pid and seq in calls.exits]
-
-    def key(enter: int) -> tuple[object, ...]:
-        event = trace.event(enter)
-        return event[2], event[6], trace.event(calls.exits[enter])[6][2:]
-
-    keys = [key(seq) for seq in mine]
-    period = next((p for p in range(1, LONGEST_CYCLE + 1) if len(keys) >= 2 * p and keys[-p:] == keys[-2 * p : -p]), 0)
-    if not period:
-        period = min(len(keys), MANY)
-        first = len(keys) - period
-    else:
-        first = len(keys) - period
-        while first > 0 and keys[first - 1] == keys[first - 1 + period]:
-            first -= 1
-    cycle = mine[first : first + period]
-    lines = [f"{name_of(kernel.sched.current)} spins: these {period} calls again and again, and nothing moves"]
-    lines += [f"  step {calls.step_of[seq]}: {calls.show(seq)}" for seq in cycle]
-    lines += _spin_hints([(trace.event(seq)[2], trace.event(calls.exits[seq])[6][2:]) for seq in cycle])
-    return lines, calls.exits[cycle[-1]] + 1 if cycle else len(trace)
-
-
-def _spin_hints(cycle: list[tuple[str, tuple[object, ...]]]) -> list[str]:
-    """What the facts say of such a cycle."""
-    hints = []
-    if any(fn in ("recv", "read") and out == ("ret", b"") for fn, out in cycle):
-        hints.append("  an empty read is the end of the stream, and readable for ever: close the fd, or stop watching it")
-    if any(fn == "accept4" and out in (("error", "EMFILE"), ("error", "ENFILE")) for fn, out in cycle):
-        hints.append("  with no fd left the connection stays pending and the listener readable: stop watching it until an fd is free")
-    waits = [out for fn, out in cycle if fn in ("epoll_wait", "epoll_pwait2", "poll")]
-    if len(waits) == len(cycle) and waits:
-        hints.append("  the wait reports what nobody acts on: read, write or close it, or take it out of the interest list")
-    return hints
+def _explain_unwritten(epi: EpItem) -> Iterator[str]:
+    """There is room for what the server holds, and yet it sleeps."""
+    if not epi.events & EPOLLOUT:
+        yield "        there is room for them, but EPOLLOUT is not asked for: EPOLL_CTL_MOD asks for it while something is unsent"
+    elif epi.events & EPOLLET:
+        yield "        there is room for them, and its edge has gone: send until EAGAIN before sleeping, or EPOLL_CTL_MOD"

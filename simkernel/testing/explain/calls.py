@@ -1,0 +1,118 @@
+"""The system calls of a trace, numbered by step, and how they are shown."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from simkernel.kernel.trace import Trace, line_of
+from simkernel.tools.strace import call_text, result_text
+
+# Who is who in a check: the server's process, and the clients'.
+SERVER = "server_main"
+CLIENT = "client_main"
+_SCENARIO = str(Path(__file__).parent.parent / "scenario.py")
+
+
+class Call:
+    """One system call: ``enter`` and ``exit`` are the events' numbers (exit None: it has not returned)."""
+
+    __slots__ = ("args", "at", "enter", "error", "exit", "name", "pid", "result", "step")
+
+    def __init__(self, step: int, enter: int, pid: int, name: str, args: tuple[Any, ...], at: str) -> None:
+        self.step = step
+        self.enter = enter
+        self.pid = pid
+        self.name = name
+        self.args = args
+        self.at = at
+        self.exit: int | None = None
+        self.error: str | None = None
+        self.result: Any = None
+
+    @property
+    def fd(self) -> Any:
+        """The fd that it is about: epoll_ctl's is the one that it registers."""
+        return (self.args[2] if self.name == "epoll_ctl" else self.args[0]) if self.args else None
+
+    def show(self) -> str:
+        """The call with its result and place: ``recv(7, 1024) = 1024, server.py:44``."""
+        text = call_text(self.name, self.args)
+        if self.error is not None:
+            text += f" = -1 {self.error}"
+        elif self.exit is not None:
+            text += f" = {len(self.result)}" if self.name in ("recv", "read") else f" = {result_text(self.name, self.result)}"
+        return f"{text}, {self.at}" if self.at else text
+
+    def line(self) -> str:
+        """The same with its step."""
+        return f"step {self.step}: {self.show()}"
+
+
+class Calls:
+    """The calls of a trace by step: step n is the nth call that any process but the first began."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.list: list[Call] = []
+        # Of each process: its main's name, and who forked it.
+        self.comm: dict[int, str] = {}
+        self.parent: dict[int, int] = {}
+        by_enter: dict[int, Call] = {}
+        for seq, ((_t, pid, _ctx), ev, fn, code, lasti, _cause, fields) in enumerate(trace.unpacked()):
+            if ev == "sys_enter":
+                # The check's own calls, in the server's process as in the first, are no steps.
+                if pid != 1 and not (code is not None and code.co_filename == _SCENARIO):
+                    at = place_of(code, lasti) if code is not None else ""
+                    call = by_enter[seq] = Call(len(self.list) + 1, seq, pid, fn, fields[1], at)
+                    self.list.append(call)
+            elif ev == "sys_exit":
+                done = by_enter.get(fields[1])
+                if done is not None:
+                    done.exit = seq
+                    if fields[2] == "error":
+                        done.error = fields[3]
+                    else:
+                        done.result = fields[3]
+            elif ev == "sched_process_fork":
+                self.comm[fields[1]] = fields[3]
+                self.parent[fields[1]] = pid
+
+    def __len__(self) -> int:
+        return len(self.list)
+
+    def step_at(self, seq: int) -> int:
+        """The step during which event ``seq`` happened: the last that had begun."""
+        step = 0
+        for call in self.list:
+            if call.enter > seq:
+                break
+            step = call.step
+        return step
+
+    def is_server(self, pid: int) -> bool:
+        """Whether a task is the server's, or descends from it."""
+        while pid in self.comm:
+            if self.parent[pid] == 1:
+                return self.comm[pid] == SERVER
+            pid = self.parent[pid]
+        return False
+
+    def of_server(self) -> Iterator[Call]:
+        """The server's own calls."""
+        for call in self.list:
+            if self.is_server(call.pid):
+                yield call
+
+    def last_on_fd(self, pids: set[int], fd: int, names: tuple[str, ...], after: int) -> Call | None:
+        """The last call among ``names`` that a task in ``pids`` made on ``fd`` after event ``after``."""
+        found = None
+        for call in self.list:
+            if call.enter > after and call.pid in pids and call.name in names and call.args and call.args[0] == fd:
+                found = call
+        return found
+
+
+def place_of(code: CodeType, lasti: int) -> str:
+    """``file.py:line`` without folders."""
+    return f"{Path(code.co_filename).name}:{line_of(code, lasti)}"
