@@ -8,6 +8,9 @@ use random.
 import random
 
 
+from mypy_extensions import mypyc_attr
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Choice:
     """A source of choices.  ``plain`` says that it only ever answers 0, so the kernel may leave out the question."""
 
@@ -29,6 +32,7 @@ class Plain(Choice):
         return 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Tape(Choice):
     """Choices read from bytes: one byte a choice (two when n is above 256), modulo n; zeros past the end.
 
@@ -60,6 +64,7 @@ class Tape(Choice):
         return min(self._pos, len(self._data))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Seeded(Choice):
     """Choices from a seed.  ``random.Random.random`` gives the same numbers on every supported Python."""
 

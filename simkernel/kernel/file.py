@@ -8,6 +8,8 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from simkernel.errors import oserror
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
@@ -37,6 +39,7 @@ class Inode(Protocol):
         ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class File:
     """struct file.  Kinds of file derive from it and define what they can do; the rest fails as in Linux."""
 

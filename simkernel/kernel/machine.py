@@ -1,15 +1,17 @@
 """The machine: boot, run, and a look inside."""
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from simkernel.api import Syscalls
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError, Verdict
 from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.debug import CheckedSyscalls, check_sleepers
-from simkernel.kernel.entry import EnteredSyscalls
+from simkernel.kernel.entry import COMPILED, EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EventPoll
 from simkernel.kernel.exit import do_exit
@@ -88,7 +90,7 @@ class Kernel:
         self.sysctl = Sysctl()
         if sched.explore:
             self._choose_buffers()
-        kind = CheckedSyscalls if debug else EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
+        kind = CheckedSyscalls if debug else EnteredSyscalls if sched.explore or sched.trace.on or COMPILED else SimSyscalls
         if debug:
             sched.check_sleepers = lambda: check_sleepers(sched)
         self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)
@@ -216,12 +218,16 @@ class Kernel:
         """The system call that a parked task is in: its name, its fd if it has one, and the program's ``file:line``."""
         frame: FrameType | None = task.greenlet.gr_frame if task.greenlet else None
         found: tuple[str, int | None] | None = None
+        noted = isinstance(self.sys, EnteredSyscalls)
+        if noted and task.call:
+            found = task.call, task.call_fd if takes_fd(task.call) and isinstance(task.call_fd, int) else None
         while frame is not None:
             filename = frame.f_code.co_filename
             inside = filename.startswith(KERNEL_DIR)
             if inside:
+                # Where nobody takes notes the kernel's own frames tell; compiled it has none, and takes notes.
                 name = frame.f_code.co_name
-                if isinstance(frame.f_locals.get("self"), SimSyscalls) and not name.startswith("_") and name != "call":
+                if not noted and isinstance(frame.f_locals.get("self"), SimSyscalls) and not name.startswith("_"):
                     fd = frame.f_locals.get("fd", frame.f_locals.get("epfd"))
                     found = name, fd if isinstance(fd, int) else None
             elif found is not None:
@@ -250,6 +256,11 @@ class Kernel:
             "files": {ino: describe_file(file) for ino, file in sorted(files.items())},
             "runqueue": [task.pid for task in sched.runqueue],
         }
+
+
+def takes_fd(call: str) -> bool:
+    """Whether the first argument of a system call is an fd."""
+    return list(signature(getattr(Syscalls, call)).parameters)[1:2] in (["fd"], ["epfd"])
 
 
 def describe_file(file: File) -> dict[str, Any]:

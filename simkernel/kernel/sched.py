@@ -156,6 +156,8 @@ class Task:
 
     __slots__ = (
         "blocked",
+        "call",
+        "call_fd",
         "condition",
         "dying_calls",
         "exited",
@@ -188,6 +190,9 @@ class Task:
         self.dying_calls = 0
         self.exited = exited
         self.timed_out = False
+        # The call that it is in, and its first argument, as EnteredSyscalls notes them.
+        self.call = ""
+        self.call_fd: object = None
         self.blocked = 0
         self.pending = SigPending()
         self.sigpending = False

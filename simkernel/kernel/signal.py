@@ -370,11 +370,13 @@ def do_signal(sched: Sched, task: Task, saved_mask: int | None = None) -> int | 
             break
         handler, signo, saved = frames.pop()
         assert not isinstance(handler, int)
+        call, call_fd = task.call, task.call_fd
         try:
             handler(signo)
         except Exception as raised:
             # It leaves the call, as in Python, but not before the other handlers have run.
             error = error or raised
+        task.call, task.call_fd = call, call_fd
         set_current_blocked(sched, task, saved)
     if saved_mask is not None:
         set_current_blocked(sched, task, saved_mask)
