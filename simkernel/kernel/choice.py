@@ -7,8 +7,8 @@ use random.
 
 import random
 
-
 from mypy_extensions import mypyc_attr
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Choice:

@@ -15,9 +15,9 @@ Args = TypeVarTuple("Args")
 R = TypeVar("R")
 
 # How often a Watch looks: a power of two.
-WATCH_CALLS = 64
+WATCH_CALLS: Final = 64
 
-_PLAIN_TYPES = frozenset({int, bytes, str, bool, float, type(None)})
+_PLAIN_TYPES: Final = frozenset({int, bytes, str, bool, float, type(None)})
 
 
 def shown(value: Any) -> Any:

@@ -5,9 +5,11 @@
 ``posix``    everything that the man pages permit
 """
 
+from typing import Final
+
 from simkernel.errors import UsageError
 
-PROFILES = ("linux", "network", "posix")
+PROFILES: Final = ("linux", "network", "posix")
 
 
 def check_profile(name: str) -> str:

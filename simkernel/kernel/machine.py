@@ -4,7 +4,7 @@ from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from simkernel.api import Syscalls
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError, Verdict
@@ -32,10 +32,10 @@ from simkernel.kernel.trace import Trace
 from simkernel.kernel.watch import Watch
 from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGKILL, SIGPIPE, SOCK_NAMES, flags
 
-KERNEL_DIR = str(Path(__file__).parent)
+KERNEL_DIR: Final = str(Path(__file__).parent)
 
 # The sizes that a choice may give to buffers: (sockets' bytes, or None for Linux's defaults).
-BUFFER_SIZES = (None, 4608, 16384, 65536)
+BUFFER_SIZES: Final = (None, 4608, 16384, 65536)
 
 
 class Kernel:

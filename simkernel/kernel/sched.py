@@ -7,7 +7,7 @@ and resumed here and nowhere else.  The hub is the greenlet that called Kernel.r
 import errno
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from simkernel.kernel.file import File
     from simkernel.kernel.wait import WaitQueue
 
-TASK_RUNNING = "R"
-TASK_INTERRUPTIBLE = "S"
-TASK_STOPPED = "T"
-TASK_DEAD = "X"
+TASK_RUNNING: Final = "R"
+TASK_INTERRUPTIBLE: Final = "S"
+TASK_STOPPED: Final = "T"
+TASK_DEAD: Final = "X"
 
 # A task that calls without progress gives way to the others after this many calls, as at the end of its time slice.
-TIMESLICE_CALLS = 64
+TIMESLICE_CALLS: Final = 64
 # fs.file-max as systemd sets it, LONG_MAX: no limit but memory.
-MAX_FILES = 2**63 - 1
+MAX_FILES: Final = 2**63 - 1
 # A dead task's `finally` and `except BaseException` blocks may try this many calls before its greenlet is left where it is.
-DYING_CALLS = 100
+DYING_CALLS: Final = 100
 # Greenlets that refuse to die.  Kept, because dropping one would throw GreenletExit into it once more.
 _abandoned: list[greenlet] = []
 

@@ -5,6 +5,7 @@ are counted.  That is why an edge-triggered epoll hears of it once.
 """
 
 import errno
+from typing import Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.clock import REALTIME_AT_BOOT, Timer
@@ -15,7 +16,7 @@ from simkernel.kernel.wait import WaitQueue, wait_event_locked, wake_up
 from simkernel.uapi import CLOCK_REALTIME, NSEC_PER_SEC, O_RDWR, POLLIN, TFD_TIMER_ABSTIME
 
 # KTIME_MAX: what is later than this never comes.
-KTIME_MAX = 2**63 - 1
+KTIME_MAX: Final = 2**63 - 1
 
 
 class TimerFd(File):

@@ -6,8 +6,8 @@ nobody can run, and now and then between calls.
 
 from typing import Any
 
-
 from mypy_extensions import mypyc_attr
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Watch:
