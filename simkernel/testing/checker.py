@@ -35,6 +35,19 @@ class Report:
         """Whether nothing was found."""
         return self.failure is None
 
+    def rate(self, kernel: str) -> float | None:
+        """Examples a second on ``kernel``, "sim" or "linux"; None if none ran, or if the time was spent on a failure as well."""
+        seconds = self.seconds.get(kernel, 0.0)
+        if not seconds or (self.failure is not None and self.failure.on == kernel):
+            return None
+        return self.examples[kernel] / seconds
+
+    @property
+    def ratio(self) -> float | None:
+        """How many examples the fake kernel ran while the real one ran one; None unless both did."""
+        sim, linux = self.rate("sim"), self.rate("linux")
+        return sim / linux if sim is not None and linux is not None else None
+
     def as_dict(self) -> dict[str, Any]:
         """The report in plain values, for --json."""
         out: dict[str, Any] = {
@@ -43,7 +56,10 @@ class Report:
             "ok": self.ok,
             "examples": self.examples,
             "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
+            "rates": {k: round(rate, 1) for k in self.examples if (rate := self.rate(k)) is not None},
         }
+        if self.ratio is not None:
+            out["ratio"] = round(self.ratio, 1)
         f = self.failure
         if f is not None:
             out["failure"] = {
