@@ -6,6 +6,7 @@ use random.
 """
 
 import random
+from collections.abc import Callable
 
 from mypy_extensions import mypyc_attr
 
@@ -71,10 +72,10 @@ class Seeded(Choice):
     __slots__ = ("_random",)
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+        self._random: Callable[[], float] = random.Random(seed).random
 
     def pick(self, n: int, label: str) -> int:
-        return int(self._random.random() * n) if n > 1 else 0
+        return int(self._random() * n) if n > 1 else 0
 
 
 class Recording(Choice):
@@ -90,7 +91,10 @@ class Recording(Choice):
         if n <= 1:
             return 0
         got = self._source.pick(n, label)
-        self._tape += got.to_bytes(1 if n <= 256 else 2, "little")
+        if n <= 256:
+            self._tape.append(got)
+        else:
+            self._tape += got.to_bytes(2, "little")
         return got
 
     def tape(self) -> bytes:

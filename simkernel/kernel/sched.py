@@ -5,7 +5,6 @@ and resumed here and nowhere else.  The hub is the greenlet that called Kernel.r
 """
 
 import errno
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -251,7 +250,7 @@ class Sched:
         self.explore = not isinstance(choice, Plain)
         self.trace = trace
         self.clock = Clock()
-        self.runqueue: deque[Task] = deque()
+        self.runqueue: list[Task] = []
         self.current: Task = None  # type: ignore[assignment]  # set before the first task runs
         self.hub = getcurrent()
         self.softirq: Callable[[], bool] | None = None
@@ -336,11 +335,8 @@ class Sched:
             self.idle()
         if self.explore and len(runqueue) > 1:
             i = self.choice.pick(len(runqueue), "sched")
-            if i:
-                task = runqueue[i]
-                del runqueue[i]
-                return task
-        return runqueue.popleft()
+            return runqueue.pop(i)
+        return runqueue.pop(0)
 
     def idle(self) -> None:
         """do_idle: deliver what interrupts have left, else jump to the next timer; with neither, it is a deadlock."""
@@ -380,8 +376,7 @@ class Sched:
         """The running task stays runnable but lets the task at place ``i`` of the run queue go first: preempt_schedule."""
         prev = self.current
         runqueue = self.runqueue
-        nxt = runqueue[i]
-        del runqueue[i]
+        nxt = runqueue.pop(i)
         runqueue.append(prev)
         # Not a wake-up: what it did before is still the cause of what it does next.
         if self.trace.on:

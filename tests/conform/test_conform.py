@@ -105,7 +105,7 @@ def test_a_wrong_order_of_waking_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     def wake_up_process(self: Sched, task: Task, **options: Any) -> int:
         woken = right(self, task, **options)
         if woken and len(self.runqueue) > 1:
-            self.runqueue.rotate(1)
+            self.runqueue.insert(0, self.runqueue.pop())
         return woken
 
     right = Sched.wake_up_process

@@ -94,7 +94,7 @@ def runs(script: str) -> tuple[str, str]:
     """What a script prints in the compiled build, and what in the interpreted one; the first line of each says which it is."""
     root = str(Path(__file__).parent.parent.parent)
     out = []
-    for before in ("", INTERPRETED):
+    for before in ("\n" * INTERPRETED.count("\n"), INTERPRETED):
         command = [sys.executable, "-c", before + script]
         env = {"PYTHONPATH": root, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root, env=env, timeout=120)

@@ -1,6 +1,5 @@
 """The loopback device (drivers/net/loopback.c): what is sent comes back through the receive softirq, in order."""
 
-from collections import deque
 from collections.abc import Callable
 
 from simkernel.kernel.irq import Softirq
@@ -16,7 +15,7 @@ class Loopback:
     def __init__(self, sched: Sched, deliver: Callable[[SkBuff], None]) -> None:
         self.sched = sched
         self.deliver = deliver
-        self.backlog: deque[Packet] = deque()
+        self.backlog: list[Packet] = []
         self.net_rx = Softirq(sched, "NET_RX", self.net_rx_action)
 
     def loopback_xmit(self, skb: Packet) -> None:
@@ -53,7 +52,7 @@ class Loopback:
         sched = self.sched
         trace = sched.trace
         while backlog:
-            skb = backlog.popleft()
+            skb = backlog.pop(0)
             if trace.on:
                 events = trace.events
                 trace.cause = len(events)
