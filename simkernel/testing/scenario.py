@@ -15,8 +15,10 @@ from simkernel.testing.oracles import SETTLE_NS, Oracles
 from simkernel.uapi import (
     AF_INET,
     O_NONBLOCK,
+    O_RDONLY,
     POLLIN,
-    SHUT_RDWR,
+    RLIMIT_NOFILE,
+    SIGKILL,
     SIGNAL_NAMES,
     SO_REUSEADDR,
     SOCK_STREAM,
@@ -55,26 +57,50 @@ def open_fds(sys: Syscalls) -> dict[int, str]:
 
 
 def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Plan], addr: Address = ("127.0.0.1", 0)) -> list[Finding]:
-    """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well."""
+    """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well.
+
+    The first client that sees it broken ends the example, and so does the server's end before its time.
+    """
     listener = listen(sys, addr)
     addr = sys.getsockname(listener)
     stop = sys.eventfd(0)
     r, w = sys.pipe2(O_NONBLOCK)
-    server = sys.spawn(server_main, serve, listener, stop, w)
-    clients = [sys.spawn(client_main, contract, addr, plan, w) for plan in plans]
+    helpers = contract.beside(sys, addr)
+    take_fds(sys, contract.open_fds)
+    server = sys.spawn(server_main, serve, contract, listener, stop, w)
+    failed = False
+    for _ in range(contract.restarts):
+        # It has lived when it has served somebody.
+        failed = failed or sys.waitpid(sys.spawn(client_main, contract, addr, plans[0], w))[1] != 0
+        sys.kill(server, contract.stop_signal or SIGKILL)
+        sys.waitpid(server)
+        server = sys.spawn(server_main, serve, contract, listener, stop, w)
+    waiting = {sys.spawn(client_main, contract, addr, plan, w) for plan in plans}
     status = None
-    waiting = set(clients)
-    while waiting:
+    while waiting and status is None and not failed:
         pid, code = sys.waitpid(-1)
         waiting.discard(pid)
         if pid == server:
-            # It died before its time: whoever waits to be accepted would wait for ever.
             status = code
-            sys.shutdown(listener, SHUT_RDWR)
-    findings = settle(sys) if status is None else []
-    if status is None:
-        sys.write(stop, (1).to_bytes(8, "little"))
+        elif code:
+            failed = True
+    early = status is not None
+    findings: list[Finding] = []
+    if failed and not early:
+        # What the client saw may come from the server's death.
+        pid, code = sys.waitpid(server, WNOHANG)
+        status = code if pid else None
+    elif not early:
+        findings = settle(sys)
+        if contract.stop_signal:
+            sys.kill(server, contract.stop_signal)
+        else:
+            sys.write(stop, (1).to_bytes(8, "little"))
         _pid, status = sys.waitpid(server)
+    for pid in helpers:
+        sys.kill(pid, SIGKILL)
+        sys.waitpid(pid)
+    contract.after(sys, addr)
     sys.close(w)
     text = b""
     while True:
@@ -87,6 +113,12 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
             break
         text += chunk
     findings += [json.loads(line) for line in text.splitlines()]
+    if contract.stop_signal:
+        if early and not status:
+            findings.append({"kind": "crash", "who": "server", "message": "serve returned before it was told to stop"})
+        elif not early and status == contract.stop_signal:
+            # Nobody came for whom it had to be ready, and the signal found it without a handler.
+            status = 0
     if status and not any(f["who"] == "server" for f in findings):
         findings.append({"kind": "crash", "who": "server", "message": f"the server's process {ended(status)}"})
     return findings
@@ -116,7 +148,16 @@ def report(sys: Syscalls, w: int, kind: str, who: str, message: str) -> None:
     sys.write(w, line.encode() + b"\n")
 
 
-def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -> None:
+def take_fds(sys: Syscalls, count: int) -> None:
+    """Open files until ``count`` fds are taken, as in a process that has much to do, and may have as many as the hard limit says."""
+    if count:
+        _soft, hard = sys.getrlimit(RLIMIT_NOFILE)
+        sys.setrlimit(RLIMIT_NOFILE, (hard, hard))
+        while sys.open("/dev/null", O_RDONLY) < count - 1:
+            pass
+
+
+def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, stop: int, w: int) -> None:
     """The server's process: serve, then look what it left behind."""
     before = open_fds(sys)
     try:
@@ -126,7 +167,7 @@ def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -
     except Exception as error:
         report(sys, w, "crash", "server", crash_text(error))
         sys.exit(1)
-    if not sys.poll([(stop, POLLIN)], 0):
+    if not contract.stop_signal and not sys.poll([(stop, POLLIN)], 0):
         report(sys, w, "crash", "server", "serve returned before it was told to stop")
     after = open_fds(sys)
     left = [f"fd {fd} ({what})" for fd, what in after.items() if fd not in before]
@@ -148,6 +189,7 @@ def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w:
         contract.play(sys, addr, plan)
     except Violation as error:
         report(sys, w, error.kind, f"client {plan.number}", str(error))
+        sys.exit(1)
 
 
 def program_place(error: BaseException) -> str:

@@ -67,6 +67,11 @@ class Contract:
     echoes: int | None = None
     behaviours: tuple[str, ...] = ("turns",)
     max_clients = 8
+    # What the server runs in: the signal that stops it (0: the eventfd becomes readable instead); how many times it is stopped by that
+    # signal, or killed, and started again first; how many fds are taken when it starts, so that its own have high numbers.
+    stop_signal = 0
+    restarts = 0
+    open_fds = 0
     # The profiles under which a right server can keep it.
     profiles: tuple[str, ...] = PROFILES
     # How long (virtual ns) what a client sent may wait to be read while the server has time; None: the contract does not say.
@@ -106,6 +111,13 @@ class Contract:
         pause = DELAYS_MS[choice.pick(len(DELAYS_MS), "pause")]
         read_size = (READ_SIZE, 1000, 100)[choice.pick(3, "read-size")] if sum(sizes) < 20_000 else READ_SIZE
         return Plan(number, behaviour, sizes, start, pause, read_size)
+
+    def beside(self, sys: Syscalls, addr: Address) -> list[int]:
+        """Start the processes that the server at ``addr`` needs beside it; returns their pids.  They are killed at the end."""
+        return []
+
+    def after(self, sys: Syscalls, addr: Address) -> None:
+        """Remove what a server that did not come to its end may have left in the file system."""
 
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
         """Be that client, from connect to close.  Raises Violation."""

@@ -9,15 +9,14 @@ class Echo(Contract):
     """Each client gets back exactly its bytes, in order; after its SHUT_WR the server finishes echoing and closes."""
 
     name = "echo"
-    memory_per_connection = 512 * 1024
+    memory_per_connection: int | None = 512 * 1024
     behaviours = ("turns", "turns", "stream", "vanish", "deaf")
 
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
         if plan.start_ms:
             sys.nanosleep(plan.start_ms * MS)
-        fd = sys.socket(AF_INET, SOCK_STREAM)
         try:
-            sys.connect(fd, addr)
+            fd = self.connect(sys, addr, plan)
         except OSError as error:
             raise Violation("corruption", f"{plan}: connect failed: {error.strerror}") from None
         data = pattern(plan.number, sum(plan.sizes))
@@ -28,6 +27,12 @@ class Echo(Contract):
         else:
             self._careless(sys, fd, plan, data)
         sys.close(fd)
+
+    def connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
+        """A connected socket."""
+        fd = sys.socket(AF_INET, SOCK_STREAM)
+        sys.connect(fd, addr)
+        return fd
 
     def _turns(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
         done = 0
