@@ -85,6 +85,8 @@ class Contract:
         if clients is None or echoes is None:
             given, missing = ("clients", "echoes") if echoes is None else ("echoes", "clients")
             raise UsageError(f"{given} is given and {missing} is not: a fixed plan needs both")
+        if "turns" not in self.behaviours or type(self).plans is not Contract.plans:
+            raise UsageError(f"the contract {self.name} has plans of its own: leave out clients and echoes")
         if not 1 <= clients <= MAX_CLIENTS:
             raise UsageError(f"clients must be 1 to {MAX_CLIENTS}, not {clients}")
         if not 1 <= echoes <= MAX_ECHOES:
