@@ -22,6 +22,10 @@ class Choice:
         """A number in range(n); ``n`` is at least 1.  ``label`` names the decision (``"sched"``, ``"preempt"``, ...)."""
         raise NotImplementedError
 
+    def spent(self) -> bool:
+        """Whether it answers 0 from now on, whatever the question, so that nobody need ask.  False if that is not known."""
+        return False
+
 
 class Plain(Choice):
     """Always 0: the run that a reader expects."""
@@ -58,6 +62,9 @@ class Tape(Choice):
             return data[pos] % n
         self._pos = pos + 2
         return int.from_bytes(data[pos : pos + 2], "little") % n
+
+    def spent(self) -> bool:
+        return self._pos >= len(self._data)
 
     @property
     def used(self) -> int:

@@ -65,7 +65,7 @@ class EnteredSyscalls(SimSyscalls):
         task.call, task.call_fd = name, fd
         if task.killed:
             sched.refuse()
-        if sched.explore:
+        if sched.explored:
             self.preempt()
         sched.stalled += 1
         if sched.stalled >= sched.max_stalled:
@@ -85,7 +85,7 @@ class EnteredSyscalls(SimSyscalls):
         task.call, task.call_fd = name, args[0] if args else None
         if task.killed:
             sched.refuse()
-        if sched.explore:
+        if sched.explored:
             self.preempt()
             if task.learnt is not None and sched.watch is not None:
                 sched.watch.acts(name, args)
@@ -134,17 +134,21 @@ class EnteredSyscalls(SimSyscalls):
     def preempt(self) -> None:
         """A choice may deliver what the network has kept back, and may let another task go first."""
         sched = self.sched
-        choice = sched.choice
         process = sched.current.process
         if process.pid != 1:
             sched.calls += 1
             process.calls += 1
             if sched.watch is not None and (not sched.calls & WATCH_CALLS - 1 or sched.trace.on):
                 sched.watch.sample()
-        if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
-            sched.softirq()
-        if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
-            sched.yield_cpu(i - 1)
+        if sched.explore:
+            choice = sched.choice
+            if choice.spent():
+                sched.explore = False
+            else:
+                if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
+                    sched.softirq()
+                if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
+                    sched.yield_cpu(i - 1)
         if sched.sigwork:
             self._exit_to_user()
 
@@ -215,7 +219,7 @@ class EnteredSyscalls(SimSyscalls):
                 self.unmet("send", (fd, data, flags), error)
                 raise
         task = sched.current
-        if sched.explore or not trace.on or task.killed or type(fd) is not int or type(data) is not bytes:
+        if sched.explored or not trace.on or task.killed or type(fd) is not int or type(data) is not bytes:
             return self.call("send", SimSyscalls.send, fd, data, flags)
         # send and recv are most of what a server does: call() written out for them, where nothing is chosen.
         task.call, task.call_fd = "send", fd
@@ -247,7 +251,7 @@ class EnteredSyscalls(SimSyscalls):
                 self.unmet("recv", (fd, n, flags), error)
                 raise
         task = sched.current
-        if sched.explore or not trace.on or task.killed or type(fd) is not int or type(n) is not int:
+        if sched.explored or not trace.on or task.killed or type(fd) is not int or type(n) is not int:
             return self.call("recv", SimSyscalls.recv, fd, n, flags)
         task.call, task.call_fd = "recv", fd
         sched.stalled += 1

@@ -181,7 +181,7 @@ class Kernel:
         """init has exited: end every task that is left, in order of pid."""
         sched = self.sched
         trace_on, sched.trace.on = sched.trace.on, False
-        sched.explore = False
+        sched.explore = sched.explored = False
         for process in sorted(sched.processes.values(), key=lambda p: p.pid):
             if process.threads and not process.exiting:
                 do_group_exit(sched, process, SIGKILL)

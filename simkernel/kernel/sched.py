@@ -225,6 +225,7 @@ class Sched:
         "dead_files",
         "deadline",
         "explore",
+        "explored",
         "fatal",
         "hub",
         "max_files",
@@ -247,7 +248,8 @@ class Sched:
 
     def __init__(self, choice: Choice, trace: Trace, deadline: int | None, max_stalled: int) -> None:
         self.choice = choice
-        self.explore = not isinstance(choice, Plain)
+        # Whether choices are made, and whether they were at boot: a source that is spent is not asked any more.
+        self.explore = self.explored = not isinstance(choice, Plain)
         self.trace = trace
         self.clock = Clock()
         self.runqueue: list[Task] = []

@@ -76,11 +76,11 @@ class TimerFd(File):
     def _start(self) -> None:
         self.expires = min(self.expires, KTIME_MAX)
         delay = max(self.expires - self.sched.clock.now, 0)
-        if self.sched.explore:
+        if self.sched.explored:
             # Timers may be late, never early.
             delay += self.sched.choice.pick(4, "timer-slack") * 50_000
         self.timer = self.sched.clock.add_timer(delay, self.timerfd_tmrproc)
-        if self.expires <= self.sched.clock.now and not self.sched.explore:
+        if self.expires <= self.sched.clock.now and not self.sched.explored:
             # What is due already does not wait until somebody sleeps.
             self.sched.run_timers()
 

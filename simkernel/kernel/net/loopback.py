@@ -29,7 +29,7 @@ class Loopback:
             skb.cause = len(events)
             flags = FLAG_TEXTS[skb.flags]
             events.append((trace.where, "net_dev_xmit", "loopback_xmit", trace.cause, "flags", flags, "len", len(skb.data)))
-        if sched.explore or net_rx.running:
+        if sched.explore or net_rx.running or net_rx.pending:
             net_rx.raise_softirq()
             return
         # raise_softirq, written out for the plain case, in which nothing is chosen.
