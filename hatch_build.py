@@ -23,7 +23,8 @@ import sys
 from mypyc.build import mypycify
 from setuptools import setup
 
-setup(name="simkernel", packages=[], ext_modules=mypycify(["--strict", *sys.argv.pop().split()], opt_level="2", debug_level="0"))
+options = ["--strict", "--follow-imports=silent"]
+setup(name="simkernel", packages=[], ext_modules=mypycify([*options, *sys.argv.pop().split()], opt_level="2", debug_level="0"))
 """
 
 

@@ -1,9 +1,8 @@
 """The check: run a server against its contract over many schedules, shrink what fails, and tell its story."""
 
 import contextlib
-import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from simkernel.testing.scenario import Serve
 
 # How many examples on the real kernel, unless told otherwise.
 LINUX_EXAMPLES = 20
-# New objects of containers, less those that have gone, between two collections of garbage.
-GC_THRESHOLD = 20_000
 
 
 @dataclass
@@ -115,8 +112,7 @@ def check(
                 progress("sim", ran, examples)
 
         example = sim_example(serve, contract, profile)
-        with rare_collections():
-            found = explore(example, examples, seed, tick)
+        found = explore(example, examples, seed, tick)
         if found is not None:
             out.failure = tell(example, found)
             out.failure.token = str(Token(target, contract.name, found.tape, profile))
@@ -135,17 +131,6 @@ def check(
                 break
         out.seconds["linux"] = time.perf_counter() - began
     return out
-
-
-@contextlib.contextmanager
-def rare_collections() -> Iterator[None]:
-    """What a run leaves in cycles is little: it is looked for once in some runs, and not several times in each."""
-    before = gc.get_threshold()
-    gc.set_threshold(max(before[0], GC_THRESHOLD), *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def tell(example: Example, found: Found) -> Failure:
