@@ -1,8 +1,9 @@
 """The check: run a server against its contract over many schedules, shrink what fails, and tell its story."""
 
 import contextlib
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from simkernel.testing.scenario import Serve
 
 # How many examples on the real kernel, unless told otherwise.
 LINUX_EXAMPLES = 20
+# Containers made, less those that have gone, from one collection of garbage to the next.
+GC_THRESHOLD = 5_000
 
 
 @dataclass
@@ -112,7 +115,8 @@ def check(
                 progress("sim", ran, examples)
 
         example = sim_example(serve, contract, profile)
-        found = explore(example, examples, seed, tick)
+        with cheap_collections():
+            found = explore(example, examples, seed, tick)
         if found is not None:
             out.failure = tell(example, found)
             out.failure.token = str(Token(target, contract.name, found.tape, profile))
@@ -131,6 +135,27 @@ def check(
                 break
         out.seconds["linux"] = time.perf_counter() - began
     return out
+
+
+@contextlib.contextmanager
+def cheap_collections() -> Iterator[None]:
+    """Garbage is collected seldom, and only among what the examples leave behind, which is some hundred objects each.
+
+    Otherwise the collector goes several times in each example through what lives on anyway.
+    """
+    if gc.get_freeze_count():
+        # Somebody has arrangements of their own.
+        yield
+        return
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(max(before[0], GC_THRESHOLD) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def tell(example: Example, found: Found) -> Failure:
