@@ -30,7 +30,7 @@ class Connection:
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
     sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     connections: dict[int, Connection] = {}
-    now = sys.clock_gettime_ns(CLOCK_MONOTONIC)
+    now = 0
     while True:
         watched = [(stop, POLLIN), (listener, POLLIN), *((fd, POLLOUT if c.unsent else POLLIN) for fd, c in connections.items())]
         ends = [connection.ends() for connection in connections.values()]
@@ -45,7 +45,7 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
                 try:
                     connections[sys.accept4(listener, SOCK_NONBLOCK)[0]] = Connection(now)
                 except OSError:
-                    pass  # gone again, or no room now
+                    sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
             elif not turn(sys, fd, connections[fd], now):
                 del connections[fd]
                 sys.close(fd)

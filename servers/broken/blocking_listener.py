@@ -32,7 +32,8 @@ def work(sys: Syscalls, listener: int, stop: int) -> None:
                 try:
                     conn, _peer = sys.accept4(listener, SOCK_NONBLOCK)  # bug: sleeps when another worker was quicker
                 except OSError:
-                    continue  # gone again, or no room now
+                    sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
+                    continue
                 connections[conn] = b""
                 continue
             data = connections[fd]

@@ -60,7 +60,8 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
                 try:
                     conn, _peer = sys.accept4(listener, SOCK_NONBLOCK)
                 except OSError:
-                    continue  # gone again, or no room now
+                    sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
+                    continue
                 connections[conn] = Connection(sys, conn)
             elif not turn(sys, fd, connections[fd]):  # bug: one record a readiness: poll does not see the others in the layer's buffer
                 del connections[fd]

@@ -25,7 +25,8 @@ def work(sys: Syscalls, listener: int, stop: int) -> None:
                 try:
                     conn, _peer = sys.accept4(listener, SOCK_NONBLOCK)
                 except OSError:
-                    continue  # another worker's, gone again, or no room now
+                    sys.nanosleep(1_000_000)  # another worker's, gone again, or no room now: a pause, not a spin
+                    continue
                 connections[conn] = b""
                 continue
             data = connections[fd]

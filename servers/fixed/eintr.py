@@ -35,9 +35,16 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
         try:
             conn, _peer = sys.accept4(listener)
         except OSError:
-            continue  # gone again, or no room now
-        sys.spawn(child, conn, stop)
-        sys.close(conn)
+            sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
+            continue
+        try:
+            sys.spawn(child, conn, stop)
+        except OSError:
+            pass  # no process for it: it is turned away
+        try:
+            sys.close(conn)
+        except InterruptedError:
+            pass  # it is closed all the same
     sys.sigprocmask(SIG_BLOCK, {SIGCHLD})
     try:
         while sys.waitpid(-1):

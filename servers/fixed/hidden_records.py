@@ -53,7 +53,8 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
                 try:
                     conn, _peer = sys.accept4(listener, SOCK_NONBLOCK)
                 except OSError:
-                    continue  # gone again, or no room now
+                    sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
+                    continue
                 connections[conn] = Connection(sys, conn)
             elif not turns(sys, fd, connections[fd]):
                 del connections[fd]

@@ -37,7 +37,7 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
         try:
             handover.put(sys.accept4(listener, SOCK_NONBLOCK)[0])
         except OSError:
-            pass  # gone again, or no room now
+            sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
     handover.put(-1)
     sys.join(tid)
     sys.close(handover.wake)

@@ -7,8 +7,19 @@ use random.
 
 import random
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
+
+if TYPE_CHECKING:
+    from simkernel.kernel.sched import Sched
+
+# A label's chance to depart from the plain behaviour in a run of Swarm, in 1/256: a third of the labels each.
+SWARM_RATES: Final = (8, 64, 256)
+SWARM_TURNS: Final = 4
+SWARM_RICH: Final = 3
+# After so many choices the rest of the run is plain: whoever transfers a MiB byte by byte shows nothing new with it.
+SWARM_PICKS: Final = 2000
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -17,6 +28,9 @@ class Choice:
 
     __slots__ = ()
     plain = False
+
+    def bind(self, sched: "Sched") -> None:
+        """Called at boot: the choices to come are of this scheduler.  For sources that want to know who is to be chosen from."""
 
     def pick(self, n: int, label: str) -> int:
         """A number in range(n); ``n`` is at least 1.  ``label`` names the decision (``"sched"``, ``"preempt"``, ...)."""
@@ -85,6 +99,51 @@ class Seeded(Choice):
         return int(self._random() * n) if n > 1 else 0
 
 
+class Swarm(Choice):
+    """Choices from a seed, where each label departs from the plain behaviour as often, and as variedly, as this run has drawn for it.
+
+    A run that takes every liberty at every chance seldom gets far in one direction; runs that differ in which liberties they take find
+    more (Groce, Zhang, Eide, Chen, Regehr: Swarm testing, ISSTA 2012).  In one run of SWARM_RICH everything is equally likely until the
+    first choice of who runs next: many clients, who do a lot.  In one run of SWARM_TURNS whoever is preempted gives way to the first in the
+    queue, so that tasks go call by call in turn.
+    """
+
+    __slots__ = ("_left", "_random", "_rates", "_rich")
+
+    def __init__(self, seed: int) -> None:
+        self._random: Callable[[], float] = random.Random(seed).random
+        self._left = SWARM_PICKS
+        self._rich = self._random() * SWARM_RICH < 1
+        # Negative: in turn.
+        self._rates: dict[str, int] = {}
+
+    def pick(self, n: int, label: str) -> int:
+        if n <= 1:
+            return 0
+        self._left -= 1
+        if self._left < 0:
+            return 0
+        rate = self._rates.get(label)
+        if rate is None:
+            drawn = int(self._random() * len(SWARM_RATES) * SWARM_TURNS)
+            rate = SWARM_RATES[drawn // SWARM_TURNS]
+            if label == "preempt" or label == "sched":
+                self._rich = False
+                if label == "preempt" and drawn % SWARM_TURNS == 0:
+                    rate = -rate
+            elif self._rich:
+                rate = 256
+            self._rates[label] = rate
+        # One number decides both whether and what.
+        at = self._random() * 256
+        if rate < 0:
+            return 1 if at < -rate else 0
+        return int(at / rate * n) if at < rate else 0
+
+    def spent(self) -> bool:
+        return self._left <= 0
+
+
 class Recording(Choice):
     """Notes the choices of another source as a tape: ``Tape(recording.tape())`` replays the run."""
 
@@ -93,6 +152,9 @@ class Recording(Choice):
     def __init__(self, source: Choice) -> None:
         self._source = source
         self._tape = bytearray()
+
+    def bind(self, sched: "Sched") -> None:
+        self._source.bind(sched)
 
     def pick(self, n: int, label: str) -> int:
         if n <= 1:

@@ -18,6 +18,7 @@ from simkernel.kernel.trace import Trace
 from simkernel.kernel.watch import Watch
 
 if TYPE_CHECKING:
+    from simkernel.kernel.coverage import Coverage
     from simkernel.kernel.fdtable import FilesStruct
     from simkernel.kernel.file import File
     from simkernel.kernel.wait import WaitQueue
@@ -31,6 +32,8 @@ TASK_DEAD: Final = "X"
 TIMESLICE_CALLS: Final = 64
 # fs.file-max as systemd sets it, LONG_MAX: no limit but memory.
 MAX_FILES: Final = 2**63 - 1
+# How long, in ns, tasks may take to run where time passes meanwhile.
+TICK_NS: Final = 2_000_000
 # A dead task's `finally` and `except BaseException` blocks may try this many calls before its greenlet is left where it is.
 DYING_CALLS: Final = 100
 # Greenlets that refuse to die.  Kept, because dropping one would throw GreenletExit into it once more.
@@ -94,6 +97,8 @@ class Process:
         "files",
         "forked_by",
         "joinable",
+        "make_it_fail",
+        "net_ns",
         "parent",
         "pgid",
         "pid",
@@ -145,6 +150,9 @@ class Process:
         self.continued = False
         self.wait_status: int | None = None
         self.rlimits: dict[int, tuple[int, int]] = dict(parent.rlimits) if parent is not None else {}
+        # nsproxy->net_ns: the number of its host; and whether faults are injected into its calls.
+        self.net_ns: int = parent.net_ns if parent is not None else 0
+        self.make_it_fail: bool = parent.make_it_fail if parent is not None else False
 
 
 class Task:
@@ -221,6 +229,7 @@ class Sched:
         "check_sleepers",
         "choice",
         "clock",
+        "coverage",
         "current",
         "dead_files",
         "deadline",
@@ -241,6 +250,7 @@ class Sched:
         "stalled",
         "switches",
         "tasks",
+        "ticks",
         "trace",
         "undying",
         "watch",
@@ -250,6 +260,8 @@ class Sched:
         self.choice = choice
         # Whether choices are made, and whether they were at boot: a source that is spent is not asked any more.
         self.explore = self.explored = not isinstance(choice, Plain)
+        # Whether time may pass while tasks run.
+        self.ticks = False
         self.trace = trace
         self.clock = Clock()
         self.runqueue: list[Task] = []
@@ -281,6 +293,9 @@ class Sched:
         self.watch: Watch | None = None
         # A killed task that would not unwind: the hub ends it in its place.
         self.undying: Task | None = None
+        # What the run has covered, if a choice source wants to know.
+        self.coverage: Coverage | None = None
+        choice.bind(self)
 
     def new_ino(self) -> int:
         """A number for a new kernel object: small, and the same in every run of one tape."""
@@ -361,6 +376,18 @@ class Sched:
             clock.now = expires
             self.stalled = 0
         self.run_timers()
+
+    def due_soon(self) -> bool:
+        """Whether a timer is due within the time that tasks may take to run."""
+        expires = self.clock.next_expiry()
+        return expires is not None and expires - self.clock.now <= TICK_NS
+
+    def tick(self) -> None:
+        """Time has passed while tasks ran: the next timers fire."""
+        expires = self.clock.next_expiry()
+        if expires is not None:
+            self.clock.now = max(expires, self.clock.now)
+            self.run_timers()
 
     def run_timers(self) -> None:
         """The timer interrupt: call everything that is due, in order."""
