@@ -73,13 +73,17 @@ class UsageError(Exception):
     """An argument that can't be used.  The text names the argument and the remedy; commands print it and exit with 2."""
 
 
+def is_ours(filename: str) -> bool:
+    """Whether a frame is simkernel's own.  Those of the compiled build name their file from the package's parent on."""
+    return filename.startswith((os.path.dirname(__file__), "simkernel/"))
+
+
 def program_traceback(error: BaseException) -> str:
     """An exception's traceback as a program's author wants to see it: without the frames of simkernel's own."""
-    here = os.path.dirname(__file__)
     formatted = traceback.TracebackException.from_exception(error)
     link: traceback.TracebackException | None = formatted
     while link is not None:
-        link.stack = traceback.StackSummary.from_list([frame for frame in link.stack if not frame.filename.startswith(here)])
+        link.stack = traceback.StackSummary.from_list([frame for frame in link.stack if not is_ours(frame.filename)])
         link = link.__cause__ or link.__context__
     return "".join(formatted.format()).rstrip()
 

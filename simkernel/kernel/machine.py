@@ -1,16 +1,18 @@
 """The machine: boot, run, and a look inside."""
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
+from simkernel.api import Syscalls
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError, Verdict
 from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.coverage import CoveredSyscalls
 from simkernel.kernel.debug import check_books, check_sleepers
-from simkernel.kernel.entry import EnteredSyscalls
+from simkernel.kernel.entry import COMPILED, EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EventPoll
 from simkernel.kernel.exit import do_exit
@@ -33,10 +35,10 @@ from simkernel.kernel.tracepoint import Probe, ProbedSyscalls
 from simkernel.kernel.watch import Watch
 from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGKILL, SIGPIPE, SOCK_NAMES, flags
 
-KERNEL_DIR = str(Path(__file__).parent)
+KERNEL_DIR: Final = str(Path(__file__).parent)
 
 # The sizes that a choice may give to buffers: (sockets' bytes, or None for Linux's defaults).
-BUFFER_SIZES = (None, 4608, 16384, 65536)
+BUFFER_SIZES: Final = (None, 4608, 16384, 65536)
 
 
 class Kernel:
@@ -107,7 +109,7 @@ class Kernel:
             self.sys = ProbedSyscalls(sched, self.sysctl, on_crash, probes)
         elif sched.coverage is not None:
             self.sys = CoveredSyscalls(sched, self.sysctl, on_crash)
-        elif sched.explore or sched.trace.on:
+        elif sched.explore or sched.trace.on or COMPILED:
             self.sys = EnteredSyscalls(sched, self.sysctl, on_crash)
         else:
             self.sys = SimSyscalls(sched, self.sysctl, on_crash)
@@ -201,7 +203,7 @@ class Kernel:
         """init has exited: end every task that is left, in order of pid."""
         sched = self.sched
         trace_on, sched.trace.on = sched.trace.on, False
-        sched.explore = False
+        sched.explore = sched.explored = False
         for process in sorted(sched.processes.values(), key=lambda p: p.pid):
             if process.threads and not process.exiting:
                 do_group_exit(sched, process, SIGKILL)
@@ -238,12 +240,16 @@ class Kernel:
         """The system call that a parked task is in: its name, its fd if it has one, and the program's ``file:line``."""
         frame: FrameType | None = task.greenlet.gr_frame if task.greenlet else None
         found: tuple[str, int | None] | None = None
+        noted = isinstance(self.sys, EnteredSyscalls)
+        if noted and task.call:
+            found = task.call, task.call_fd if takes_fd(task.call) and isinstance(task.call_fd, int) else None
         while frame is not None:
             filename = frame.f_code.co_filename
             inside = filename.startswith(KERNEL_DIR)
             if inside:
+                # Where nobody takes notes the kernel's own frames tell; compiled it has none, and takes notes.
                 name = frame.f_code.co_name
-                if isinstance(frame.f_locals.get("self"), SimSyscalls) and not name.startswith("_") and name != "call":
+                if not noted and isinstance(frame.f_locals.get("self"), SimSyscalls) and not name.startswith("_"):
                     fd = frame.f_locals.get("fd", frame.f_locals.get("epfd"))
                     found = name, fd if isinstance(fd, int) else None
             elif found is not None:
@@ -272,6 +278,11 @@ class Kernel:
             "files": {ino: describe_file(file) for ino, file in sorted(files.items())},
             "runqueue": [task.pid for task in sched.runqueue],
         }
+
+
+def takes_fd(call: str) -> bool:
+    """Whether the first argument of a system call is an fd."""
+    return list(signature(getattr(Syscalls, call)).parameters)[1:2] in (["fd"], ["epfd"])
 
 
 def describe_file(file: File) -> dict[str, Any]:

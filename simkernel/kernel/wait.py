@@ -6,14 +6,14 @@ An entry is (flags, private, func).  The func is the whole difference between a 
 
 from collections.abc import Callable
 from errno import EINTR
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from simkernel.errors import oserror
 from simkernel.kernel.clock import calc_wheel_expiry
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched
 from simkernel.uapi import ERESTARTSYS
 
-WQ_FLAG_EXCLUSIVE = 0x01
+WQ_FLAG_EXCLUSIVE: Final = 0x01
 
 WakeFunction: TypeAlias = "Callable[[WaitEntry, int], int]"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from simkernel.api import Address, Syscalls
-from simkernel.errors import SimulationError
+from simkernel.errors import SimulationError, is_ours
 from simkernel.kernel.syscalls import SimSyscalls
 from simkernel.testing.contracts import Contract, Plan, Violation
 from simkernel.testing.network import disturbed, under_test
@@ -269,8 +269,7 @@ def doorkeeper(sys: Syscalls, bell: int) -> None:
 
 def program_place(error: BaseException) -> str:
     """Where in the program, not in simkernel, an exception came from: ``file.py:line in function``, or ""."""
-    inside = str(Path(__file__).parent.parent)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(inside)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_ours(frame.filename)]
     # The command itself is the outermost frame of ours.
     frames = [frame for frame in frames if not frame.filename.endswith("bin/simkernel") and "site-packages" not in frame.filename]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
