@@ -4,6 +4,7 @@ import datetime
 import json
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,18 @@ from simkernel import linux
 from simkernel.bench import bench
 from simkernel.errors import Killed, SimulationError, Timeout, UsageError, program_traceback
 from simkernel.kernel.choice import Seeded, Tape
-from simkernel.kernel.liberties import PROFILES
+from simkernel.kernel.liberties import PROFILES, markdown
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
 from simkernel.testing import zoo
+from simkernel.testing.campaign import DATABASE, Interrupted, dask_workers, local_workers
 from simkernel.testing.checker import Report, check
 from simkernel.testing.contracts import CONTRACTS, Contract
 from simkernel.testing.example import Failure, run_sim
 from simkernel.testing.load import load
 from simkernel.testing.replay import parse
 from simkernel.testing.scenario import program_place
+from simkernel.testing.strategies import STRATEGIES
 from simkernel.tools.strace import strace_lines
 
 
@@ -47,12 +50,21 @@ def contract_of(name: str | None, module: object) -> Contract:
 
 @cli.command("check")
 @click.argument("servers", metavar="FILE.py[:serve]...", nargs=-1, required=True)
-@click.option("--contract", metavar="NAME", help="echo or http; default: the file's CONTRACT, else echo.")
+@click.option("--contract", metavar="NAME", help=f"{', '.join(CONTRACTS)}; default: the file's CONTRACT, else echo.")
 @click.option("--examples", type=click.IntRange(1), default=200, show_default=True, help="Schedules to try on the fake kernel.")
 @click.option("--linux-examples", type=click.IntRange(1), default=None, help="Examples on the real kernel. [default: 20 at most]")
 @click.option("--on", type=click.Choice(["sim", "linux", "both"]), default="both", show_default=True, help="Which kernel.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Choose other examples.")
 @click.option("--profile", type=click.Choice(PROFILES), default="linux", show_default=True, help="What the fake kernel may do.")
+@click.option("--strategy", type=click.Choice(STRATEGIES), default="portfolio", show_default=True, help="How examples are chosen.")
+@click.option("--preemptions", type=click.IntRange(0), help="How many the exhaustive strategy goes to. [default: 2; in the portfolio 1]")
+@click.option("--workers", type=click.IntRange(1), help="Run the examples in so many processes, and keep the campaign in the database.")
+@click.option("--scheduler", metavar="ADDRESS", help="Run the examples on the dask cluster there, and keep the campaign in the database.")
+@click.option(
+    "--database",
+    type=click.Path(file_okay=False),
+    help=f"Keep failures and the corpus in this directory, and begin with them. [default: {DATABASE}, with --workers or --scheduler]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check_command(
     servers: tuple[str, ...],
@@ -62,35 +74,69 @@ def check_command(
     on: str,
     seed: int,
     profile: str,
+    strategy: str,
+    preemptions: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    database: str | None,
     as_json: bool,
 ) -> int:
     """Check that serve(sys, listener, stop) keeps its contract, over many schedules.
 
-    Exit status 0 when it does, 1 when it does not, 2 for a command that makes no sense.
+    Exit status 0 when it does, 1 when it does not, 2 for a command that makes no sense, 130 after Ctrl-C, with the report so far.
     """
+    if workers is not None and scheduler is not None:
+        raise UsageError("--workers are processes of this machine, and --scheduler has a cluster's: choose one")
     loaded = [load(server, "serve", 3) for server in servers]
     contracts = [contract_of(contract, module) for module, _serve, _target in loaded]
-    reports = []
-    for (_module, serve, target), promise in zip(loaded, contracts, strict=True):
-        with progress_bar(target, quiet=as_json) as progress:
-            report = check(
-                serve,
-                promise,
-                examples,
-                on=on,
-                seed=seed,
-                target=target,
-                progress=progress,
-                linux_examples=linux_examples,
-                profile=profile,
-            )
-        reports.append(report)
-        if not as_json:
-            print_report(report, examples)
+    reports: list[Report] = []
+    with helpers(workers, scheduler) as executor:
+        if database is None and executor is not None:
+            database = DATABASE
+        for (_module, serve, target), promise in zip(loaded, contracts, strict=True):
+            with progress_bar(target, quiet=as_json) as progress:
+                try:
+                    report = check(
+                        serve,
+                        promise,
+                        examples,
+                        on=on,
+                        seed=seed,
+                        target=target,
+                        progress=progress,
+                        linux_examples=linux_examples,
+                        profile=profile,
+                        strategy=strategy,
+                        preemptions=preemptions,
+                        executor=executor,
+                        database=database,
+                    )
+                except Interrupted as stopped:
+                    report = stopped.report
+            reports.append(report)
+            if not as_json:
+                print_report(report, examples)
+            if report.interrupted:
+                break
     if as_json:
         plain = [report.as_dict() for report in reports]
         click.echo(json.dumps(plain[0] if len(plain) == 1 else plain, indent=2))
+    if reports[-1].interrupted:
+        raise KeyboardInterrupt
     return 0 if all(report.ok for report in reports) else 1
+
+
+@contextmanager
+def helpers(workers: int | None, scheduler: str | None) -> Iterator[Executor | None]:
+    """Who runs the examples: processes of this machine, a cluster, or (None) this process."""
+    if workers is not None:
+        with local_workers(workers) as executor:
+            yield executor
+    elif scheduler is not None:
+        with dask_workers(scheduler) as executor:
+            yield executor
+    else:
+        yield None
 
 
 @contextmanager
@@ -114,7 +160,10 @@ def print_report(report: Report, examples: int) -> None:
     failed = report.failure.on if report.failure is not None else None
     for kernel, ran in report.examples.items():
         if kernel != failed:
-            click.echo(f"{report.target}    {kernel}   ok   {ran} examples in {report.seconds[kernel]:.1f} s")
+            ended = "stopped" if report.interrupted else "ok"
+            click.echo(f"{report.target}    {kernel}   {ended}   {ran} examples in {report.seconds.get(kernel, 0):.1f} s")
+    for text in report.proofs:
+        click.echo("  " + text)
     if report.failure is not None:
         print_failure(report.target, report.failure, examples)
 
@@ -202,6 +251,13 @@ def run_command(program: str, on: str, seed: int | None, strace: bool, timeout: 
     if result is not None:
         click.echo(repr(result))
     return status
+
+
+@cli.command("liberties")
+def liberties_command() -> int:
+    """Print what the fake machine may do of its own accord, by profile, with sources: docs/liberties.md."""
+    click.echo(markdown(), nl=False)
+    return 0
 
 
 @cli.command("bench")

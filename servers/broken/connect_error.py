@@ -25,7 +25,10 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
         except OSError:
             sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
             continue
-        threads.append(sys.thread(relay, client, sys.getsockname(listener)[1], stop))
+        try:
+            threads.append(sys.thread(relay, client, sys.getsockname(listener)[1], stop))
+        except OSError:
+            sys.close(client)  # no thread for it: it is turned away
     for tid in threads:
         sys.join(tid)
 
@@ -45,7 +48,10 @@ def relay(sys: Syscalls, client: int, port: int, stop: int) -> None:
 def connect(sys: Syscalls, port: int, stop: int) -> int:
     """A connection to the first address that takes one; -1 if none does, or at `stop`."""
     for host in UPSTREAM:
-        fd = sys.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK)
+        try:
+            fd = sys.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK)
+        except OSError:
+            break  # no room for one
         try:
             sys.connect(fd, (host, port))
         except BlockingIOError:

@@ -30,7 +30,11 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
     lines = bytearray()  # for the log, when it can be written
     unsent: dict[int, bytes] = {}  # each connection, and what it has still to get
     while True:
-        for fd, _ in sys.epoll_wait(ep, 64):
+        try:
+            ready = sys.epoll_wait(ep, 64)
+        except InterruptedError:
+            continue
+        for fd, _ in ready:
             if fd == stop:
                 for open_fd in (*unsent, log, ep):
                     sys.close(open_fd)
@@ -46,8 +50,12 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
                 except OSError:
                     sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
                     continue
+                try:
+                    sys.epoll_ctl(ep, EPOLL_CTL_ADD, conn, EPOLLIN)
+                except OSError:
+                    sys.close(conn)  # no memory: it is turned away
+                    continue
                 unsent[conn] = b""
-                sys.epoll_ctl(ep, EPOLL_CTL_ADD, conn, EPOLLIN)
                 if not lines:
                     sys.epoll_ctl(ep, EPOLL_CTL_ADD, log, EPOLLOUT)  # bug: EPERM for a file, which needs no waiting: write it now
                 lines += b"accepted %d\n" % conn

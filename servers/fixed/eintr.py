@@ -37,8 +37,14 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
         except OSError:
             sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
             continue
-        sys.spawn(child, conn, stop)
-        sys.close(conn)
+        try:
+            sys.spawn(child, conn, stop)
+        except OSError:
+            pass  # no process for it: it is turned away
+        try:
+            sys.close(conn)
+        except InterruptedError:
+            pass  # it is closed all the same
     sys.sigprocmask(SIG_BLOCK, {SIGCHLD})
     try:
         while sys.waitpid(-1):

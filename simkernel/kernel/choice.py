@@ -6,6 +6,17 @@ use random.
 """
 
 import random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simkernel.kernel.sched import Sched
+
+# A label's chance to depart from the plain behaviour in a run of Swarm, in 1/256: a third of the labels each.
+SWARM_RATES = (8, 64, 256)
+SWARM_TURNS = 4
+SWARM_RICH = 3
+# After so many choices the rest of the run is plain: whoever transfers a MiB byte by byte shows nothing new with it.
+SWARM_PICKS = 2000
 
 
 class Choice:
@@ -13,6 +24,9 @@ class Choice:
 
     __slots__ = ()
     plain = False
+
+    def bind(self, sched: "Sched") -> None:
+        """Called at boot: the choices to come are of this scheduler.  For sources that want to know who is to be chosen from."""
 
     def pick(self, n: int, label: str) -> int:
         """A number in range(n); ``n`` is at least 1.  ``label`` names the decision (``"sched"``, ``"preempt"``, ...)."""
@@ -72,6 +86,48 @@ class Seeded(Choice):
         return int(self._random.random() * n) if n > 1 else 0
 
 
+class Swarm(Choice):
+    """Choices from a seed, where each label departs from the plain behaviour as often, and as variedly, as this run has drawn for it.
+
+    A run that takes every liberty at every chance seldom gets far in one direction; runs that differ in which liberties they take find
+    more (Groce, Zhang, Eide, Chen, Regehr: Swarm testing, ISSTA 2012).  In one run of SWARM_RICH everything is equally likely until the
+    first choice of who runs next: many clients, who do a lot.  In one run of SWARM_TURNS whoever is preempted gives way to the first in the
+    queue, so that tasks go call by call in turn.
+    """
+
+    __slots__ = ("_left", "_random", "_rates", "_rich")
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._left = SWARM_PICKS
+        self._rich = self._random.random() * SWARM_RICH < 1
+        # Negative: in turn.
+        self._rates: dict[str, int] = {}
+
+    def pick(self, n: int, label: str) -> int:
+        if n <= 1:
+            return 0
+        self._left -= 1
+        if self._left < 0:
+            return 0
+        rate = self._rates.get(label)
+        if rate is None:
+            drawn = int(self._random.random() * len(SWARM_RATES) * SWARM_TURNS)
+            rate = SWARM_RATES[drawn // SWARM_TURNS]
+            if label == "preempt" or label == "sched":
+                self._rich = False
+                if label == "preempt" and drawn % SWARM_TURNS == 0:
+                    rate = -rate
+            elif self._rich:
+                rate = 256
+            self._rates[label] = rate
+        # One number decides both whether and what.
+        at = self._random.random() * 256
+        if rate < 0:
+            return 1 if at < -rate else 0
+        return int(at / rate * n) if at < rate else 0
+
+
 class Recording(Choice):
     """Notes the choices of another source as a tape: ``Tape(recording.tape())`` replays the run."""
 
@@ -80,6 +136,9 @@ class Recording(Choice):
     def __init__(self, source: Choice) -> None:
         self._source = source
         self._tape = bytearray()
+
+    def bind(self, sched: "Sched") -> None:
+        self._source.bind(sched)
 
     def pick(self, n: int, label: str) -> int:
         if n <= 1:

@@ -8,11 +8,13 @@ from typing import Any
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError, Verdict
 from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
+from simkernel.kernel.coverage import CoveredSyscalls
 from simkernel.kernel.debug import CheckedSyscalls, check_sleepers
 from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EventPoll
 from simkernel.kernel.exit import do_exit
+from simkernel.kernel.fault_inject import FaultAttr
 from simkernel.kernel.fdtable import DeadFiles
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
@@ -89,9 +91,14 @@ class Kernel:
         if sched.explore:
             self._choose_buffers()
         kind = CheckedSyscalls if debug else EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
+        if sched.coverage is not None and not debug:
+            kind = CoveredSyscalls
         if debug:
             sched.check_sleepers = lambda: check_sleepers(sched)
         self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)
+        sched.ticks = profile != "linux"
+        if profile == "posix" and sched.explore and isinstance(self.sys, EnteredSyscalls):
+            self.sys.faults = FaultAttr(self.sys)
         self.result: Any = None
         self.on_stop = on_stop
         sched.send_sigpipe = lambda: send_sigpipe(sched)

@@ -19,6 +19,7 @@ from simkernel.kernel.trace import Trace
 from simkernel.kernel.watch import Watch
 
 if TYPE_CHECKING:
+    from simkernel.kernel.coverage import Coverage
     from simkernel.kernel.fdtable import FilesStruct
     from simkernel.kernel.file import File
     from simkernel.kernel.wait import WaitQueue
@@ -32,6 +33,8 @@ TASK_DEAD = "X"
 TIMESLICE_CALLS = 64
 # fs.file-max as systemd sets it, LONG_MAX: no limit but memory.
 MAX_FILES = 2**63 - 1
+# How long, in ns, tasks may take to run where time passes meanwhile.
+TICK_NS = 2_000_000
 # A dead task's `finally` and `except BaseException` blocks may try this many calls before its greenlet is left where it is.
 DYING_CALLS = 100
 # Greenlets that refuse to die.  Kept, because dropping one would throw GreenletExit into it once more.
@@ -95,6 +98,8 @@ class Process:
         "files",
         "forked_by",
         "joinable",
+        "make_it_fail",
+        "net_ns",
         "parent",
         "pgid",
         "pid",
@@ -146,6 +151,9 @@ class Process:
         self.continued = False
         self.wait_status: int | None = None
         self.rlimits: dict[int, tuple[int, int]] = dict(parent.rlimits) if parent is not None else {}
+        # nsproxy->net_ns: the number of its host; and whether faults are injected into its calls.
+        self.net_ns: int = parent.net_ns if parent is not None else 0
+        self.make_it_fail: bool = parent.make_it_fail if parent is not None else False
 
 
 class Task:
@@ -217,6 +225,7 @@ class Sched:
         "check_sleepers",
         "choice",
         "clock",
+        "coverage",
         "current",
         "dead_files",
         "deadline",
@@ -236,6 +245,7 @@ class Sched:
         "stalled",
         "switches",
         "tasks",
+        "ticks",
         "trace",
         "undying",
         "watch",
@@ -244,6 +254,8 @@ class Sched:
     def __init__(self, choice: Choice, trace: Trace, deadline: int | None, max_stalled: int) -> None:
         self.choice = choice
         self.explore = not isinstance(choice, Plain)
+        # Whether time may pass while tasks run.
+        self.ticks = False
         self.trace = trace
         self.clock = Clock()
         self.runqueue: deque[Task] = deque()
@@ -275,6 +287,9 @@ class Sched:
         self.watch: Watch | None = None
         # A killed task that would not unwind: the hub ends it in its place.
         self.undying: Task | None = None
+        # What the run has covered, if a choice source wants to know.
+        self.coverage: Coverage | None = None
+        choice.bind(self)
 
     def new_ino(self) -> int:
         """A number for a new kernel object: small, and the same in every run of one tape."""
@@ -358,6 +373,18 @@ class Sched:
             clock.now = expires
             self.stalled = 0
         self.run_timers()
+
+    def due_soon(self) -> bool:
+        """Whether a timer is due within the time that tasks may take to run."""
+        expires = self.clock.next_expiry()
+        return expires is not None and expires - self.clock.now <= TICK_NS
+
+    def tick(self) -> None:
+        """Time has passed while tasks ran: the next timers fire."""
+        expires = self.clock.next_expiry()
+        if expires is not None:
+            self.clock.now = max(expires, self.clock.now)
+            self.run_timers()
 
     def run_timers(self) -> None:
         """The timer interrupt: call everything that is due, in order."""

@@ -3,16 +3,20 @@
 import contextlib
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hypothesis.database import ExampleDatabase
+
 from simkernel.errors import SimulationError
 from simkernel.kernel.choice import Seeded, Tape
 from simkernel.kernel.trace import Trace
+from simkernel.testing.campaign import Interrupted, Interrupts, Job, Store, campaign
 from simkernel.testing.contracts import Contract, Echo
 from simkernel.testing.example import Example, Failure, run_linux, sim_example
-from simkernel.testing.explore import Found, explore
+from simkernel.testing.explore import Found
 from simkernel.testing.replay import Token
 from simkernel.testing.scenario import Serve
 
@@ -22,13 +26,20 @@ LINUX_EXAMPLES = 20
 
 @dataclass
 class Report:
-    """What a check found: ``ok``, or a ``failure``; how many examples ran on each kernel, and in how many seconds."""
+    """What a check found: ``ok``, or a ``failure``; how many examples ran on each kernel, and in how many seconds.
+
+    ``covered``: different pairs of calls and their results that were seen (the portfolio counts them); ``proofs``: what was proved, in
+    words; ``interrupted``: it ended before its time.
+    """
 
     target: str
     contract: str
     examples: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     failure: Failure | None = None
+    covered: int = 0
+    proofs: list[str] = field(default_factory=list)
+    interrupted: bool = False
 
     @property
     def ok(self) -> bool:
@@ -43,6 +54,9 @@ class Report:
             "ok": self.ok,
             "examples": self.examples,
             "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
+            "covered": self.covered,
+            "proofs": self.proofs,
+            "interrupted": self.interrupted,
         }
         f = self.failure
         if f is not None:
@@ -72,13 +86,21 @@ def check(
     progress: Progress | None = None,
     linux_examples: int | None = None,
     profile: str = "linux",
+    strategy: str = "portfolio",
+    preemptions: int | None = None,
+    executor: Executor | None = None,
+    database: ExampleDatabase | str | Path | None = None,
 ) -> Report:
     """Check that ``serve(sys, listener, stop)`` keeps its contract (default: Echo).
 
     ``examples`` schedules on the fake kernel; on the real one ``linux_examples`` (default: 20, or fewer if ``examples`` is).  ``on`` is
     "sim", "linux" or "both".  ``profile`` is what the fake kernel may do: "linux", "network" or "posix".  ``seed`` chooses other
     examples.  ``progress(kernel, done, total)`` is called as it goes.
-    The report has ``ok`` and ``failure`` (kind, message, token, trace, story()).
+    ``strategy`` is how examples are chosen: "portfolio" (a bit of each), "random", "pct" (priorities), or "exhaustive" (every schedule with
+    at most ``preemptions`` preemptions, plan by plan).  ``executor``, any of concurrent.futures, runs the examples; the server must then be
+    a function of a file, and the report is the same.  ``database``, a Hypothesis ExampleDatabase or a directory, keeps failures and what
+    covers something new; the next check begins with them.
+    The report has ``ok`` and ``failure`` (kind, message, token, trace, story()).  Interrupted, a KeyboardInterrupt, has it as far as it is.
     """
     if on not in ("sim", "linux", "both"):
         raise ValueError(f"on must be 'sim', 'linux' or 'both', not {on!r}")
@@ -96,11 +118,27 @@ def check(
                 progress("sim", ran, examples)
 
         example = sim_example(serve, contract, profile)
-        found = explore(example, examples, seed, tick)
-        if found is not None:
+        with Interrupts() as stop:
+            result = campaign(
+                example,
+                examples,
+                seed,
+                tick,
+                strategy=strategy,
+                preemptions=preemptions,
+                executor=executor,
+                job=Job.of(serve, target, contract, profile) if executor is not None else None,
+                store=Store.at(database, target, contract.name, profile) if database is not None else None,
+                stop=stop,
+            )
+        out.examples["sim"] = result.ran
+        out.covered, out.proofs, out.interrupted = result.covered, result.proofs, result.stopped
+        if (found := result.found) is not None:
             out.failure = tell(example, found)
             out.failure.token = str(Token(target, contract.name, found.tape, profile))
         out.seconds["sim"] = time.perf_counter() - began
+        if out.interrupted:
+            raise Interrupted(out)
     if on in ("linux", "both") and out.ok:
         began = time.perf_counter()
         total = linux_examples if linux_examples is not None else min(examples, LINUX_EXAMPLES)
@@ -109,7 +147,11 @@ def check(
             if progress is not None:
                 progress("linux", done, total)
             out.examples["linux"] = done + 1
-            out.failure = run_linux(serve, contract, contract.plans(choice))
+            try:
+                out.failure = run_linux(serve, contract, contract.plans(choice))
+            except KeyboardInterrupt:
+                out.interrupted = True
+                raise Interrupted(out) from None
             if out.failure is not None:
                 out.failure.example = done + 1
                 break

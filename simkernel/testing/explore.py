@@ -1,24 +1,19 @@
 """Exploration: examples until one fails, and the smallest run that fails in the same way."""
 
-import contextlib
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from random import Random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from hypothesis import HealthCheck, Phase, Verbosity, find, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample
 
 from simkernel.kernel.choice import Tape
 from simkernel.testing.example import Example
+from simkernel.testing.shrink import shrink
+from simkernel.testing.strategies import BATCH, Outcome, Strategy, Try, make_strategy, run_batch
 
 # Fixed-size chunks: Hypothesis draws and shrinks them far faster than single bytes or integers.
 CHUNK = 64
 CHUNKS = 16
-# Where in a tape the plans are, and the values tried there when a story is shortened.
-PLAN_BYTES = 24
-PLAN_VALUES = 8
 
 
 def chunked_tapes(chunks: int = CHUNKS) -> st.SearchStrategy[bytes]:
@@ -57,93 +52,84 @@ class Found:
     example: int
 
 
-def explore(example: Example, examples: int, seed: int, tick: Callable[[int], None]) -> Found | None:
-    """Up to ``examples`` runs until one fails, then its shrinking.  ``tick(n)`` is called before the nth run."""
-    kind: list[str] = []
-    ran = 0
-    first = 0
+class Runner(Protocol):
+    """Who runs batches of tries: this process, or others."""
 
-    def fails(tape: bytes) -> bool:
-        nonlocal ran, first
-        if not kind:
-            ran += 1
-            tick(ran)
-        failure = example(Tape(tape))
-        if failure is None:
-            return False
-        if not kind:
-            kind.append(failure.kind)
-            first = ran
-        return failure.kind == kind[0]
-
-    # The plain run first; Hypothesis then mixes short and long tapes.
-    if fails(b""):
-        tape = b""
-    else:
-        try:
-            with quiet():
-                tape = find(
-                    chunked_tapes(),
-                    fails,
-                    random=Random(seed),
-                    settings=settings(
-                        max_examples=max(examples - 1, 1),
-                        deadline=None,
-                        database=None,
-                        phases=[Phase.generate, Phase.shrink],
-                        suppress_health_check=list(HealthCheck),
-                        verbosity=Verbosity.quiet,
-                    ),
-                )
-        except NoSuchExample:
-            return None
-        tape = zero_out(tape, fails)
-
-    return Found(kind[0], shorten(example, tape, kind[0]), first)
+    def run(self, batches: Sequence[Sequence[Try]], seen: frozenset[int] | None) -> Iterator[list[Outcome]]:
+        """The outcomes of each batch, in order.  Whoever has heard enough closes the iterator."""
+        ...
 
 
-def shorten(example: Example, tape: bytes, kind: str) -> bytes:
-    """The tape with the shortest story that fails in the same way."""
+class Here:
+    """Runs tries in this process, one after the other, until ``tick(n)``, called before example n, returns something true."""
 
-    def calls(trial: bytes) -> int | None:
-        failure = example(Tape(trial))
-        return failure.calls if failure is not None and failure.kind == kind else None
+    def __init__(self, example: Example, tick: Callable[[int], object]) -> None:
+        self._example = example
+        self._tick = tick
 
-    return fewest_calls(tape, calls)
-
-
-def zero_out(tape: bytes, fails: Callable[[bytes], bool]) -> bytes:
-    """Make a failing tape plainer: halves, then single bytes, to zero, as long as it still fails in the same way."""
-    best = bytearray(tape.rstrip(b"\0"))
-    size = len(best)
-    while size >= 1:
-        for start in range(0, len(best), size):
-            if any(best[start : start + size]):
-                trial = bytearray(best)
-                trial[start : start + size] = bytes(len(trial[start : start + size]))
-                if fails(bytes(trial)):
-                    best = trial
-        size //= 2
-    return bytes(best).rstrip(b"\0")
+    def run(self, batches: Sequence[Sequence[Try]], seen: frozenset[int] | None) -> Iterator[list[Outcome]]:
+        for batch in batches:
+            yield run_batch(self._example, batch, seen, self._tick)
 
 
-def fewest_calls(tape: bytes, calls: Callable[[bytes], int | None]) -> bytes:
-    """Shorten the story: other values for the tape's first bytes, where the plans are, as long as it fails with fewer calls."""
-    best = tape.ljust(PLAN_BYTES, b"\0")
-    least = calls(tape)
-    for pos in range(PLAN_BYTES):
-        for value in range(PLAN_VALUES):
-            if value == best[pos]:
-                continue
-            trial = best[:pos] + bytes([value]) + best[pos + 1 :]
-            n = calls(trial)
-            if n is not None and (least is None or n < least):
-                best, least = trial, n
-    return best.rstrip(b"\0")
+@dataclass
+class Search:
+    """How far an exploration got: examples that ran, the failure with the lowest number, as it was found; whether it was told to stop.
+
+    ``kept`` are tapes that covered something new, ``fixed`` those of the known ones that no longer fail.
+    """
+
+    ran: int = 0
+    found: Found | None = None
+    stopped: bool = False
+    kept: list[bytes] = field(default_factory=list)
+    fixed: list[bytes] = field(default_factory=list)
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hypothesis prints what it found; the report says it better."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
+def search(
+    strategy: Strategy, runner: Runner, stop: Callable[[], bool] = lambda: False, progress: Callable[[Search], None] | None = None
+) -> Search:
+    """Run the strategy's tries until one fails, none is left, or ``stop()`` is true.  ``progress`` is called after each batch."""
+    out = Search()
+    while out.found is None and not out.stopped and (tries := strategy.generation()):
+        by_number = {one.number: one for one in tries}
+        batches = [tries[at : at + BATCH] for at in range(0, len(tries), BATCH)]
+        for outcomes in runner.run(batches, frozenset(strategy.pairs) if strategy.covers else None):
+            for outcome in outcomes:
+                out.ran += 1
+                if outcome.kind:
+                    out.found = Found(outcome.kind, outcome.tape, outcome.number)
+                    break
+                one = by_number[outcome.number]
+                if one.how == "tape":
+                    out.fixed.append(one.tape)
+                tape = strategy.learn(one, outcome)
+                if tape is not None and one.how != "tape":
+                    out.kept.append(tape)
+            if progress is not None:
+                progress(out)
+            if out.found is not None:
+                break
+        out.stopped = stop()
+    return out
+
+
+def explore(
+    example: Example,
+    examples: int,
+    seed: int,
+    tick: Callable[[int], object],
+    strategy: str = "portfolio",
+    preemptions: int | None = None,
+) -> Found | None:
+    """Up to ``examples`` runs until one fails, then its shrinking.  ``tick(n)`` is called before the nth run.
+
+    ``strategy``: "portfolio", "random", "pct" or "exhaustive", that one with up to ``preemptions`` preemptions.
+    """
+    found = search(make_strategy(strategy, seed, examples, preemptions=preemptions), Here(example, tick)).found
+    return smallest(example, found) if found is not None else None
+
+
+def smallest(example: Example, found: Found, stop: Callable[[], bool] | None = None) -> Found:
+    """What was found, with the fewest calls."""
+    return Found(found.kind, shrink(example, found.tape, found.kind, stop), found.example)

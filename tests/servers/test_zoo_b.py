@@ -357,3 +357,10 @@ def test_the_twin_passes(name: str) -> None:
     contract = CONTRACTS[getattr(module, "CONTRACT", "echo")]()
     report = check(module.serve, contract, examples=30, on="both", linux_examples=2)
     assert report.ok, report.failure
+
+
+def test_the_id_of_a_thread_is_no_fd() -> None:
+    """The relay joins threads whose ids are numbers of connections, too, of which poll had told it."""
+    module = importlib.import_module("servers.fixed.connect_error")
+    report = check(module.serve, Relay(), examples=30, seed=7)
+    assert report.ok, report.failure

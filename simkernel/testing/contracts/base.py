@@ -66,17 +66,22 @@ class Contract:
     # Who makes many connections at one moment: when the server has few fds, it has too few for them.
     crowd = ""
     max_clients = 8
-    # What the server runs in: the signal that stops it (0: the eventfd becomes readable instead); how many times it is stopped by that
-    # signal, or killed, and started again first; how many fds are taken when it starts, so that its own have high numbers.
+    # What the server runs in: the signal that stops it (0: the eventfd becomes readable instead); how many lives it has, each but the last
+    # ended by that signal, or SIGKILL, when it has served a client; how many fds are taken when it starts, so that its own have high
+    # numbers; its connections' SO_SNDBUF, so that they are soon full (0: what Linux gives).
     stop_signal = 0
-    restarts = 0
+    lives = 1
     open_fds = 0
+    send_buffer = 0
     # The profiles under which a right server can keep it.
     profiles: tuple[str, ...] = PROFILES
     # How long (virtual ns) what a client sent may wait to be read while the server has time; None: the contract does not say.
     served_within_ns: int | None = 10_000 * MS
     # How many bytes the server may have read from a connection and not yet written back to it; None: the contract does not say.
     memory_per_connection: int | None = None
+
+    # Whether the server may be killed and started again while clients are served (profile "network"): it keeps what it must elsewhere.
+    restarts = False
 
     def plans(self, choice: Choice) -> list[Plan]:
         """The clients of one example: one, with one small message, when all choices are 0."""

@@ -56,7 +56,7 @@ class Lines(Contract):
                     talk.say(line + b"\n", want)
                 talk.hear(want, due if plan.behaviour == "turns" else 0)
         talk.hear(want, len(want))
-        sys.shutdown(talk.fd, SHUT_WR)
+        talk.shut()
         talk.hear_end(want)
         sys.close(talk.fd)
 
@@ -133,6 +133,14 @@ class Talk:
         self.hear(want, len(want))
         while not self.ended:
             self.ended = not self._take(want, 0)
+
+    def shut(self) -> None:
+        """SHUT_WR."""
+        try:
+            self.sys.shutdown(self.fd, SHUT_WR)
+        except OSError:
+            # ENOTCONN: it is gone already.
+            raise Violation("corruption", f"{self.plan}: the server broke off after {len(self.got)} bytes of replies") from None
 
     def _take(self, want: bytes, flags: int) -> bool:
         """One recv, compared with what is wanted.  False at the end of the stream."""

@@ -17,6 +17,7 @@ class Relay(Echo):
     """
 
     name = "relay"
+    behaviours = ("turns", "turns", "stream", "vanish", "deaf")
     # It needs two fds for each client, and may turn one away for want of the second.
     crowd = ""
     # What has been read from a client is the upstream's soon, not the server's.

@@ -7,22 +7,29 @@ from simkernel.testing.contracts.echo import Echo
 from simkernel.uapi import AF_INET, F_SETFL, FD_SETSIZE, POLLOUT, SIGTERM, SOCK_NONBLOCK, SOCK_STREAM
 
 
-class Sigterm(Echo):
+class Plain(Echo):
+    """Echo to clients that come, talk and go by themselves."""
+
+    name = "plain"
+    behaviours = ("turns", "turns", "stream", "vanish", "deaf")
+
+
+class Sigterm(Plain):
     """Echo, by a server that SIGTERM stops, as service managers do, and starts again: serve returns, and ``stop`` stays unreadable."""
 
     name = "sigterm"
     stop_signal = SIGTERM
-    restarts = 2
+    lives = 3
 
 
-class Restarted(Echo):
+class Restarted(Plain):
     """Echo, by a server that was killed (SIGKILL) after it had served a client, and is started again on the same listener.
 
     If it needs a path, it is /tmp/control-PORT, PORT being the listener's (getsockname): at the end it is removed.
     """
 
     name = "restarted"
-    restarts = 1
+    lives = 2
 
     def after(self, sys: Syscalls, addr: Address) -> None:
         try:
@@ -31,14 +38,14 @@ class Restarted(Echo):
             pass
 
 
-class Crowded(Echo):
+class Crowded(Plain):
     """Echo, by a server that has much else open: its second connection gets the number FD_SETSIZE; the limit of open files is far off."""
 
     name = "crowded"
     open_fds = FD_SETSIZE - 1
 
 
-class Burst(Echo):
+class Burst(Plain):
     """Echo, to clients that come all at once: each is connected within ``within_ms``, before a lost SYN would be sent again (1 s)."""
 
     name = "burst"
@@ -48,7 +55,7 @@ class Burst(Echo):
         plan = super().plan(choice, number)
         return Plan(number, plan.behaviour, plan.sizes, 0, plan.pause_ms, plan.read_size)
 
-    def connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
+    def _connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
         fd = sys.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK)
         try:
             sys.connect(fd, addr)

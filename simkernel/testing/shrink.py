@@ -1,0 +1,228 @@
+"""Shrinking: from a failing run to the one with the fewest calls that fails in the same way.
+
+A run is its recorded choices, each with its label and task.  A shorter run is tried by changing them and running again with each task's
+choices in a lane of its own (``Lanes``), so that a client less does not shift the schedule of the others; what that run really chose is
+recorded again, and is a tape like any other.  Three passes, again and again while they help:
+
+plan      fewer clients, fewer and smaller messages: the choices before the first one about who runs next
+schedule  choices after that back to plain, in halves, quarters, and so on
+search    a smaller plan that does not fail with this schedule may fail with another one: a few are tried with each
+
+Deterministic, and bounded in runs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from simkernel.kernel.choice import Choice, Plain, Swarm, Tape
+from simkernel.kernel.lanes import SCHEDULING, Journal, Lanes, Pick, as_tape
+from simkernel.kernel.pct import Pct
+from simkernel.kernel.trace import Trace
+from simkernel.testing.example import Example
+
+# What an oracle notices only now and then, unless there is a trace: without one the calls of such a run are a rough number.
+SEEN_LATE = ("memory",)
+# How many runs shrinking may take, and how many of them are searches.
+RUNS = 800
+SEARCH_RUNS = 400
+# Other schedules that are tried for each plan, in a round; a plan with other values of one choice is tried up to this value.
+SCHEDULES = 6
+OTHER_VALUES = 8
+
+
+def shrink(
+    example: Example, tape: bytes, kind: str, stop: Callable[[], bool] | None = None, runs: int = RUNS, search: int = SEARCH_RUNS
+) -> bytes:
+    """The tape with the fewest calls that was found to fail with ``kind``, as ``tape`` does.
+
+    ``runs`` and ``search`` bound the work, and it ends when ``stop()`` is true.
+
+    A tape that does not fail again is given back: the example is not deterministic, and whoever runs it again will say so.
+    """
+    shrinker = Shrinker(example, kind, runs, search, stop)
+    return shrinker.shrink() if shrinker.attempt(Tape(tape)) else tape
+
+
+def plan_end(picks: Sequence[Pick]) -> int:
+    """How many choices a run makes before the first about who runs next: boot's, and the plans'."""
+    return next((i for i, pick in enumerate(picks) if pick.label in SCHEDULING), len(picks))
+
+
+def lowered(picks: list[Pick], at: int, value: int) -> list[Pick]:
+    """The choices with another value at one place."""
+    return [*picks[:at], picks[at]._replace(value=value, whom=""), *picks[at + 1 :]]
+
+
+def without(picks: list[Pick], parent: str, number: int) -> list[Pick]:
+    """The choices without those of one child of a process, and of its descendants; the children born after it move up."""
+    gone = f"{parent}.{number}"
+
+    def renamed(name: str) -> str:
+        if not name.startswith(parent + "."):
+            return name
+        child, dot, rest = name[len(parent) + 1 :].partition(".")
+        child, thread, of = child.partition("t")
+        return f"{parent}.{int(child) - 1}{thread}{of}{dot}{rest}" if int(child) > number else name
+
+    def of_gone(name: str) -> bool:
+        return name == gone or name.startswith((gone + ".", gone + "t"))
+
+    kept = (pick for pick in picks if not of_gone(pick.who))
+    return [
+        pick._replace(
+            who=renamed(pick.who), whom="" if of_gone(pick.whom) else renamed(pick.whom), value=0 if of_gone(pick.whom) else pick.value
+        )
+        for pick in kept
+    ]
+
+
+def smaller_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
+    """Choices with a smaller plan, the boldest first: each value of the plan lower, and parts of it left out.
+
+    What is chosen several times in a row, or once for each client, follows a choice of how many: a part is left out from one choice of a
+    label to the next of the same label, with one less of the choice before the first.
+    """
+    places: dict[str, list[int]] = {}
+    for i in range(end):
+        places.setdefault(picks[i].label, []).append(i)
+    for i in range(end):
+        value = picks[i].value
+        for lower in dict.fromkeys((0, value // 2, value - 1)):
+            if 0 <= lower < value:
+                yield lowered(picks, i, lower)
+    # Process 1 makes the clients last, so they are the last of its children.
+    born = max((int(name) for name in (pick.who[2:] for pick in picks if pick.who.startswith("1.")) if name.isdigit()), default=0)
+    for label, found in places.items():
+        for number, i in enumerate(found):
+            row = i
+            while row and picks[row - 1].label == label:
+                row -= 1
+            after = found[number + 1] if number + 1 < len(found) else end
+            for count in dict.fromkeys((row - 1, found[0] - 1)):
+                if count >= 0 and picks[count].value and picks[count].label != label:
+                    less = lowered(picks, count, picks[count].value - 1)
+                    plan, schedule = less[:i] + less[after:end], less[end:]
+                    if after != end or count == found[0] - 1:
+                        yield plan + schedule
+                    if count == found[0] - 1 and born >= len(found):
+                        yield plan + without(schedule, "1", born - len(found) + number + 1)
+
+
+def bold_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
+    """Tiny plans, without a schedule: all plain but for a small number of one choice, or one part of what is chosen several times."""
+    plain = [pick._replace(value=0) for pick in picks[:end]]
+    yield plain
+    for i in range(end):
+        for value in (1, 2):
+            if picks[i].value > value or (picks[i].value == value and any(pick.value for pick in picks[:i] + picks[i + 1 : end])):
+                yield lowered(plain, i, value)
+    places: dict[str, list[int]] = {}
+    for i in range(end):
+        places.setdefault(picks[i].label, []).append(i)
+    for label, found in places.items():
+        count = found[0] - 1
+        if len(found) > 1 and count >= 0 and picks[count].value == len(found) - 1 and picks[count].label != label:
+            for i, after in zip(found, [*found[1:], end], strict=True):
+                yield lowered(picks, count, 0)[: found[0]] + picks[i:after]
+
+
+def other_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
+    """The choices with another value for one of the plan's: a smaller number is not always the shorter story."""
+    for i in range(end):
+        for value in range(min(picks[i].n, OTHER_VALUES)):
+            if value > picks[i].value:
+                yield lowered(picks, i, value)
+
+
+class Shrinker:
+    """One shrinking: the best run so far, and what it took."""
+
+    def __init__(
+        self, example: Example, kind: str, runs: int = RUNS, search: int = SEARCH_RUNS, stop: Callable[[], bool] | None = None
+    ) -> None:
+        self._example = example
+        self._kind = kind
+        self._runs = runs
+        self._search = search
+        self._stop = stop
+        self._seed = 0
+        self.ran = 0
+        self._tried: set[bytes] = set()
+        self._best: list[Pick] = []
+        self._key: tuple[int, ...] | None = None
+
+    def shrink(self) -> bytes:
+        """All passes until none of them helps, or no run is left."""
+        self._search_plans(list(bold_plans(self._best, plan_end(self._best))))
+        before = None
+        while self._key != before and self._left():
+            before = self._key
+            self._plan(smaller_plans)
+            self._schedule()
+            if self._key == before:
+                self._plan(other_plans)
+            if self._key == before:
+                end = plan_end(self._best)
+                plans = [*bold_plans(self._best, end), *smaller_plans(self._best, end), self._best]
+                self._search_plans([plan[: plan_end(plan)] for plan in plans])
+        return as_tape(self._best)
+
+    def _left(self) -> bool:
+        return self.ran < self._runs and not (self._stop is not None and self._stop())
+
+    def attempt(self, choice: Choice) -> bool:
+        """Run; whether it failed in the same way with fewer calls, or as many and plainer choices, and is the best from now on."""
+        self.ran += 1
+        journal = Journal(choice)
+        failure = self._example(journal, Trace() if self._kind in SEEN_LATE else None)
+        if failure is None or failure.kind != self._kind:
+            return False
+        picks = journal.picks
+        values = [pick.value for pick in picks if pick.value]
+        key = (failure.calls, len(values), sum(values), len(as_tape(picks)))
+        if self._key is not None and key >= self._key:
+            return False
+        self._best, self._key = picks, key
+        return True
+
+    def _changed(self, picks: list[Pick]) -> bool:
+        """``attempt`` with changed choices, unless the very same were tried before."""
+        what = repr([(pick.label, pick.value, pick.who, pick.whom) for pick in picks]).encode()
+        if what in self._tried or not self._left():
+            return False
+        self._tried.add(what)
+        return self.attempt(Lanes(picks))
+
+    def _plan(self, plans: Callable[[list[Pick], int], Iterator[list[Pick]]]) -> None:
+        """Another plan with the same schedule."""
+        helped = True
+        while helped and self._left():
+            helped = any(self._changed(plan) for plan in plans(self._best, plan_end(self._best)))
+
+    def _schedule(self) -> None:
+        """Choices back to plain: all at once, in halves, and so on down to single ones."""
+        size = len(self._best)
+        while size >= 1 and self._left():
+            start = plan_end(self._best)
+            departures = [i for i in range(start, len(self._best)) if self._best[i].value]
+            size = min(size, len(departures))
+            for at in range(0, len(departures), max(size, 1)):
+                back = set(departures[at : at + size])
+                picks = [pick._replace(value=0, whom="") if i in back else pick for i, pick in enumerate(self._best)]
+                if back and self._changed(picks):
+                    # The run is another one now: its departures have to be looked up again.
+                    break
+            else:
+                size //= 2
+
+    def _search_plans(self, plans: list[list[Pick]]) -> None:
+        """Plans with other schedules: each with the first, then each with the second, until one helps."""
+        for turn in range(SCHEDULES):
+            for plan in plans:
+                if self._search <= 0 or not self._left():
+                    return
+                self._search -= 1
+                self._seed += 1
+                seed = self._seed
+                rest = Swarm(seed) if turn % 2 else Pct(seed, 2 + seed % 3, 8 << seed % 4, Plain())
+                if self.attempt(Lanes(plan, rest)):
+                    return

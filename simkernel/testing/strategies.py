@@ -1,0 +1,328 @@
+"""Strategies: which runs to try next.
+
+A strategy makes tries: a Try says in plain data where a run's choices come from, so that it can be run anywhere, in any process.  It gives
+them in generations; what a generation has shown (Outcomes) decides about the next.  So what is tried depends on the seed alone, and not on
+who runs it, how many at a time, or how fast.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from simkernel.errors import UsageError
+from simkernel.kernel.choice import Choice, Seeded, Swarm, Tape
+from simkernel.kernel.coverage import Coverage, Covering
+from simkernel.kernel.exhaustive import Departures, Exhaustive, Schedule
+from simkernel.kernel.lanes import Journal, Lanes, Pick
+from simkernel.kernel.pct import Pct
+from simkernel.testing.example import Example
+
+STRATEGIES = ("portfolio", "random", "pct", "exhaustive")
+
+# Runs of the first generation; each is as large as all before it, up to the last number.
+FIRST_GENERATION = 64
+MOST_GENERATION = 4096
+# How many tries are one piece of work.
+BATCH = 32
+# Coverage is looked at in one run of so many: the look costs a fifth of a run.
+COVER = 4
+# How many of its runs with something new are recorded, and how many are kept to be changed.
+KEPT = 3
+CORPUS = 256
+# Preemptions that an exhaustive search goes to.
+PREEMPTIONS = 2
+
+# A recorded run in plain tuples, which travel faster.
+Picks = tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A run to be tried: its example number, and where its choices come from (``how``, and what that needs)."""
+
+    number: int
+    how: str
+    seed: int = 0
+    tape: bytes = b""
+    parent: Picks = ()
+    departures: Departures = ()
+
+    def choice(self) -> Choice:
+        """The source of choices.  Each call gives the same one anew."""
+        if self.how == "plain":
+            # Not Plain: also without a single choice, this is a run in which they could be made.
+            return Tape(b"")
+        if self.how == "tape":
+            return Tape(self.tape)
+        if self.how == "random":
+            return Swarm(self.seed)
+        if self.how == "pct":
+            return Pct(self.seed, 2 + self.seed % 3)
+        if self.how == "mutant":
+            return mutant([Pick(*pick) for pick in self.parent], self.seed)
+        return Schedule(self.departures, self.tape)
+
+    def covers(self) -> bool:
+        """Whether it is worth looking at what this run covers: one of COVER is, and every run that came from such a look."""
+        return self.how in ("tape", "mutant") or self.number % COVER == 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a try has shown: the ``kind`` of its failure and its tape, or the new ``pairs`` that it covered and its ``picks``."""
+
+    number: int
+    kind: str = ""
+    tape: bytes = b""
+    pairs: frozenset[int] = frozenset()
+    picks: Picks = ()
+    alternatives: list[tuple[int, int, bool]] = field(default_factory=list)
+    planned: list[tuple[str, int]] = field(default_factory=list)
+
+
+def mutant(picks: list[Pick], seed: int) -> Choice:
+    """A recorded run, changed in a few places; where it goes beyond what was recorded, a Swarm answers."""
+    dice = Seeded(seed)
+    for _ in range(1 + dice.pick(4, "changes")):
+        if not picks:
+            break
+        how = dice.pick(4, "how")
+        at = dice.pick(len(picks), "at")
+        if how == 0:
+            picks = picks[:at]
+            continue
+        size = 1 + dice.pick(min(len(picks) - at, 1 << dice.pick(6, "scale")), "size")
+        for i in range(at, at + size):
+            picks[i] = picks[i]._replace(value=dice.pick(picks[i].n, "value") if how > 1 else 0, whom="")
+    return Lanes(picks, Swarm(seed))
+
+
+def run_batch(
+    example: Example, tries: Sequence[Try], seen: Iterable[int] | None = None, tick: Callable[[int], object] | None = None
+) -> list[Outcome]:
+    """Run tries until one fails, or ``tick(n)``, called before try n, returns something true.
+
+    With ``seen``, the pairs that were covered before, what is new is noted.
+    """
+    outcomes: list[Outcome] = []
+    coverage = Coverage() if seen is not None else None
+    covered = set(seen) if seen is not None else set()
+    for one in tries:
+        if tick is not None and tick(one.number):
+            return outcomes
+        choice = one.choice()
+        covers = coverage is not None and one.covers()
+        failure = example(Covering(choice, coverage) if covers and coverage is not None else choice)
+        outcome = Outcome(one.number)
+        outcomes.append(outcome)
+        if failure is not None:
+            # Runs are not recorded, that costs time: the same run once more is.
+            outcome.kind, outcome.tape = failure.kind, record(example, one)[1]
+            return outcomes
+        if isinstance(choice, Schedule):
+            outcome.alternatives, outcome.planned = choice.alternatives, choice.planned
+        if covers and coverage is not None:
+            new = coverage.seen - covered
+            covered |= new
+            outcome.pairs = frozenset(new)
+    # Recording costs another run: only those with the most that is new are worth it, and what was worth it before.
+    best = sorted((tries[at].how != "tape", -len(outcome.pairs), at) for at, outcome in enumerate(outcomes) if outcome.pairs)
+    for place, (fresh, _, at) in enumerate(best):
+        if place < KEPT or not fresh:
+            outcomes[at].picks, outcomes[at].tape = record(example, tries[at])
+    return outcomes
+
+
+def record(example: Example, one: Try) -> tuple[Picks, bytes]:
+    """A try once more: its choices, and its tape."""
+    journal = Journal(one.choice())
+    example(journal)
+    return tuple(tuple(pick) for pick in journal.picks), journal.tape()
+
+
+class Strategy:
+    """Gives tries in generations: first the plain run and the ``known`` tapes, then what ``fill`` says.
+
+    ``done`` examples of this seed were tried in earlier runs: others come now.
+    """
+
+    # Whether what a run covers is of interest.
+    covers = False
+
+    def __init__(self, seed: int, examples: int, known: Sequence[bytes] = (), done: int = 0) -> None:
+        self.seed = seed
+        self.examples = examples
+        self.done = done
+        self.given = 0
+        self.pairs: set[int] = set()
+        self._known = deque([Try(0, "plain"), *(Try(0, "tape", tape=tape) for tape in known)])
+
+    def generation(self) -> list[Try]:
+        """The next tries, numbered; none when all ``examples`` were given, or nothing is left to try."""
+        size = min(max(self.given, FIRST_GENERATION), MOST_GENERATION, self.examples - self.given)
+        tries: list[Try] = []
+        while len(tries) < size:
+            number = self.given + len(tries) + 1
+            one = replace(self._known.popleft(), number=number) if self._known else self.fill(number)
+            if one is None:
+                break
+            tries.append(one)
+        self.given += len(tries)
+        return tries
+
+    def fill(self, number: int) -> Try | None:
+        """The try with this number, or None if none is left until the next generation."""
+        raise NotImplementedError
+
+    def learn(self, one: Try, outcome: Outcome) -> bytes | None:
+        """What a try that did not fail has shown; its tape, if it is worth being kept."""
+        return None
+
+    def proofs(self) -> list[str]:
+        """What was proved, in words."""
+        return []
+
+    def draw(self, number: int) -> int:
+        """A seed of its own for each try."""
+        return self.seed * 0x9E3779B1 + self.done + number
+
+
+class RandomRuns(Strategy):
+    """Swarms."""
+
+    def fill(self, number: int) -> Try:
+        return Try(number, "random", self.draw(number))
+
+
+class PctRuns(Strategy):
+    """Probabilistic concurrency testing, with depths 2 to 4."""
+
+    def fill(self, number: int) -> Try:
+        return Try(number, "pct", self.draw(number))
+
+
+class Plans:
+    """Exhaustive search plan by plan: the plain plan, then those that differ from it in one choice; at most ``most`` runs for each."""
+
+    def __init__(self, preemptions: int, most: int) -> None:
+        self.preemptions = preemptions
+        self.most = most
+        self.ended: list[tuple[str, Exhaustive]] = []
+        self._name, self._plan = "the plain plan", b""
+        self._frontier = Exhaustive(preemptions, b"", most)
+        self._open = 0
+        self._others: deque[tuple[str, bytes]] = deque()
+
+    def take(self) -> tuple[bytes, Departures] | None:
+        """The next run, as (plan, departures); None while it depends on runs that are not known yet, or when there are no more."""
+        while not (taken := self._frontier.take(1)):
+            if self._open or not self._name:
+                return None
+            self.ended.append((self._name, self._frontier))
+            self._name, self._plan = self._others.popleft() if self._others else ("", b"")
+            self._frontier = Exhaustive(self.preemptions, self._plan, self.most)
+            if not self._name:
+                return None
+        self._open += 1
+        return self._plan, taken[0]
+
+    def all(self) -> list[tuple[str, Exhaustive]]:
+        """Each plan that was begun, by name, with how far it got."""
+        return [*self.ended, *([(self._name, self._frontier)] if self._name and self._frontier.runs else [])]
+
+    def learn(self, plan: bytes, departures: Departures, outcome: Outcome) -> None:
+        """What a run has shown."""
+        self._open -= 1
+        self._frontier.learn(departures, outcome.alternatives)
+        if plan or departures:
+            return
+        at = 0
+        for label, n in outcome.planned:
+            width = 1 if n <= 256 else 2
+            for value in range(1, min(n, 256)):
+                self._others.append((f"the plan with {label} {value} and the rest plain", bytes(at) + bytes([value])))
+            at += width
+
+
+class AllRuns(Strategy):
+    """Exhaustive search."""
+
+    def __init__(self, seed: int, examples: int, known: Sequence[bytes] = (), done: int = 0, preemptions: int = PREEMPTIONS) -> None:
+        super().__init__(seed, examples, known, done)
+        self._plans = Plans(preemptions, max(examples // 2, 1))
+        # The plain run is the first schedule of the plain plan.
+        self._known.popleft()
+
+    def fill(self, number: int) -> Try | None:
+        taken = self._plans.take()
+        return Try(number, "schedule", tape=taken[0], departures=taken[1]) if taken is not None else None
+
+    def learn(self, one: Try, outcome: Outcome) -> bytes | None:
+        if one.how == "schedule":
+            self._plans.learn(one.tape, one.departures, outcome)
+        return None
+
+    def proofs(self) -> list[str]:
+        return [frontier.proof(name) for name, frontier in self._plans.all()]
+
+
+class Portfolio(Strategy):
+    """All of them: swarms at first, with some priorities among them; then also changes of runs that covered something new, and schedules.
+
+    Nothing finds everything: each finds in a few runs what others miss for long.
+    """
+
+    covers = True
+
+    def __init__(self, seed: int, examples: int, known: Sequence[bytes] = (), done: int = 0, preemptions: int = 1) -> None:
+        super().__init__(seed, examples, known, done)
+        self._plans = Plans(preemptions, max(examples // 32, FIRST_GENERATION))
+        self._corpus: deque[Picks] = deque(maxlen=CORPUS)
+
+    def fill(self, number: int) -> Try:
+        slot = number % 8
+        seed = self.draw(number)
+        if number <= FIRST_GENERATION:
+            return Try(number, "random" if slot else "pct", seed)
+        if slot in (0, 4):
+            return Try(number, "pct", seed)
+        if slot in (1, 2) and self._corpus:
+            dice = Seeded(seed)
+            # Of two, the newer: what was found late is what others have not seen.
+            at = max(dice.pick(len(self._corpus), "parent"), dice.pick(len(self._corpus), "parent"))
+            return Try(number, "mutant", seed, parent=self._corpus[at])
+        if slot == 3 and (taken := self._plans.take()) is not None:
+            return Try(number, "schedule", tape=taken[0], departures=taken[1])
+        return Try(number, "random", seed)
+
+    def learn(self, one: Try, outcome: Outcome) -> bytes | None:
+        if one.how == "schedule":
+            self._plans.learn(one.tape, one.departures, outcome)
+        if outcome.pairs <= self.pairs:
+            return None
+        self.pairs |= outcome.pairs
+        if not outcome.picks:
+            return None
+        self._corpus.append(outcome.picks)
+        return outcome.tape
+
+    def proofs(self) -> list[str]:
+        return [frontier.proof(name) for name, frontier in self._plans.all() if frontier.done]
+
+
+def make_strategy(
+    name: str, seed: int, examples: int, known: Sequence[bytes] = (), done: int = 0, preemptions: int | None = None
+) -> Strategy:
+    """The strategy ``name``.  UsageError for a name that is none."""
+    if preemptions is not None and preemptions < 0:
+        raise UsageError(f"preemptions must not be negative, but {preemptions} is")
+    if name == "portfolio":
+        return Portfolio(seed, examples, known, done, 1 if preemptions is None else preemptions)
+    if name == "random":
+        return RandomRuns(seed, examples, known, done)
+    if name == "pct":
+        return PctRuns(seed, examples, known, done)
+    if name == "exhaustive":
+        return AllRuns(seed, examples, known, done, PREEMPTIONS if preemptions is None else preemptions)
+    raise UsageError(f"there is no strategy {name!r}: choose one of {', '.join(STRATEGIES)}")
