@@ -80,8 +80,8 @@ def scenario(
     """
     net = None if weather is None else make_network(sys, weather)
 
-    def start(plan: Plan, *bell: int) -> int:
-        args = contract, addr, plan, w, *bell
+    def start(plan: Plan) -> int:
+        args = contract, addr, plan, w
         return sys.spawn(client_main, *args) if net is None else net.spawn(CLIENTS, client_main, *args)
 
     listener = listen(sys, addr)
@@ -104,19 +104,8 @@ def scenario(
         sys.waitpid(server)
         server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
         servers.append(server)
-    waiting: set[int] = set()
-    clients: list[int] = []
-    for plan in plans:
-        if plan.behaviour in contract.stays:
-            # It does not end by itself.  A process that ends when it rings says that it has done what it wanted.
-            bell = sys.eventfd(0)
-            helpers.append(start(plan, bell))
-            waiting.add(sys.spawn(doorkeeper, bell))
-            sys.close(bell)
-        else:
-            pid = start(plan)
-            waiting.add(pid)
-            clients.append(pid)
+    clients = [start(plan) for plan in plans]
+    waiting = set(clients)
     if net is not None and weather is not None and weather.storms:
         sys.spawn(network_main, net, weather, clients, servers)
     status = None
@@ -131,7 +120,6 @@ def scenario(
                 status = code
         elif code and not (weather is not None and weather.kills(code)):
             failed = True
-            helpers = [helper for helper in helpers if helper != pid]
     early = status is not None
     findings: list[Finding] = []
     if failed and not early:
@@ -244,8 +232,8 @@ def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, 
     report(sys, w, "leak", "server", f"serve returned and left a child, {'running' if pid == 0 else f'pid {pid} never waited for'}")
 
 
-def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w: int, bell: int = -1) -> None:
-    """A client's process.  One that stays rings the ``bell``, an eventfd, and sleeps with its connection open until it is killed."""
+def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w: int) -> None:
+    """A client's process."""
     try:
         contract.play(sys, addr, plan)
     except (Violation, OSError) as error:
@@ -257,14 +245,13 @@ def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w:
                 error = Violation("corruption", f"{plan}: the server broke off: {error.strerror}")
             report(sys, w, error.kind, f"client {plan.number}", str(error))
             sys.exit(1)
-    if bell >= 0:
-        sys.write(bell, (1).to_bytes(8, "little"))
-        sys.poll([])
+    if plan.behaviour in contract.stays:
+        sys.spawn(stay)
 
 
-def doorkeeper(sys: Syscalls, bell: int) -> None:
-    """End when the bell rings: to the parent that is one more child that has done its part."""
-    sys.read(bell, 8)
+def stay(sys: Syscalls) -> None:
+    """A client that has done its part: it sleeps until the example ends, and its connection is open."""
+    sys.poll([])
 
 
 def program_place(error: BaseException) -> str:

@@ -73,7 +73,7 @@ class Contract:
     clients: int | None = None
     echoes: int | None = None
     behaviours: tuple[str, ...] = ("turns",)
-    # Those who are still connected when the server is told to stop: they sleep when ``play`` returns, and are killed at the end.
+    # Those who are still connected when the server is told to stop: what ``play`` leaves open stays so.
     stays: frozenset[str] = frozenset()
     # Who makes many connections at one moment: when the server has few fds, it has too few for them.
     crowd = ""
@@ -116,12 +116,13 @@ class Contract:
         """The clients of one example: one, with one small message, when all choices are 0."""
         if self.clients is not None and self.echoes is not None:
             return [Plan(number, "turns", SIZES[:1] * self.echoes) for number in range(self.clients)]
+        tight = bool(self.crowd) and choice.pick(TIGHT, "tight") == TIGHT - 1
         count = 1 + choice.pick(self.max_clients, "clients")
         plans = [self.plan(choice, number) for number in range(count)]
-        if self.crowd and choice.pick(TIGHT, "tight") == TIGHT - 1:
+        if tight:
             # Without those who stay: they keep the server's fds, so nobody else might ever be served.
-            plans = [replace(plan, tight=True) for plan in plans if plan.behaviour not in self.stays]
-            plans.append(replace(self.plan(choice, count), behaviour=self.crowd, tight=True))
+            plans = [replace(plan, behaviour=self.crowd if plan.behaviour in self.stays else plan.behaviour, tight=True) for plan in plans]
+            plans[0] = replace(plans[0], behaviour=self.crowd)
         return plans
 
     def plan(self, choice: Choice, number: int) -> Plan:
