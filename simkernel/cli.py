@@ -19,7 +19,7 @@ from simkernel import linux
 from simkernel.bench import bench
 from simkernel.errors import Killed, SimulationError, Timeout, UsageError, program_traceback
 from simkernel.kernel.choice import Seeded, Tape
-from simkernel.kernel.liberties import PROFILES
+from simkernel.kernel.liberties import PROFILES, markdown
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
 from simkernel.testing import zoo
@@ -251,6 +251,13 @@ def run_command(program: str, on: str, seed: int | None, strace: bool, timeout: 
     if result is not None:
         click.echo(repr(result))
     return status
+
+
+@cli.command("liberties")
+def liberties_command() -> int:
+    """Print what the fake machine may do of its own accord, by profile, with sources: docs/liberties.md."""
+    click.echo(markdown(), nl=False)
+    return 0
 
 
 @cli.command("bench")

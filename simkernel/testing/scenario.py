@@ -5,6 +5,7 @@ import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from errno import ECONNRESET, ENOTCONN, EPIPE, ETIMEDOUT
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +13,9 @@ from simkernel.api import Address, Syscalls
 from simkernel.errors import SimulationError
 from simkernel.kernel.syscalls import SimSyscalls
 from simkernel.testing.contracts import Contract, Plan, Violation
+from simkernel.testing.network import disturbed, under_test
 from simkernel.testing.oracles import SETTLE_NS, Oracles
+from simkernel.testing.weather import CALM_NS, CLIENTS, Weather, make_network, network_main
 from simkernel.uapi import (
     AF_INET,
     O_NONBLOCK,
@@ -32,6 +35,8 @@ Serve: TypeAlias = Callable[[Syscalls, int, int], object]
 Finding: TypeAlias = dict[str, Any]
 
 BACKLOG = 128
+# What calls of a client say whose connection is broken.
+BROKEN = (ECONNRESET, EPIPE, ENOTCONN, ETIMEDOUT)
 # How many fds a server may open when they are few.
 ROOM = 8
 
@@ -60,11 +65,25 @@ def open_fds(sys: Syscalls) -> dict[int, str]:
     return found
 
 
-def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Plan], addr: Address = ("127.0.0.1", 0)) -> list[Finding]:
+def scenario(
+    sys: Syscalls,
+    serve: Serve,
+    contract: Contract,
+    plans: Sequence[Plan],
+    addr: Address = ("127.0.0.1", 0),
+    weather: Weather | None = None,
+) -> list[Finding]:
     """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well.
 
-    The first client that sees it broken ends the example, and so does the server's end before its time.
+    The first client that sees it broken ends the example, and so does the server's end before its time.  ``weather`` puts the clients on
+    another host, on the fake kernel alone.
     """
+    net = None if weather is None else make_network(sys, weather)
+
+    def start(plan: Plan, *bell: int) -> int:
+        args = contract, addr, plan, w, *bell
+        return sys.spawn(client_main, *args) if net is None else net.spawn(CLIENTS, client_main, *args)
+
     listener = listen(sys, addr)
     if contract.send_buffer:
         # A connection has what its listener had.
@@ -75,31 +94,42 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
     helpers = contract.beside(sys, addr)
     take_fds(sys, contract.open_fds)
     server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
+    servers = [server]
     failed = False
     for _ in range(contract.lives - 1):
         # It has lived when it has served somebody.
         first = next((plan for plan in plans if plan.behaviour not in contract.stays), replace(plans[0], behaviour="turns"))
-        failed = failed or sys.waitpid(sys.spawn(client_main, contract, addr, first, w))[1] != 0
+        failed = failed or sys.waitpid(start(first))[1] != 0
         sys.kill(server, contract.stop_signal or SIGKILL)
         sys.waitpid(server)
         server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
+        servers.append(server)
     waiting: set[int] = set()
+    clients: list[int] = []
     for plan in plans:
         if plan.behaviour in contract.stays:
             # It does not end by itself.  A process that ends when it rings says that it has done what it wanted.
             bell = sys.eventfd(0)
-            helpers.append(sys.spawn(client_main, contract, addr, plan, w, bell))
+            helpers.append(start(plan, bell))
             waiting.add(sys.spawn(doorkeeper, bell))
             sys.close(bell)
         else:
-            waiting.add(sys.spawn(client_main, contract, addr, plan, w))
+            pid = start(plan)
+            waiting.add(pid)
+            clients.append(pid)
+    if net is not None and weather is not None and weather.storms:
+        sys.spawn(network_main, net, weather, clients, servers)
     status = None
     while waiting and status is None and not failed:
         pid, code = sys.waitpid(-1)
         waiting.discard(pid)
         if pid == server:
-            status = code
-        elif code:
+            if weather is not None and weather.restarts(code):
+                server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
+                servers.append(server)
+            else:
+                status = code
+        elif code and not (weather is not None and weather.kills(code)):
             failed = True
             helpers = [helper for helper in helpers if helper != pid]
     early = status is not None
@@ -109,12 +139,15 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
         pid, code = sys.waitpid(server, WNOHANG)
         status = code if pid else None
     elif not early:
-        findings = settle(sys)
+        findings = settle(sys, SETTLE_NS if weather is None else CALM_NS)
         if contract.stop_signal:
             sys.kill(server, contract.stop_signal)
         else:
             sys.write(stop, (1).to_bytes(8, "little"))
         _pid, status = sys.waitpid(server)
+        if weather is not None and weather.restarts(status):
+            # Nobody is left for whom it would be started again.
+            status = 0
     for pid in helpers:
         sys.kill(pid, SIGKILL)
         sys.waitpid(pid)
@@ -148,7 +181,7 @@ def ended(status: int) -> str:
     return f"was killed by {SIGNAL_NAMES.get(signum, f'signal {signum}')}" if signum else f"exited with status {status >> 8}"
 
 
-def settle(sys: Syscalls) -> list[Finding]:
+def settle(sys: Syscalls, while_ns: int) -> list[Finding]:
     """All clients have gone: what the server keeps of them after a while, on the fake kernel, where a while costs nothing."""
     watch = sys.sched.watch if isinstance(sys, SimSyscalls) else None
     if not isinstance(watch, Oracles):
@@ -156,7 +189,7 @@ def settle(sys: Syscalls) -> list[Finding]:
     before = watch.gone()
     if not before:
         return []
-    sys.nanosleep(SETTLE_NS)
+    sys.nanosleep(while_ns)
     return watch.kept(before)
 
 
@@ -186,6 +219,7 @@ def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, 
         while limit - sum(fd < limit for fd in before) < ROOM:
             limit += 1
         sys.setrlimit(RLIMIT_NOFILE, (limit, sys.getrlimit(RLIMIT_NOFILE)[1]))
+    under_test(sys)
     try:
         serve(sys, listener, stop)
     except SimulationError:
@@ -193,6 +227,7 @@ def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, 
     except Exception as error:
         report(sys, w, "crash", "server", crash_text(error))
         sys.exit(1)
+    under_test(sys, False)
     if not contract.stop_signal and not sys.poll([(stop, POLLIN)], 0):
         report(sys, w, "crash", "server", "serve returned before it was told to stop")
     after = open_fds(sys)
@@ -213,9 +248,15 @@ def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w:
     """A client's process.  One that stays rings the ``bell``, an eventfd, and sleeps with its connection open until it is killed."""
     try:
         contract.play(sys, addr, plan)
-    except Violation as error:
-        report(sys, w, error.kind, f"client {plan.number}", str(error))
-        sys.exit(1)
+    except (Violation, OSError) as error:
+        # What broke its connection may not have been the server.
+        if not disturbed(sys):
+            if not isinstance(error, Violation):
+                if error.errno not in BROKEN:
+                    raise
+                error = Violation("corruption", f"{plan}: the server broke off: {error.strerror}")
+            report(sys, w, error.kind, f"client {plan.number}", str(error))
+            sys.exit(1)
     if bell >= 0:
         sys.write(bell, (1).to_bytes(8, "little"))
         sys.poll([])

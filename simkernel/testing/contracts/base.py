@@ -80,6 +80,9 @@ class Contract:
     # How many bytes the server may have read from a connection and not yet written back to it; None: the contract does not say.
     memory_per_connection: int | None = None
 
+    # Whether the server may be killed and started again while clients are served (profile "network"): it keeps what it must elsewhere.
+    restarts = False
+
     def plans(self, choice: Choice) -> list[Plan]:
         """The clients of one example: one, with one small message, when all choices are 0."""
         count = 1 + choice.pick(self.max_clients, "clients")
