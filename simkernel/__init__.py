@@ -35,8 +35,10 @@ from simkernel.errors import (
     Unsupported,
     UsageError,
 )
-from simkernel.kernel.choice import Choice, Plain, Recording, Seeded, Tape
+from simkernel.kernel.choice import Choice, Plain, Recording, Seeded, Swarm, Tape
+from simkernel.kernel.exhaustive import Exhaustive
 from simkernel.kernel.machine import Kernel, run
+from simkernel.kernel.pct import Pct
 from simkernel.kernel.trace import Trace
 
 if TYPE_CHECKING:
@@ -48,14 +50,17 @@ __all__ = [
     "Choice",
     "Deadlock",
     "Escape",
+    "Exhaustive",
     "InvariantViolation",
     "Kernel",
     "Killed",
     "Livelock",
+    "Pct",
     "Plain",
     "Recording",
     "Seeded",
     "SimulationError",
+    "Swarm",
     "Syscalls",
     "Tape",
     "Timeout",
