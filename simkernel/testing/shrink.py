@@ -20,9 +20,11 @@ from simkernel.testing.example import Example
 
 # How many runs shrinking may take, and how many of them are searches.
 RUNS = 800
-SEARCH_RUNS = 400
+SEARCH_RUNS = 300
 # A story of so many calls is short enough: no more searches.
 SHORT = 25
+# And so many rounds without a better one are enough for a long one.
+FRUITLESS = 2
 # Other schedules that are tried for each plan, in a round; a plan with other values of one choice is tried up to this value.
 SCHEDULES = 6
 OTHER_VALUES = 8
@@ -188,7 +190,9 @@ class Shrinker:
         self._plan(fewer_parts)
         self._search_plans(list(bold_plans(self._best, plan_end(self._best))))
         before = None
-        while self._left() and (self._key != before or (self._search > 0 and self._key is not None and self._key[0] > SHORT)):
+        fruitless = 0
+        while self._left() and fruitless < FRUITLESS and (self._key != before or (self._key is not None and self._key[0] > SHORT)):
+            fruitless = fruitless + 1 if self._key == before else 0
             before = self._key
             self._plan(fewer_parts)
             self._plan(smaller_plans)
