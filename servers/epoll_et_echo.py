@@ -126,6 +126,11 @@ def accept(sys: Syscalls, ep: int, listener: int, connections: dict[int, Connect
             if error.errno == EAGAIN or error.errno in FULL:
                 return False, error.errno != EAGAIN
             raise
-        connections[fd] = connection = Connection(fd)
-        sys.epoll_ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, connection)
+        connection = Connection(fd)
+        try:
+            sys.epoll_ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, connection)
+        except OSError:  # no memory, or too many watches (epoll(7)): it is turned away
+            sys.close(fd)
+            return False, True
+        connections[fd] = connection
     return True, False

@@ -189,6 +189,10 @@ def accept(sys: Syscalls, ep: int, listener: int, connections: dict[int, Connect
             if error.errno == EAGAIN or error.errno in FULL:
                 return error.errno != EAGAIN
             raise
+        try:
+            sys.epoll_ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN)
+        except OSError:  # no memory, or too many watches (epoll(7)): it is turned away
+            sys.close(fd)
+            return True
         connections[fd] = Connection(fd)
-        sys.epoll_ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN)
     return False

@@ -111,8 +111,12 @@ def accept(sys: Syscalls, ep: int, listener: int, unsent: dict[int, bytes], spar
             sys.close(spare)
             spare = -1
             continue
-        unsent[fd] = b""
-        sys.epoll_ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN)
+        try:
+            sys.epoll_ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN)
+        except OSError:  # no memory, or too many watches (epoll(7)): it is turned away
+            sys.close(fd)
+        else:
+            unsent[fd] = b""
         if spare < 0:
             break
     return spare

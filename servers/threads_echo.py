@@ -42,7 +42,15 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
     sys.epoll_ctl(ep, EPOLL_CTL_ADD, stop, EPOLLIN)
     sys.epoll_ctl(ep, EPOLL_CTL_ADD, listener, EPOLLIN | EPOLLONESHOT)
     connections: dict[int, Connection] = {}  # set and popped by any thread: both are atomic in Python
-    for tid in [sys.thread(work, ep, listener, stop, connections) for _ in range(THREADS)]:
+    tids: list[int] = []
+    for _ in range(THREADS):
+        try:
+            tids.append(sys.thread(work, ep, listener, stop, connections))
+        except OSError:
+            if not tids:
+                raise
+            break  # fewer will do
+    for tid in tids:
         sys.join(tid)
     for fd in connections:  # nobody else is left
         sys.close(fd)
@@ -103,5 +111,10 @@ def accept(sys: Syscalls, ep: int, listener: int, connections: dict[int, Connect
                 return error.errno != EAGAIN
             raise
         connections[fd] = connection = Connection(fd)
-        sys.epoll_ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLONESHOT, connection)
+        try:
+            sys.epoll_ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLONESHOT, connection)
+        except OSError:  # no memory, or too many watches (epoll(7)): it is turned away
+            connections.pop(fd)
+            sys.close(fd)
+            return True
     return False

@@ -19,7 +19,7 @@ from simkernel import linux
 from simkernel.bench import bench
 from simkernel.errors import Killed, SimulationError, Timeout, UsageError, program_traceback
 from simkernel.kernel.choice import Seeded, Tape
-from simkernel.kernel.liberties import PROFILES
+from simkernel.kernel.liberties import PROFILES, markdown
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
 from simkernel.testing import zoo
@@ -50,7 +50,7 @@ def contract_of(name: str | None, module: object) -> Contract:
 
 @cli.command("check")
 @click.argument("servers", metavar="FILE.py[:serve]...", nargs=-1, required=True)
-@click.option("--contract", metavar="NAME", help="echo or http; default: the file's CONTRACT, else echo.")
+@click.option("--contract", metavar="NAME", help=f"{', '.join(CONTRACTS)}; default: the file's CONTRACT, else echo.")
 @click.option("--examples", type=click.IntRange(1), default=200, show_default=True, help="Schedules to try on the fake kernel.")
 @click.option("--linux-examples", type=click.IntRange(1), default=None, help="Examples on the real kernel. [default: 20 at most]")
 @click.option("--on", type=click.Choice(["sim", "linux", "both"]), default="both", show_default=True, help="Which kernel.")
@@ -251,6 +251,13 @@ def run_command(program: str, on: str, seed: int | None, strace: bool, timeout: 
     if result is not None:
         click.echo(repr(result))
     return status
+
+
+@cli.command("liberties")
+def liberties_command() -> int:
+    """Print what the fake machine may do of its own accord, by profile, with sources: docs/liberties.md."""
+    click.echo(markdown(), nl=False)
+    return 0
 
 
 @cli.command("bench")

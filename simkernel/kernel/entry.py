@@ -9,9 +9,15 @@ from sys import _getframe
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 from simkernel.api import Address, Buffer, Cmsg, Handler, Main
+from simkernel.kernel.fault_inject import FaultAttr
+from simkernel.kernel.fork import Crash
+from simkernel.kernel.net.socket import Sysctl
+from simkernel.kernel.sched import Sched
 from simkernel.kernel.syscalls import SimSyscalls
 
 Args = TypeVarTuple("Args")
+# Before a call a timer that is due soon fires once in so many.
+TICK_ODDS = 8
 R = TypeVar("R")
 
 # How often a Watch looks: a power of two.
@@ -48,8 +54,12 @@ class EnteredSyscalls(SimSyscalls):
     ``depth`` is how many frames above ``call`` the program is.
     """
 
-    __slots__ = ()
+    __slots__ = ("faults",)
     depth: ClassVar[int] = 2
+
+    def __init__(self, sched: Sched, sysctl: Sysctl, crash: Crash) -> None:
+        super().__init__(sched, sysctl, crash)
+        self.faults: FaultAttr | None = None
 
     def call(self, name: str, function: Callable[[SimSyscalls, *Args], R], *args: *Args) -> R:
         """One system call: ``function(self, *args)``."""
@@ -58,6 +68,8 @@ class EnteredSyscalls(SimSyscalls):
             sched.refuse()
         if sched.explore:
             self.preempt()
+            if self.faults is not None:
+                function = self.faults.inject(name, function, args)
             if sched.current.learnt is not None and sched.watch is not None:
                 sched.watch.acts(name, args)
         sched.stalled += 1
@@ -96,6 +108,9 @@ class EnteredSyscalls(SimSyscalls):
             trace.on = False
         return result
 
+    def norestart(self) -> bool:
+        return self.faults is not None and self.faults.norestart()
+
     def failed(self, name: str, enter: int, error: OSError) -> None:
         """The sys_exit of a call that failed."""
         trace = self.sched.trace
@@ -114,6 +129,8 @@ class EnteredSyscalls(SimSyscalls):
                 sched.watch.sample()
         if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
             sched.softirq()
+        if sched.ticks and sched.due_soon() and choice.pick(TICK_ODDS, "tick") == TICK_ODDS - 1:
+            sched.tick()
         if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
             sched.yield_cpu(i - 1)
         if sched.sigwork:

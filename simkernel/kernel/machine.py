@@ -14,6 +14,7 @@ from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EventPoll
 from simkernel.kernel.exit import do_exit
+from simkernel.kernel.fault_inject import FaultAttr
 from simkernel.kernel.fdtable import DeadFiles
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
@@ -95,6 +96,9 @@ class Kernel:
         if debug:
             sched.check_sleepers = lambda: check_sleepers(sched)
         self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)
+        sched.ticks = profile != "linux"
+        if profile == "posix" and sched.explore and isinstance(self.sys, EnteredSyscalls):
+            self.sys.faults = FaultAttr(self.sys)
         self.result: Any = None
         self.on_stop = on_stop
         sched.send_sigpipe = lambda: send_sigpipe(sched)

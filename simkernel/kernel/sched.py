@@ -33,6 +33,8 @@ TASK_DEAD = "X"
 TIMESLICE_CALLS = 64
 # fs.file-max as systemd sets it, LONG_MAX: no limit but memory.
 MAX_FILES = 2**63 - 1
+# How long, in ns, tasks may take to run where time passes meanwhile.
+TICK_NS = 2_000_000
 # A dead task's `finally` and `except BaseException` blocks may try this many calls before its greenlet is left where it is.
 DYING_CALLS = 100
 # Greenlets that refuse to die.  Kept, because dropping one would throw GreenletExit into it once more.
@@ -96,6 +98,8 @@ class Process:
         "files",
         "forked_by",
         "joinable",
+        "make_it_fail",
+        "net_ns",
         "parent",
         "pgid",
         "pid",
@@ -147,6 +151,9 @@ class Process:
         self.continued = False
         self.wait_status: int | None = None
         self.rlimits: dict[int, tuple[int, int]] = dict(parent.rlimits) if parent is not None else {}
+        # nsproxy->net_ns: the number of its host; and whether faults are injected into its calls.
+        self.net_ns: int = parent.net_ns if parent is not None else 0
+        self.make_it_fail: bool = parent.make_it_fail if parent is not None else False
 
 
 class Task:
@@ -238,6 +245,7 @@ class Sched:
         "stalled",
         "switches",
         "tasks",
+        "ticks",
         "trace",
         "undying",
         "watch",
@@ -246,6 +254,8 @@ class Sched:
     def __init__(self, choice: Choice, trace: Trace, deadline: int | None, max_stalled: int) -> None:
         self.choice = choice
         self.explore = not isinstance(choice, Plain)
+        # Whether time may pass while tasks run.
+        self.ticks = False
         self.trace = trace
         self.clock = Clock()
         self.runqueue: deque[Task] = deque()
@@ -363,6 +373,18 @@ class Sched:
             clock.now = expires
             self.stalled = 0
         self.run_timers()
+
+    def due_soon(self) -> bool:
+        """Whether a timer is due within the time that tasks may take to run."""
+        expires = self.clock.next_expiry()
+        return expires is not None and expires - self.clock.now <= TICK_NS
+
+    def tick(self) -> None:
+        """Time has passed while tasks ran: the next timers fire."""
+        expires = self.clock.next_expiry()
+        if expires is not None:
+            self.clock.now = max(expires, self.clock.now)
+            self.run_timers()
 
     def run_timers(self) -> None:
         """The timer interrupt: call everything that is due, in order."""

@@ -13,8 +13,9 @@ from simkernel.kernel.trace import Trace
 from simkernel.testing.contracts import Contract, Plan
 from simkernel.testing.explain import Calls, explain_finding, explain_memory, explain_spin, explain_starvation, explain_stop
 from simkernel.testing.explain.calls import CLIENT
-from simkernel.testing.oracles import HERD_TASKS, Oracles
+from simkernel.testing.oracles import Oracles
 from simkernel.testing.scenario import Finding, Serve, crash_text, scenario
+from simkernel.testing.weather import SERVER_ADDR, forecast
 from simkernel.tools.strace import strace_lines
 
 # In the simulator: how much virtual time an example may take, and how many calls may pass without progress.
@@ -115,9 +116,11 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
     )
     oracles.sched = kernel.sched
     plans = contract.plans(choice)
+    weather = forecast(choice, len(plans), contract.restarts) if profile == "network" else None
     found: Finding | None
     try:
-        findings: list[Finding] = kernel.run(scenario, serve, contract, plans, SIM_ADDR)
+        addr = SIM_ADDR if weather is None else (SERVER_ADDR, SIM_ADDR[1])
+        findings: list[Finding] = kernel.run(scenario, serve, contract, plans, addr, weather)
         if profile != "posix":
             # There, whoever waits may be woken for nothing.
             findings += oracles.herd()
@@ -134,15 +137,17 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
     failure.calls = sched.calls - (sched.stalled if found["kind"] == "spin" else 0)
     if found["kind"] == "starvation" and oracles.starved is not None:
         failure.calls = oracles.starved.steps
-    if found["kind"] == "herd" and trace is not None:
-        # The first herd is story enough.
-        end.append(found["vain"][HERD_TASKS - 1][1])
+    if "calls" in found:
+        failure.calls = found["calls"]
+        end.append(found["end"])
     if trace is not None:
         failure.trace = trace
         failure.end = end[0] if end else None
         failure.calls = Calls(trace).step_at(end[0] if end else len(trace))
         if not explanation:
             failure.explanation = explain_finding(trace, found, oracles)
+        if weather is not None:
+            failure.explanation = [*failure.explanation, str(weather)]
     return failure
 
 

@@ -24,14 +24,43 @@ from simkernel.kernel.sched import Process, Sched
 from simkernel.kernel.watch import Watch
 from simkernel.uapi import F_GETFD, F_GETFL, NSEC_PER_SEC, RLIMIT_NOFILE
 
-# The server's own calls, while one of its connections waits and it serves others.
+# The server's own calls, while one of its connections waits and it serves others; and how many more for each of its open fds, since all
+# may have their turn first.
 STARVED_CALLS = 400
+TURN_CALLS = 10
 # How long the server may take to close a connection whose client has gone, once all is quiet.
 SETTLE_NS = 1 * NSEC_PER_SEC
 # A herd: at least so many woken tasks found nothing, for each connection that one of them got.
 HERD_TASKS = 2
+# Calls whose first argument is a number, but not of an fd.
+_NO_FD = frozenset(
+    {
+        "clock_gettime_ns",
+        "epoll_create1",
+        "eventfd",
+        "exit",
+        "getrlimit",
+        "join",
+        "kill",
+        "nanosleep",
+        "pidfd_open",
+        "pipe2",
+        "setrlimit",
+        "sigaction",
+        "sigprocmask",
+        "socket",
+        "socketpair",
+        "timerfd_create",
+        "waitpid",
+    }
+)
 # Calls that may ask about a number that is closed, since asking is what they are for.
 _ASKS = (F_GETFD, F_GETFL)
+# Calls whose first argument is a number, but no fd's.
+_NO_FD = frozenset(
+    "clock_gettime_ns epoll_create1 eventfd exit getrlimit join kill nanosleep pidfd_open pipe2 setrlimit sigaction sigprocmask socket "
+    "socketpair timerfd_create waitpid".split()
+)
 
 
 class Waiting:
@@ -84,7 +113,8 @@ class Oracles(Watch):
         self._waiting: dict[int, Waiting] = {}
         self._closes: dict[tuple[int, int], int] = {}
         self._accepts = 0
-        self._useless: list[tuple[int, int]] = []
+        # Who was woken for nothing: pid, event, call.
+        self._useless: list[tuple[int, int, int]] = []
 
     # --- who is the server ---
     def _is_server(self, process: Process) -> bool:
@@ -123,8 +153,11 @@ class Oracles(Watch):
             return
         for waiting in self._waiting.values():
             process = waiting.process
-            if process.calls - waiting.calls > STARVED_CALLS and len(process.threads) == 1:
-                self._starves(waiting, f"waits while the server (pid {process.pid}) makes {STARVED_CALLS} calls for others")
+            calls = process.calls - waiting.calls
+            if calls > STARVED_CALLS and len(process.threads) == 1:
+                limit = STARVED_CALLS + TURN_CALLS * sum(file is not None for file in process.files.fd)
+                if calls > limit:
+                    self._starves(waiting, f"waits while the server (pid {process.pid}) makes {limit} calls for others")
 
     def _starves(self, waiting: Waiting, how: str) -> None:
         self.starved = waiting
@@ -209,7 +242,7 @@ class Oracles(Watch):
         elif errno == EAGAIN and call == "accept4" and self._is_server(task.process):
             if task.woken:
                 # It slept, was woken, and this is the first that it finds: nothing.
-                self._useless.append((task.pid, len(self.sched.trace)))
+                self._useless.append((task.pid, len(self.sched.trace), self.sched.calls))
             task.woken = False
 
     def _bad_fd(self, call: str, args: tuple[Any, ...]) -> None:
@@ -232,7 +265,7 @@ class Oracles(Watch):
     def acts(self, call: str, args: tuple[Any, ...]) -> None:
         task = self.sched.current
         learnt = task.learnt
-        if not learnt or not args:
+        if not learnt or not args or call in _NO_FD:
             return
         fd = args[2] if call == "epoll_ctl" else args[0]
         was = learnt.get(fd) if isinstance(fd, int) else None
@@ -251,13 +284,13 @@ class Oracles(Watch):
     def _stale(self, message: str, fd: int, closed_at: int, seq: int) -> None:
         task = self.sched.current
         finding = {"kind": "stale-fd", "who": "server", "message": message, "pid": task.pid, "fd": fd}
-        self.findings.append({**finding, "seq": seq, "closed_at": closed_at})
+        self.findings.append({**finding, "seq": seq, "closed_at": closed_at, "calls": self.sched.calls, "end": seq + 1})
 
     # --- herd ---
     def vain(self, owner: Any) -> None:
         task = self.sched.current
         if task.woken and isinstance(owner, TcpSock) and owner.state == TCP_LISTEN and self._is_server(task.process):
-            self._useless.append((task.pid, len(self.sched.trace)))
+            self._useless.append((task.pid, len(self.sched.trace), self.sched.calls))
             task.woken = False
 
     def accepted(self, listener: Any, fd: int) -> None:
@@ -270,11 +303,13 @@ class Oracles(Watch):
 
     def herd(self) -> list[dict[str, Any]]:
         """Findings, when the run is over."""
-        pids = sorted({pid for pid, _seq in self._useless})
+        pids = sorted({pid for pid, _seq, _calls in self._useless})
         if len(pids) < HERD_TASKS or len(self._useless) < self._accepts * HERD_TASKS:
             return []
         text = (
             f"{self._accepts} connections, and {len(self._useless)} wake-ups that found none, by {len(pids)} tasks: "
             "each connection wakes them all, and one gets it"
         )
-        return [{"kind": "herd", "who": "server", "message": text, "vain": list(self._useless)}]
+        # The first herd is story enough.
+        _pid, end, calls = self._useless[HERD_TASKS - 1]
+        return [{"kind": "herd", "who": "server", "message": text, "vain": self._useless, "calls": calls, "end": end}]

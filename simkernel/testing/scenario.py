@@ -4,6 +4,8 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from errno import ECONNRESET, ENOTCONN, EPIPE, ETIMEDOUT
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,14 +13,19 @@ from simkernel.api import Address, Syscalls
 from simkernel.errors import SimulationError
 from simkernel.kernel.syscalls import SimSyscalls
 from simkernel.testing.contracts import Contract, Plan, Violation
+from simkernel.testing.network import disturbed, under_test
 from simkernel.testing.oracles import SETTLE_NS, Oracles
+from simkernel.testing.weather import CALM_NS, CLIENTS, Weather, make_network, network_main
 from simkernel.uapi import (
     AF_INET,
     O_NONBLOCK,
+    O_RDONLY,
     POLLIN,
-    SHUT_RDWR,
+    RLIMIT_NOFILE,
+    SIGKILL,
     SIGNAL_NAMES,
     SO_REUSEADDR,
+    SO_SNDBUF,
     SOCK_STREAM,
     SOL_SOCKET,
     WNOHANG,
@@ -28,6 +35,10 @@ Serve: TypeAlias = Callable[[Syscalls, int, int], object]
 Finding: TypeAlias = dict[str, Any]
 
 BACKLOG = 128
+# What calls of a client say whose connection is broken.
+BROKEN = (ECONNRESET, EPIPE, ENOTCONN, ETIMEDOUT)
+# How many fds a server may open when they are few.
+ROOM = 8
 
 
 def listen(sys: Syscalls, addr: Address = ("127.0.0.1", 0), backlog: int = BACKLOG) -> int:
@@ -54,27 +65,93 @@ def open_fds(sys: Syscalls) -> dict[int, str]:
     return found
 
 
-def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Plan], addr: Address = ("127.0.0.1", 0)) -> list[Finding]:
-    """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well."""
+def scenario(
+    sys: Syscalls,
+    serve: Serve,
+    contract: Contract,
+    plans: Sequence[Plan],
+    addr: Address = ("127.0.0.1", 0),
+    weather: Weather | None = None,
+) -> list[Finding]:
+    """Run ``serve`` and a client for each plan; returns what broke the contract: {kind, message, who}.  Empty means all is well.
+
+    The first client that sees it broken ends the example, and so does the server's end before its time.  ``weather`` puts the clients on
+    another host, on the fake kernel alone.
+    """
+    net = None if weather is None else make_network(sys, weather)
+
+    def start(plan: Plan, *bell: int) -> int:
+        args = contract, addr, plan, w, *bell
+        return sys.spawn(client_main, *args) if net is None else net.spawn(CLIENTS, client_main, *args)
+
     listener = listen(sys, addr)
+    if contract.send_buffer:
+        # A connection has what its listener had.
+        sys.setsockopt(listener, SOL_SOCKET, SO_SNDBUF, contract.send_buffer)
     addr = sys.getsockname(listener)
     stop = sys.eventfd(0)
     r, w = sys.pipe2(O_NONBLOCK)
-    server = sys.spawn(server_main, serve, listener, stop, w)
-    clients = [sys.spawn(client_main, contract, addr, plan, w) for plan in plans]
+    helpers = contract.beside(sys, addr)
+    take_fds(sys, contract.open_fds)
+    server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
+    servers = [server]
+    failed = False
+    for _ in range(contract.lives - 1):
+        # It has lived when it has served somebody.
+        first = next((plan for plan in plans if plan.behaviour not in contract.stays), replace(plans[0], behaviour="turns"))
+        failed = failed or sys.waitpid(start(first))[1] != 0
+        sys.kill(server, contract.stop_signal or SIGKILL)
+        sys.waitpid(server)
+        server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
+        servers.append(server)
+    waiting: set[int] = set()
+    clients: list[int] = []
+    for plan in plans:
+        if plan.behaviour in contract.stays:
+            # It does not end by itself.  A process that ends when it rings says that it has done what it wanted.
+            bell = sys.eventfd(0)
+            helpers.append(start(plan, bell))
+            waiting.add(sys.spawn(doorkeeper, bell))
+            sys.close(bell)
+        else:
+            pid = start(plan)
+            waiting.add(pid)
+            clients.append(pid)
+    if net is not None and weather is not None and weather.storms:
+        sys.spawn(network_main, net, weather, clients, servers)
     status = None
-    waiting = set(clients)
-    while waiting:
+    while waiting and status is None and not failed:
         pid, code = sys.waitpid(-1)
         waiting.discard(pid)
         if pid == server:
-            # It died before its time: whoever waits to be accepted would wait for ever.
-            status = code
-            sys.shutdown(listener, SHUT_RDWR)
-    findings = settle(sys) if status is None else []
-    if status is None:
-        sys.write(stop, (1).to_bytes(8, "little"))
+            if weather is not None and weather.restarts(code):
+                server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
+                servers.append(server)
+            else:
+                status = code
+        elif code and not (weather is not None and weather.kills(code)):
+            failed = True
+            helpers = [helper for helper in helpers if helper != pid]
+    early = status is not None
+    findings: list[Finding] = []
+    if failed and not early:
+        # What the client saw may come from the server's death.
+        pid, code = sys.waitpid(server, WNOHANG)
+        status = code if pid else None
+    elif not early:
+        findings = settle(sys, SETTLE_NS if weather is None else CALM_NS)
+        if contract.stop_signal:
+            sys.kill(server, contract.stop_signal)
+        else:
+            sys.write(stop, (1).to_bytes(8, "little"))
         _pid, status = sys.waitpid(server)
+        if weather is not None and weather.restarts(status):
+            # Nobody is left for whom it would be started again.
+            status = 0
+    for pid in helpers:
+        sys.kill(pid, SIGKILL)
+        sys.waitpid(pid)
+    contract.after(sys, addr)
     sys.close(w)
     text = b""
     while True:
@@ -87,6 +164,12 @@ def scenario(sys: Syscalls, serve: Serve, contract: Contract, plans: Sequence[Pl
             break
         text += chunk
     findings += [json.loads(line) for line in text.splitlines()]
+    if contract.stop_signal:
+        if early and not status:
+            findings.append({"kind": "crash", "who": "server", "message": "serve returned before it was told to stop"})
+        elif not early and status == contract.stop_signal:
+            # Nobody came for whom it had to be ready, and the signal found it without a handler.
+            status = 0
     if status and not any(f["who"] == "server" for f in findings):
         findings.append({"kind": "crash", "who": "server", "message": f"the server's process {ended(status)}"})
     return findings
@@ -98,7 +181,7 @@ def ended(status: int) -> str:
     return f"was killed by {SIGNAL_NAMES.get(signum, f'signal {signum}')}" if signum else f"exited with status {status >> 8}"
 
 
-def settle(sys: Syscalls) -> list[Finding]:
+def settle(sys: Syscalls, while_ns: int) -> list[Finding]:
     """All clients have gone: what the server keeps of them after a while, on the fake kernel, where a while costs nothing."""
     watch = sys.sched.watch if isinstance(sys, SimSyscalls) else None
     if not isinstance(watch, Oracles):
@@ -106,19 +189,37 @@ def settle(sys: Syscalls) -> list[Finding]:
     before = watch.gone()
     if not before:
         return []
-    sys.nanosleep(SETTLE_NS)
+    sys.nanosleep(while_ns)
     return watch.kept(before)
 
 
 def report(sys: Syscalls, w: int, kind: str, who: str, message: str) -> None:
     """Tell the parent.  A line of at most PIPE_BUF bytes is written whole, whoever else writes."""
-    line = json.dumps({"kind": kind, "who": who, "message": message[:1000]})
-    sys.write(w, line.encode() + b"\n")
+    finding: Finding = {"kind": kind, "who": who, "message": message[:1000]}
+    if isinstance(sys, SimSyscalls):
+        # The story ends here: after how many calls, and at which event.
+        finding |= {"calls": sys.sched.calls, "end": len(sys.sched.trace)}
+    sys.write(w, json.dumps(finding).encode() + b"\n")
 
 
-def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -> None:
+def take_fds(sys: Syscalls, count: int) -> None:
+    """Open files until ``count`` fds are taken, as in a process that has much to do, and may have as many as the hard limit says."""
+    if count:
+        _soft, hard = sys.getrlimit(RLIMIT_NOFILE)
+        sys.setrlimit(RLIMIT_NOFILE, (hard, hard))
+        while sys.open("/dev/null", O_RDONLY) < count - 1:
+            pass
+
+
+def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, stop: int, w: int, plans: Sequence[Plan]) -> None:
     """The server's process: serve, then look what it left behind."""
     before = open_fds(sys)
+    if any(plan.tight for plan in plans):
+        limit = ROOM
+        while limit - sum(fd < limit for fd in before) < ROOM:
+            limit += 1
+        sys.setrlimit(RLIMIT_NOFILE, (limit, sys.getrlimit(RLIMIT_NOFILE)[1]))
+    under_test(sys)
     try:
         serve(sys, listener, stop)
     except SimulationError:
@@ -126,7 +227,8 @@ def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -
     except Exception as error:
         report(sys, w, "crash", "server", crash_text(error))
         sys.exit(1)
-    if not sys.poll([(stop, POLLIN)], 0):
+    under_test(sys, False)
+    if not contract.stop_signal and not sys.poll([(stop, POLLIN)], 0):
         report(sys, w, "crash", "server", "serve returned before it was told to stop")
     after = open_fds(sys)
     left = [f"fd {fd} ({what})" for fd, what in after.items() if fd not in before]
@@ -142,12 +244,27 @@ def server_main(sys: Syscalls, serve: Serve, listener: int, stop: int, w: int) -
     report(sys, w, "leak", "server", f"serve returned and left a child, {'running' if pid == 0 else f'pid {pid} never waited for'}")
 
 
-def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w: int) -> None:
-    """A client's process."""
+def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w: int, bell: int = -1) -> None:
+    """A client's process.  One that stays rings the ``bell``, an eventfd, and sleeps with its connection open until it is killed."""
     try:
         contract.play(sys, addr, plan)
-    except Violation as error:
-        report(sys, w, error.kind, f"client {plan.number}", str(error))
+    except (Violation, OSError) as error:
+        # What broke its connection may not have been the server.
+        if not disturbed(sys):
+            if not isinstance(error, Violation):
+                if error.errno not in BROKEN:
+                    raise
+                error = Violation("corruption", f"{plan}: the server broke off: {error.strerror}")
+            report(sys, w, error.kind, f"client {plan.number}", str(error))
+            sys.exit(1)
+    if bell >= 0:
+        sys.write(bell, (1).to_bytes(8, "little"))
+        sys.poll([])
+
+
+def doorkeeper(sys: Syscalls, bell: int) -> None:
+    """End when the bell rings: to the parent that is one more child that has done its part."""
+    sys.read(bell, 8)
 
 
 def program_place(error: BaseException) -> str:

@@ -16,8 +16,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from simkernel.kernel.choice import Choice, Plain, Swarm, Tape
 from simkernel.kernel.lanes import SCHEDULING, Journal, Lanes, Pick, as_tape
 from simkernel.kernel.pct import Pct
+from simkernel.kernel.trace import Trace
 from simkernel.testing.example import Example
 
+# What an oracle notices only now and then, unless there is a trace: without one the calls of such a run are a rough number.
+SEEN_LATE = ("memory",)
 # How many runs shrinking may take, and how many of them are searches.
 RUNS = 800
 SEARCH_RUNS = 300
@@ -212,7 +215,7 @@ class Shrinker:
         """Run; whether it failed in the same way with fewer calls, or as many and plainer choices, and is the best from now on."""
         self.ran += 1
         journal = Journal(choice)
-        failure = self._example(journal)
+        failure = self._example(journal, Trace() if self._kind in SEEN_LATE else None)
         if failure is None or failure.kind != self._kind:
             return False
         picks = journal.picks

@@ -1,11 +1,12 @@
 """What the sockets of AF_INET and AF_INET6 share (net/ipv4/af_inet.c, net/ipv6/af_inet6.c): names, bind, and the way to an address.
 
 Addresses are kept as they are on the wire: "127.0.0.1" for IPv4, "::1" for IPv6.  An AF_INET6 socket that speaks IPv4 therefore holds an
-IPv4 address, and its program sees ::ffff:127.0.0.1.  The machine has one device, lo, with 127.0.0.0/8 and ::1.
+IPv4 address, and its program sees ::ffff:127.0.0.1.  A machine has one device, lo, with 127.0.0.0/8 and ::1, unless it is a host of a
+network (net_namespace.py).
 """
 
 import errno
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
@@ -27,6 +28,9 @@ from simkernel.uapi import (
     SOCK_DGRAM,
     SOCK_STREAM,
 )
+
+if TYPE_CHECKING:
+    from simkernel.kernel.net.net_namespace import Net
 
 SIZEOF_SOCKADDR_IN = 16
 # What is required of a struct sockaddr_in6: the scope may be left out.
@@ -98,12 +102,14 @@ class InetSock(Sock):
 
     ``laddr`` is inet_rcv_saddr, where it hears; ``lport`` inet_num, the port it holds; ``sport`` inet_sport, which getsockname tells even
     when the port has been given back.  ``raddr`` and ``rport`` are the peer's.  The locks say what bind was told, and a reset keeps.
+    ``net`` is the host that it is on.
     """
 
-    __slots__ = ("bindaddr_lock", "bindport_lock", "ipv6only", "laddr", "lport", "raddr", "rport", "sport")
+    __slots__ = ("bindaddr_lock", "bindport_lock", "ipv6only", "laddr", "lport", "net", "raddr", "rport", "sport")
 
-    def __init__(self, sched: Sched, sysctl: Sysctl, family: int, type: int, protocol: int) -> None:
+    def __init__(self, sched: Sched, sysctl: Sysctl, net: "Net", family: int, type: int, protocol: int) -> None:
         super().__init__(sched, sysctl, family, type, protocol)
+        self.net = net
         self.state = TCP_CLOSE
         self.laddr = self.raddr = IN6ADDR_ANY if family == AF_INET6 else INADDR_ANY
         self.lport = 0
@@ -172,7 +178,7 @@ class InetSock(Sock):
             return
         if is_multicast(host) or is_broadcast(host):
             raise Unsupported(f"bind to the multicast or broadcast address {host} is not modelled")
-        if host != INADDR_ANY and not is_local(host):
+        if host != INADDR_ANY and not self.net.is_local(host):
             raise oserror(errno.EADDRNOTAVAIL)
 
     def _check_bind6(self, host: str, scope_id: int) -> None:
@@ -193,15 +199,19 @@ class InetSock(Sock):
 
     # --- the way to an address ---
     def route_v4(self, host: str) -> tuple[str, str]:
-        """ip_route_output: (source, destination).  0.0.0.0 is this machine.  ENETUNREACH for what is not on lo."""
+        """ip_route_output: (source, destination).  0.0.0.0 is this machine.  ENETUNREACH for what is on no network of ours."""
         laddr = self.laddr
         # An IPv6 address has no IPv4 twin, and a broadcast address is no source: as if unbound.
         source = laddr if is_ipv4(laddr) and laddr != INADDR_ANY and not is_broadcast(laddr) else ""
         if host == INADDR_ANY:
             host = source or INADDR_LOOPBACK
-        if not (is_ipv4(host) and (is_local(host) or (host == LO_BROADCAST and self.type == SOCK_DGRAM))):
-            raise oserror(errno.ENETUNREACH)
-        return source or INADDR_LOOPBACK, host
+        if is_ipv4(host) and (is_local(host) or (host == LO_BROADCAST and self.type == SOCK_DGRAM)):
+            return source or INADDR_LOOPBACK, host
+        net = self.net
+        if net.route(host) is not net.lo and source and is_local(source):
+            # __mkroute_output: what is lo's does not leave the machine.
+            raise oserror(errno.EINVAL)
+        return source or net.source(host), host
 
     def route_v6(self, host: str) -> tuple[str, str]:
         """ip6_dst_lookup: (source, destination).  EAFNOSUPPORT from a socket that is bound to an IPv4 address."""

@@ -9,6 +9,7 @@ from simkernel.uapi import AF_INET, IN6ADDR_ANY, IN6ADDR_LOOPBACK, INADDR_ANY, N
 
 if TYPE_CHECKING:
     from simkernel.kernel.net.loopback import Loopback
+    from simkernel.kernel.net.net_namespace import Net
     from simkernel.kernel.net.socket import Sysctl
 
 TIME_WAIT_LEN = 60 * NSEC_PER_SEC
@@ -25,7 +26,7 @@ def is_ipv4(host: str) -> bool:
 
 
 def is_local(host: str) -> bool:
-    """Whether an address is this machine's: 127.0.0.0/8 but its broadcast address, and ::1, all on lo."""
+    """Whether an address is lo's: 127.0.0.0/8 but its broadcast address, and ::1."""
     return (host.startswith("127.") and host != LO_BROADCAST) or host == IN6ADDR_LOOPBACK
 
 
@@ -107,17 +108,22 @@ S = TypeVar("S", bound=PortOwner)
 
 
 class InetTable(Generic[S]):
-    """inet_hashinfo: bound ports, connections by their four-tuple, and listeners."""
+    """inet_hashinfo of a host: bound ports, connections by their four-tuple, and listeners.  ``device`` is lo.
 
-    __slots__ = ("bound", "device", "established", "listeners", "next_even", "next_odd", "reuseport", "sched", "sysctl")
+    ``requests`` are the connections that a SYN over a link has begun, until the handshake is done (request_sock).
+    """
 
-    def __init__(self, sched: Sched, sysctl: "Sysctl") -> None:
+    __slots__ = ("bound", "device", "established", "listeners", "net", "next_even", "next_odd", "requests", "reuseport", "sched", "sysctl")
+
+    def __init__(self, sched: Sched, sysctl: "Sysctl", device: "Loopback", net: "Net") -> None:
         self.sched = sched
         self.sysctl = sysctl
-        self.device: Loopback = None  # type: ignore[assignment]  # set when the device is made
+        self.device = device
+        self.net = net
         self.reuseport = ReuseportHash(sched)
         self.bound: dict[int, list[S | TimeWait]] = {}
         self.established: dict[tuple[str, int, str, int], S] = {}
+        self.requests: dict[tuple[str, int, str, int], S] = {}
         self.listeners: dict[int, list[S]] = {}
         self.next_even = self.next_odd = 0
         self.set_port_range()

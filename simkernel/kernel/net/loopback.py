@@ -4,22 +4,32 @@ from collections import deque
 from collections.abc import Callable
 
 from simkernel.kernel.irq import Softirq
+from simkernel.kernel.net.netdevice import NetDevice
 from simkernel.kernel.net.skbuff import FLAG_TEXTS, Packet, SkBuff
 from simkernel.kernel.sched import Sched
 
 
-class Loopback:
-    """lo.  ``backlog`` is the queue of the processor (softnet_data) from which NET_RX hands each segment to ``deliver``, which is TCP's."""
+class Loopback(NetDevice):
+    """lo.  ``backlog`` is the queue of the processor (softnet_data) from which NET_RX hands each segment to ``deliver``, which is TCP's.
+
+    All hosts share the processor, so there is one for all of them, and their links hand it what arrives.
+    """
 
     __slots__ = ("backlog", "deliver", "net_rx", "sched")
 
     def __init__(self, sched: Sched, deliver: Callable[[SkBuff], None]) -> None:
+        super().__init__()
         self.sched = sched
         self.deliver = deliver
         self.backlog: deque[Packet] = deque()
         self.net_rx = Softirq(sched, "NET_RX", self.net_rx_action)
 
-    def loopback_xmit(self, skb: Packet) -> None:
+    def netif_rx(self, skb: Packet) -> None:
+        """A packet has come over a link: on the backlog with it."""
+        self.backlog.append(skb)
+        self.net_rx.raise_softirq()
+
+    def xmit(self, skb: Packet) -> None:
         """Send a segment: put it on the backlog and raise NET_RX (netif_rx)."""
         self.backlog.append(skb)
         sched = self.sched

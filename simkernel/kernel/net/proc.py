@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from simkernel.errors import oserror
 from simkernel.kernel.net.inet import InetTable, TimeWait, is_ipv4
+from simkernel.kernel.net.net_namespace import Net
 from simkernel.kernel.net.socket import Socket, Sysctl
 from simkernel.kernel.net.sockopt import SOCK_MIN_RCVBUF, SOCK_MIN_SNDBUF
 from simkernel.kernel.net.tcp import TcpSock
@@ -127,12 +128,16 @@ def unix_seq_show(sched: Sched) -> list[str]:
     return records
 
 
-def register_proc_net(proc: ProcRoot, sysctl: Sysctl, inet: InetTable[TcpSock], udp: UdpTable[UdpSock]) -> None:
-    """Make the network's files below ``proc``."""
-    proc.register_seq("net/tcp", lambda: tcp_seq_show(inet, AF_INET))
-    proc.register_seq("net/tcp6", lambda: tcp_seq_show(inet, AF_INET6))
-    proc.register_seq("net/udp", lambda: udp_seq_show(udp, AF_INET))
-    proc.register_seq("net/udp6", lambda: udp_seq_show(udp, AF_INET6))
+def register_proc_net(proc: ProcRoot, sysctl: Sysctl, nets: list[Net]) -> None:
+    """Make the network's files below ``proc``.  They show the host that the reader is on; the sizes of buffers are everybody's."""
+
+    def net() -> Net:
+        return nets[proc.sched.current.process.net_ns]
+
+    proc.register_seq("net/tcp", lambda: tcp_seq_show(net().inet, AF_INET))
+    proc.register_seq("net/tcp6", lambda: tcp_seq_show(net().inet, AF_INET6))
+    proc.register_seq("net/udp", lambda: udp_seq_show(net().udp, AF_INET))
+    proc.register_seq("net/udp6", lambda: udp_seq_show(net().udp, AF_INET6))
     proc.register_seq("net/unix", lambda: unix_seq_show(proc.sched))
 
     def three(values: list[int]) -> tuple[int, int, int]:
@@ -163,7 +168,8 @@ def register_proc_net(proc: ProcRoot, sysctl: Sysctl, inet: InetTable[TcpSock], 
         if high < low:
             raise oserror(errno.EINVAL)
         sysctl.port_range = low, high
-        inet.set_port_range()
+        for each in nets:
+            each.inet.set_port_range()
 
     def set_dgram_qlen(values: list[int]) -> None:
         sysctl.max_dgram_qlen = values[0]

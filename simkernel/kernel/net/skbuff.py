@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING, Final
 from simkernel.uapi import flags
 
 if TYPE_CHECKING:
+    from simkernel.kernel.net.net_namespace import Net
     from simkernel.kernel.net.tcp import TcpSock
+
+# The state of a socket that has no connection (TCP_CLOSE), and of one whose SYN is not answered (TCP_SYN_SENT).
+CLOSED: Final = 7
+SYN_SENT: Final = 2
 
 # The flags of a TCP header (include/net/tcp.h, TCPHDR_*).
 FIN = 0x01
@@ -35,6 +40,14 @@ class Packet:
         """It arrives: the handler of its protocol (ip_protocol_deliver_rcu).  TCP's is called without this step."""
         raise NotImplementedError
 
+    def enter(self, net: "Net") -> None:
+        """It has come over a link to another host, whose tables are the ones to look in."""
+        raise NotImplementedError
+
+    def copy(self) -> "Packet":
+        """skb_copy: the same once more, for a link that doubles it."""
+        raise NotImplementedError
+
 
 class SkBuff(Packet):
     """A TCP segment.  ``sk`` sent it; ``dst`` receives it, or None when the receiver has to be looked up (a SYN)."""
@@ -50,6 +63,18 @@ class SkBuff(Packet):
         self.window = window
         # The event of the trace that sent it.
         self.cause = -1
+
+    def ends(self) -> tuple[int, int, int, int]:
+        """The ports of the connection as both sockets know it, sender first."""
+        sk, dst = self.sk, self.dst
+        return (sk.sport, sk.rport, dst.sport, dst.rport) if dst is not None else (sk.sport, sk.rport, 0, 0)
+
+    def is_stale(self, ends: tuple[int, int, int, int] | None) -> bool:
+        """Whether one of the sockets has gone on to another connection since ``ends`` were taken."""
+        sk, dst = self.sk, self.dst
+        if self.ends() == ends:
+            return dst is None and sk.state != SYN_SENT
+        return dst is None or sk.state != CLOSED or dst.state != CLOSED
 
 
 class UrgentSkBuff(SkBuff):

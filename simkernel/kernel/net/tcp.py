@@ -1,6 +1,6 @@
 """TCP: what a program calls (net/ipv4/af_inet.c, tcp.c); the other tcp files do the rest.
 
-The way of a byte: sendmsg -> write queue -> segment -> loopback -> NET_RX -> tcp_rcv -> receive queue -> sk_data_ready -> wake_up.
+The way of a byte: sendmsg -> write queue -> segment -> loopback or link -> NET_RX -> tcp_rcv -> receive queue -> sk_data_ready -> wake_up.
 
 Kept from Linux: the states and their transitions, the masks of poll, errors and when they are reported, RST against FIN, the lock of a
 socket and its backlog (why a non-blocking connect on loopback says EINPROGRESS although it is done), windows and send buffers, urgent
@@ -10,8 +10,13 @@ Simplified: an acknowledgement takes effect at once instead of travelling, or of
 wait for: on Linux, without TCP_NODELAY, the second of two small writes of a program that has been answered before comes some 40 ms after
 the first, here at once.  What MSG_MORE holds goes with each segment from the peer, on Linux not with those that header prediction takes;
 and urgent data pushes what follows it only until it is acknowledged, here at once.  Buffers count bytes without the kernel's overhead;
-there is no loss, so nothing is retransmitted but SYNs to a full backlog; congestion windows don't delay anything, nor does receive buffer
-autotuning.  A peer that does not read is waited for without limit, whatever TCP_USER_TIMEOUT says, and an orphan in FIN_WAIT2 too.
+on lo there is no loss, so nothing is retransmitted but SYNs to a full backlog; congestion windows don't delay anything, nor does receive
+buffer autotuning.  A peer that does not read is waited for without limit, whatever TCP_USER_TIMEOUT says, and an orphan in FIN_WAIT2 too.
+
+Over a link (veth.py) data, SYNs, FINs, RSTs and window updates travel.  The acknowledgement of data and of a FIN, and the window that it
+carries, take effect when the segment arrives, so a latency early; Nagle's algorithm waits for that.  A lost segment is sent again after a
+timeout only, never sooner (no fast retransmit), what is sent behind it waits, and a RST is sent again as well (tcp_timer.py).  Segments
+are as big as on lo (as with TSO).
 """
 
 import errno
@@ -22,6 +27,7 @@ from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.clock import Timer
 from simkernel.kernel.net.af_inet import InetSock, inet6_sockaddr, inet_sockaddr, is_multicast, needs_scope, show
 from simkernel.kernel.net.inet import InetTable, is_ipv4
+from simkernel.kernel.net.netdevice import NetDevice
 from simkernel.kernel.net.skbuff import ACK, SkBuff
 from simkernel.kernel.net.socket import (
     RCV_SHUTDOWN,
@@ -57,6 +63,8 @@ from simkernel.kernel.net.tcp_states import (
     TCP_TIME_WAIT,
     TCP_URG_VALID,
 )
+from simkernel.kernel.net.tcp_timer import RtxQueue
+from simkernel.kernel.net.veth import VethDev
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import wait_event, wake_up
@@ -92,7 +100,7 @@ class TcpSock(InetSock):
 
     ``snd_wnd`` is how many bytes the peer still takes, ``rcv_wnd`` what we told it; ``wmem_queued`` the bytes sent or to be sent that
     the peer has not received, ``unsent`` those still in the write queue.  ``write_seq`` and ``copied_seq`` count the bytes of the
-    stream that the program wrote and read.
+    stream that the program wrote and read.  ``device`` leads to the peer; ``rtx`` is what a link has lost, where there is one.
     """
 
     __slots__ = (
@@ -100,6 +108,7 @@ class TcpSock(InetSock):
         "copied_seq",
         "cork",
         "defer_accept",
+        "device",
         "done",
         "eor",
         "fin_queued",
@@ -116,6 +125,7 @@ class TcpSock(InetSock):
         "retrans_stamp",
         "retries",
         "rmem",
+        "rtx",
         "snd_up",
         "snd_wnd",
         "syn_retries",
@@ -134,9 +144,11 @@ class TcpSock(InetSock):
     state_names = STATE_NAMES
 
     def __init__(self, sched: Sched, sysctl: Sysctl, table: InetTable["TcpSock"], family: int = AF_INET) -> None:
-        super().__init__(sched, sysctl, family, SOCK_STREAM, IPPROTO_TCP)
+        super().__init__(sched, sysctl, table.net, family, SOCK_STREAM, IPPROTO_TCP)
         self.table = table
+        self.device: NetDevice = table.device
         self.peer: TcpSock | None = None
+        self.rtx: RtxQueue | None = None
         self.rcvbuf = sysctl.tcp_rmem[1]
         self.sndbuf = sysctl.tcp_wmem[1]
         self.window_clamp = self.rcvbuf >> 1
@@ -287,11 +299,22 @@ class TcpSock(InetSock):
         self.table.hash_connect(self, laddr, host, port)
         self.laddr, self.sport = laddr, self.lport
         self.raddr, self.rport = host, port
+        self.set_device(self.net.route(host))
         self.err = 0
         self.done = False
         self.set_state(TCP_SYN_SENT)
         self.retries = 0
         tcp_send_syn(self)
+
+    def set_device(self, device: NetDevice) -> None:
+        """sk_dst_set: the way to the peer."""
+        self.device = device
+        self.rtx = RtxQueue(self, device) if isinstance(device, VethDev) else None
+
+    def host_unreachable(self, ends: tuple[int, int, int, int]) -> None:
+        """tcp_v4_err: nobody has the address that the SYN went to, if that is still what we wait for."""
+        if self.state == TCP_SYN_SENT and (self.sport, self.rport) == ends[:2]:
+            self.done_with_error(errno.EHOSTUNREACH)
 
     # --- bytes out ---
     def sendmsg(self, data: bytes, flags: int, nonblock: bool, msg: MsgHdr | None = None) -> int:
@@ -308,6 +331,7 @@ class TcpSock(InetSock):
             and not self.sched.explore
             and self.wmem_queued < self.sndbuf
             and not self.cork
+            and self.rtx is None
             and (msg is None or not msg.control)
         ):
             # The plain case: the peer takes it all, as one segment.
@@ -316,7 +340,7 @@ class TcpSock(InetSock):
             seq = self.write_seq
             self.write_seq = seq + n
             self.sched.stalled = 0
-            self.table.device.loopback_xmit(SkBuff(self, self.peer, ACK, data, seq))
+            self.device.xmit(SkBuff(self, self.peer, ACK, data, seq))
             return n
         return tcp_sendmsg_locked(self, data, flags, nonblock, msg)
 
@@ -388,6 +412,8 @@ class TcpSock(InetSock):
     def purge_write_queue(self) -> None:
         """tcp_write_queue_purge: what was not sent is lost."""
         self.write_queue.clear()
+        if self.rtx is not None:
+            self.rtx.queue.clear()
         self.wmem_queued = self.unsent = 0
         self.fin_queued = False
 
@@ -396,6 +422,8 @@ class TcpSock(InetSock):
         """tcp_set_state: a closed socket is found by nobody, and gives its port back unless bind asked for that one."""
         if state == TCP_CLOSE:
             self.table.unhash(self)
+            if self.rtx is not None:
+                self.table.requests.pop((self.laddr, self.sport, self.raddr, self.rport), None)
             if not self.bindport_lock:
                 self.table.put_port(self)
         self.inet_sk_set_state(state)
@@ -431,6 +459,8 @@ class TcpSock(InetSock):
         child.shutdown_mask = self.shutdown_mask
         child.window_clamp = child.rcv_wnd = max(child.rcvbuf >> 1, 1)
         child.peer = client
+        if client.device is not self.device:
+            child.set_device(client.device.peer)
         return child
 
     def tcp_done(self) -> None:

@@ -78,13 +78,15 @@ def tcp_v4_rcv(skb: SkBuff) -> None:
 def tcp_v4_lookup(skb: SkBuff) -> "TcpSock | None":
     """__inet_lookup_skb: whom a SYN is for; one that finds nobody is refused."""
     client = skb.sk
-    table = client.table
+    device = client.device
+    # On lo our own ports, over a link those of the host at the other end.
+    table = client.table if device.peer is device else device.peer.net.inet
     if (client.laddr, client.lport) == (client.raddr, client.rport):
         skb.dst = client
     else:
         skb.dst = table.lookup_listener(client.laddr, client.lport, client.raddr, client.rport)
         if skb.dst is None:
-            table.device.loopback_xmit(SkBuff(client, client, RST, b""))
+            device.peer.xmit(SkBuff(client, client, RST, b""))
     return skb.dst
 
 
@@ -211,9 +213,19 @@ def tcp_conn_request(sk: "TcpSock", skb: SkBuff) -> None:
     if len(sk.acceptq) > sk.backlog_max:
         return
     client = skb.sk
+    if sk.table.requests:
+        request = sk.table.requests.get((client.raddr, client.rport, client.laddr, client.lport))
+        if request is not None:
+            # tcp_check_req: the answer is on the way, or was lost and goes once more.
+            if request.rtx is not None:
+                request.rtx.retransmit()
+            return
     child = sk.sk_clone(client)
     child.set_state(TCP_SYN_RECV)
-    sk.table.device.loopback_xmit(SkBuff(child, client, SYN | ACK, b"", 0, child.rcv_wnd))
+    if child.rtx is not None:
+        child.rtx.listener = sk
+        sk.table.requests[child.laddr, child.lport, child.raddr, child.rport] = child
+    child.device.xmit(SkBuff(child, client, SYN | ACK, b"", 0, child.rcv_wnd))
 
 
 def tcp_rcv_synsent(sk: "TcpSock", skb: SkBuff) -> None:
@@ -240,7 +252,7 @@ def tcp_rcv_synsent(sk: "TcpSock", skb: SkBuff) -> None:
     tcp_sync_mss(sk, skb.sk)
     # Whoever waits for us is woken before the third packet of the handshake wakes the listener.
     sk.sk_state_change()
-    sk.table.device.loopback_xmit(SkBuff(sk, skb.sk, ACK, b"", 0, sk.rcv_wnd))
+    sk.device.xmit(SkBuff(sk, skb.sk, ACK, b"", 0, sk.rcv_wnd))
 
 
 def tcp_finish_connect(sk: "TcpSock", window: int) -> None:
@@ -255,9 +267,17 @@ def tcp_finish_connect(sk: "TcpSock", window: int) -> None:
         sk.sndbuf = max(sk.sndbuf, min(SNDBUF_ESTABLISHED, sk.sysctl.tcp_wmem[2]))
 
 
+def listener_of(sk: "TcpSock") -> "TcpSock | None":
+    """Whose accept queue a child in SYN_RECV joins: over a link, where a handshake takes time, its own listener's or nobody's."""
+    if sk.rtx is not None:
+        listener = sk.rtx.listener
+        return listener if listener is not None and listener.state == TCP_LISTEN else None
+    return sk.table.lookup_listener(sk.raddr, sk.rport, sk.laddr, sk.lport)
+
+
 def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
     """The third packet of the handshake: the child joins the accept queue of its listener."""
-    listener = sk.table.lookup_listener(sk.raddr, sk.rport, sk.laddr, sk.lport)
+    listener = listener_of(sk)
     if listener is None:
         tcp_send_reset(sk, skb.sk)
         sk.set_state(TCP_CLOSE)
@@ -273,6 +293,8 @@ def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
         if sk.timer is None:
             sk.timer = sk.sched.clock.add_timer(SYN_TIMEOUT << sk.retries, lambda: tcp_synack_timeout(sk))
         return
+    if sk.rtx is not None:
+        sk.table.requests.pop((sk.laddr, sk.lport, sk.raddr, sk.rport), None)
     tcp_finish_connect(sk, skb.window or skb.sk.rcv_wnd)
     tcp_sync_mss(sk, skb.sk)
     sk.table.inherit_port(sk)
@@ -287,7 +309,7 @@ def tcp_rcv_synrecv(sk: "TcpSock", skb: SkBuff) -> None:
 def tcp_synack_timeout(sk: "TcpSock") -> None:
     """reqsk_timer_handler: the handshake's last packet found no room in the accept queue; try it again, but not for ever."""
     sk.timer = None
-    listener = sk.table.lookup_listener(sk.raddr, sk.rport, sk.laddr, sk.lport)
+    listener = listener_of(sk)
     if sk.state != TCP_SYN_RECV:
         return
     if not sk.backlog:

@@ -32,7 +32,7 @@ def tcp_send_syn(sk: "TcpSock") -> None:
         # tcp_clamp_rto_to_user_timeout
         delay = min(delay, max(sk.retrans_stamp + sk.user_timeout * NSEC_PER_MSEC - now, 1))
     sk.timer = sk.sched.clock.add_timer(delay, lambda: tcp_syn_timeout(sk))
-    sk.table.device.loopback_xmit(SkBuff(sk, None, SYN, b""))
+    sk.device.xmit(SkBuff(sk, None, SYN, b""))
 
 
 def tcp_syn_timeout(sk: "TcpSock") -> None:
@@ -70,15 +70,29 @@ def tcp_sync_mss(sk: "TcpSock", peer: "TcpSock") -> None:
                 sk.mss_cache = min(sk.mss_cache, limit - TCPOLEN_TSTAMP_ALIGNED)
 
 
+def tcp_waits_for_ack(sk: "TcpSock", chunk: bytes, last: bool) -> bool:
+    """Over a link, with something in flight: what a small window would cut waits (tcp_snd_wnd_test), and so does a small last segment.
+
+    Not with TCP_NODELAY, this (tcp_nagle_test; RFC 896).  On lo the acknowledgement has always come.
+    """
+    if sk.wmem_queued == sk.unsent:
+        return False
+    if len(chunk) > sk.snd_wnd:
+        return sk.snd_wnd < sk.max_window >> 1
+    return last and not sk.nodelay and not sk.fin_queued and len(chunk) < tcp_mss(sk)
+
+
 def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
     """Send what the peer's window takes; then the FIN, if one waits.  A choice may cut a segment anywhere.
 
     ``corked`` holds the last segment back unless it is full, urgent, or the FIN goes with it (tcp_nagle_test).
     """
     queue = sk.write_queue
-    device = sk.table.device
+    device = sk.device
     sched = sk.sched
     held = False
+    # Whether the segment is what a choice has left of one.
+    rest = sk.rtx is None
     while queue and sk.snd_wnd > 0:
         chunk = queue[0]
         # Its place in the stream: what was written, less what still waits.
@@ -86,10 +100,13 @@ def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
         if corked and len(queue) == 1 and not sk.fin_queued and sk.snd_up <= seq and len(chunk) < tcp_mss(sk):
             held = True
             break
+        if not rest and sk.snd_up <= seq and tcp_waits_for_ack(sk, chunk, len(queue) == 1):
+            break
         n = min(len(chunk), sk.snd_wnd)
         if sched.explore and n > 1:
             cut = sched.choice.pick(4, "segment")
             n = n if cut == 0 else 1 if cut == 1 else max(n >> 1, 1) if cut == 2 else n - 1
+            rest = cut > 0 or sk.rtx is None
         if n < len(chunk):
             queue[0] = chunk[n:]
             chunk = chunk[:n]
@@ -98,9 +115,9 @@ def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
         sk.snd_wnd -= n
         sk.unsent -= n
         if sk.snd_up > seq:
-            device.loopback_xmit(UrgentSkBuff(sk, sk.peer, chunk, seq, min(sk.snd_up, seq + 0xFFFF)))
+            device.xmit(UrgentSkBuff(sk, sk.peer, chunk, seq, min(sk.snd_up, seq + 0xFFFF)))
         else:
-            device.loopback_xmit(SkBuff(sk, sk.peer, ACK, chunk, seq))
+            device.xmit(SkBuff(sk, sk.peer, ACK, chunk, seq))
         # Its acknowledgement pushes what MSG_MORE held.
         corked = sk.cork
     if held:
@@ -111,7 +128,7 @@ def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
         sk.timer = None
     if sk.fin_queued and not queue:
         sk.fin_queued = False
-        device.loopback_xmit(SkBuff(sk, sk.peer, FIN | ACK, b"", sk.write_seq))
+        device.xmit(SkBuff(sk, sk.peer, FIN | ACK, b"", sk.write_seq))
 
 
 def tcp_push_pending_frames(sk: "TcpSock", corked: bool) -> None:
@@ -134,7 +151,7 @@ def tcp_send_fin(sk: "TcpSock") -> None:
 
 def tcp_send_reset(sk: "TcpSock", to: "TcpSock") -> None:
     """tcp_send_active_reset, tcp_v4_send_reset."""
-    sk.table.device.loopback_xmit(SkBuff(sk, to, RST, b"", sk.write_seq))
+    sk.device.xmit(SkBuff(sk, to, RST, b"", sk.write_seq))
 
 
 def tcp_check_space(sk: "TcpSock") -> None:
@@ -164,4 +181,4 @@ def tcp_cleanup_rbuf(sk: "TcpSock") -> None:
         sk.rcv_wnd = new
         peer = sk.peer
         if peer is not None:
-            sk.table.device.loopback_xmit(SkBuff(sk, peer, ACK, b"", sk.write_seq, new))
+            sk.device.xmit(SkBuff(sk, peer, ACK, b"", sk.write_seq, new))

@@ -102,7 +102,7 @@ class UdpSock(InetSock):
     state_names: ClassVar[Mapping[int, str]] = {TCP_ESTABLISHED: "ESTABLISHED", TCP_CLOSE: "CLOSE"}
 
     def __init__(self, sched: Sched, sysctl: Sysctl, table: UdpTable["UdpSock"], family: int) -> None:
-        super().__init__(sched, sysctl, family, SOCK_DGRAM, IPPROTO_UDP)
+        super().__init__(sched, sysctl, table.net, family, SOCK_DGRAM, IPPROTO_UDP)
         self.table = table
         self.rcvbuf = sysctl.rmem_default
         self.sndbuf = sysctl.wmem_default
@@ -311,7 +311,7 @@ class UdpSock(InetSock):
     def udp_send_skb(self, skb: UdpSkb) -> None:
         """Onto the device, which takes the datagram off the sender's account at once (skb_orphan, sock_wfree)."""
         self.wakes_on_space()
-        self.table.device.loopback_xmit(skb)
+        (self.net.route(skb.daddr) if self.net.addrs else self.table.device).xmit(skb)
 
     def writable(self) -> bool:
         """sock_writeable: less than half of the send buffer is charged."""

@@ -1,15 +1,18 @@
 """UDP's ports, and whom a datagram is for (udp_table of net/ipv4/udp.c, net/ipv6/udp.c, net/core/sock_reuseport.c)."""
 
 import errno
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from simkernel.errors import oserror
-from simkernel.kernel.net.inet import LO_BROADCAST, ReuseportHash, is_ipv4, is_local, rcv_saddr_equal
+from simkernel.kernel.net.inet import LO_BROADCAST, ReuseportHash, is_ipv4, rcv_saddr_equal
 from simkernel.kernel.net.loopback import Loopback
 from simkernel.kernel.net.skbuff import ICMP, UDP, Packet
 from simkernel.kernel.net.socket import Sysctl
 from simkernel.kernel.sched import Sched
 from simkernel.uapi import AF_INET, AF_INET6, IN6ADDR_ANY, INADDR_ANY
+
+if TYPE_CHECKING:
+    from simkernel.kernel.net.net_namespace import Net
 
 TCP_ESTABLISHED = 1
 TCP_CLOSE = 7
@@ -64,7 +67,7 @@ class UdpSkb(Packet):
 
     def __init__(self, table: "UdpTable[U]", saddr: str, sport: int, daddr: str, dport: int, data: bytes) -> None:
         super().__init__(UDP, data)
-        self.table = table
+        self.table: UdpTable[Any] = table
         self.saddr = saddr
         self.sport = sport
         self.daddr = daddr
@@ -111,7 +114,7 @@ class UdpSkb(Packet):
         if self.daddr == LO_BROADCAST:
             self.table.mcast_deliver(self)
             return
-        if not is_local(self.daddr):
+        if not self.table.net.is_local(self.daddr):
             # It came back from lo with a destination that is not here (ip_route_input).
             return
         table = self.table
@@ -122,32 +125,48 @@ class UdpSkb(Packet):
                 self.truesize = HEAD_SIZES[0] + SIZEOF_SKBUFF + FRAGMENT_V6 + HEAD_SIZES[0] + SIZEOF_SKBUFF
             sk.queue_rcv_skb(self)
         else:
-            table.device.loopback_xmit(PortUnreachable(self))
+            table.net.route(self.saddr).xmit(PortUnreachable(self))
+
+    def enter(self, net: "Net") -> None:
+        self.table = net.udp
+
+    def copy(self) -> "UdpSkb":
+        return self.clone()
 
 
 class PortUnreachable(Packet):
-    """The ICMP message about a datagram that nobody took."""
+    """The ICMP message about a datagram that nobody took.  ``table`` is that of the host where it is."""
 
-    __slots__ = ("about",)
+    __slots__ = ("about", "table")
 
     def __init__(self, about: UdpSkb) -> None:
         super().__init__(ICMP, b"")
         self.about = about
+        self.table: UdpTable[Any] = about.table
 
     def rcv(self) -> None:
         """udp_err: for the socket that would get the answer to that datagram."""
         skb = self.about
-        sk = skb.table.lookup(skb.daddr, skb.dport, skb.saddr, skb.sport)
+        sk = self.table.lookup(skb.daddr, skb.dport, skb.saddr, skb.sport)
         if sk is not None:
             sk.udp_err(errno.ECONNREFUSED)
+
+    def enter(self, net: "Net") -> None:
+        self.table = net.udp
+
+    def copy(self) -> "PortUnreachable":
+        copied = PortUnreachable(self.about)
+        copied.cause = self.cause
+        return copied
 
 
 class UdpTable(Generic[U]):
     """struct udp_table: sockets by port, and by address and port; of both the newest comes first."""
 
-    __slots__ = ("device", "hash", "hash2", "next_port", "reuseport", "sched", "sysctl")
+    __slots__ = ("device", "hash", "hash2", "net", "next_port", "reuseport", "sched", "sysctl")
 
-    def __init__(self, sched: Sched, sysctl: Sysctl, device: Loopback) -> None:
+    def __init__(self, sched: Sched, sysctl: Sysctl, device: Loopback, net: "Net") -> None:
+        self.net = net
         self.sched = sched
         self.sysctl = sysctl
         self.device = device

@@ -13,14 +13,12 @@ from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash
 from simkernel.kernel.namei import Vfs
 from simkernel.kernel.namespace import init_mount_tree
-from simkernel.kernel.net.inet import InetTable
 from simkernel.kernel.net.loopback import Loopback
+from simkernel.kernel.net.net_namespace import Net
 from simkernel.kernel.net.proc import register_proc_net
 from simkernel.kernel.net.socket import Sock, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.tcp_input import tcp_v4_rcv
-from simkernel.kernel.net.udp import UdpSock
-from simkernel.kernel.net.udp_table import UdpTable
 from simkernel.kernel.net.unix import UnixTable
 from simkernel.kernel.procfs import constant
 from simkernel.kernel.sched import Sched
@@ -142,23 +140,28 @@ def signals(mask: int) -> set[int]:
 class BaseSyscalls:
     """The machine that the calls work on.  One object serves all tasks: each call is made by the running one."""
 
-    __slots__ = ("crash", "inet", "lo", "sched", "sysctl", "udp", "unix", "vfs")
+    __slots__ = ("crash", "disturbed", "inet", "lo", "nets", "sched", "sysctl", "udp", "unix", "vfs")
 
     def __init__(self, sched: Sched, sysctl: Sysctl, crash: Crash) -> None:
         self.sched = sched
         self.sysctl = sysctl
         self.crash = crash
-        self.inet: InetTable[TcpSock] = InetTable(sched, sysctl)
+        # What was done to the connections of a process, by pid: for whoever judges a run.
+        self.disturbed: dict[int, str] = {}
         self.lo = Loopback(sched, tcp_v4_rcv)
-        self.inet.device = self.lo
-        self.udp: UdpTable[UdpSock] = UdpTable(sched, sysctl, self.lo)
+        # The machine itself is the first of the hosts, and the only one unless a network is made.
+        net = Net(sched, sysctl, self.lo, "")
+        self.lo.net = net
+        self.nets = [net]
+        self.inet = net.inet
+        self.udp = net.udp
         self.vfs = Vfs(sched, self._mount)
         self.unix = UnixTable(self.vfs)
 
     def _mount(self, vfs: Vfs) -> None:
         proc = init_mount_tree(vfs)
         proc.register_sysctl("fs/nr_open", constant("fs.nr_open", NR_OPEN))
-        register_proc_net(proc, self.sysctl, self.inet, self.udp)
+        register_proc_net(proc, self.sysctl, self.nets)
 
     # --- helpers ---
     def _install(self, files: FilesStruct, file: File, cloexec: bool) -> int:
@@ -258,9 +261,20 @@ class BaseSyscalls:
         flags = do_signal(sched, task, saved_mask) if task.sigpending or saved_mask is not None else None
         if code < ERESTARTSYS:
             return False
-        if flags is None or code == ERESTARTNOINTR or (code == ERESTARTSYS and flags & SA_RESTART):
+        if flags is None or code == ERESTARTNOINTR or (code == ERESTARTSYS and flags & SA_RESTART and not self.norestart()):
             return True
         raise oserror(errno.EINTR) from None
+
+    def norestart(self) -> bool:
+        """Whether a call that SA_RESTART would start again fails with EINTR all the same: never on Linux."""
+        return False
+
+    def disturb(self, sk: Sock, why: str) -> None:
+        """Note for the processes that hold either end of a connection that it was hit by what is not the other end's fault."""
+        ends = (sk, sk.peer) if isinstance(sk, TcpSock) else (sk,)
+        for process in self.sched.processes.values():
+            if process.threads and any(file.sk in ends for file in process.files.open_fds().values() if file.sk is not None):
+                self.disturbed.setdefault(process.pid, why)
 
     def _masked(self, sigmask: int | None, call: Callable[..., Any], *args: Any) -> Any:
         """Do an operation that may sleep with another signal mask for its duration (set_user_sigmask)."""

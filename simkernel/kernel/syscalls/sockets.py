@@ -82,9 +82,10 @@ class SocketCalls(VfsCalls):
             raise Unsupported(f"socket(family {family}, type {kind}, protocol {proto}) is not modelled")
         if proto not in (0, IPPROTO_TCP if kind == SOCK_STREAM else IPPROTO_UDP):
             raise oserror(errno.EPROTONOSUPPORT)
+        net = self.nets[self.sched.current.process.net_ns]
         if kind == SOCK_STREAM:
-            return TcpSock(self.sched, self.sysctl, self.inet, family)
-        return UdpSock(self.sched, self.sysctl, self.udp, family)
+            return TcpSock(self.sched, self.sysctl, net.inet, family)
+        return UdpSock(self.sched, self.sysctl, net.udp, family)
 
     def _unix_create(self, kind: int, proto: int) -> UnixSock:
         """unix_create.  Linux takes SOCK_RAW for SOCK_DGRAM."""

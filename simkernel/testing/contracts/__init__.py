@@ -6,8 +6,15 @@ api.Syscalls, so the same clients run on both kernels.
 
 from simkernel.testing.contracts.base import Contract, Plan, Violation
 from simkernel.testing.contracts.echo import Echo
+from simkernel.testing.contracts.flood import Flood
 from simkernel.testing.contracts.http import Http
+from simkernel.testing.contracts.lines import Lines, Question
+from simkernel.testing.contracts.patience import Patience
+from simkernel.testing.contracts.relay import Relay
+from simkernel.testing.contracts.surroundings import Burst, Crowded, Restarted, Sigterm
 
-CONTRACTS: dict[str, type[Contract]] = {"echo": Echo, "http": Http}
+CONTRACTS: dict[str, type[Contract]] = {
+    contract.name: contract for contract in (Echo, Http, Lines, Question, Relay, Sigterm, Restarted, Crowded, Burst, Flood, Patience)
+}
 
 __all__ = ["CONTRACTS", "Contract", "Echo", "Http", "Plan", "Violation"]

@@ -4,7 +4,7 @@ A contract draws a plan for each client from a choice source, and plays a plan a
 api.Syscalls, so the same clients run on both kernels.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from simkernel.api import Address, Syscalls
@@ -16,6 +16,10 @@ MIB = 1 << 20
 READ_SIZE = 65536
 # Sizes of a message, the plain one first.  On both sides of what servers like to read at once.
 SIZES = (16, 1, 1000, 1300, 2500, 4096, 10_000, 70_000)
+# What a client with a small receive window sends at once: more than fits into it and the server's send buffer.
+SLOW_SIZE = 40_000
+# One example in so many has a server with few fds.
+TIGHT = 8
 DELAYS_MS = (0, 0, 1, 30)
 
 
@@ -32,9 +36,11 @@ class Plan:
     """What one client does.
 
     ``behaviour``  "turns" (send a message, read its echo, next), "stream" (send all, shut the sending side, read meanwhile),
-                   "vanish" (send and close without reading), "deaf" (send as much as fits, never read, then close)
+                   "vanish" (send and close without reading), "deaf" (send as much as fits, never read, then close); more: see the contract
     ``sizes``      bytes of each message; ``start_ms``, ``pause_ms`` virtual or real milliseconds before connecting and between messages
     ``read_size``  how much it reads at once
+    ``tight``      the server has few fds (RLIMIT_NOFILE, which it inherits): it may let clients wait, or turn one away before it has
+                   served it at all
     """
 
     number: int
@@ -43,6 +49,7 @@ class Plan:
     start_ms: int = 0
     pause_ms: int = 0
     read_size: int = READ_SIZE
+    tight: bool = False
 
     def __str__(self) -> str:
         what = ", ".join(f"{k} {v}" for k, v in asdict(self).items() if k not in ("number", "behaviour", "read_size") and v)
@@ -54,7 +61,18 @@ class Contract:
 
     name = "contract"
     behaviours: tuple[str, ...] = ("turns",)
+    # Those who are still connected when the server is told to stop: they sleep when ``play`` returns, and are killed at the end.
+    stays: frozenset[str] = frozenset()
+    # Who makes many connections at one moment: when the server has few fds, it has too few for them.
+    crowd = ""
     max_clients = 8
+    # What the server runs in: the signal that stops it (0: the eventfd becomes readable instead); how many lives it has, each but the last
+    # ended by that signal, or SIGKILL, when it has served a client; how many fds are taken when it starts, so that its own have high
+    # numbers; its connections' SO_SNDBUF, so that they are soon full (0: what Linux gives).
+    stop_signal = 0
+    lives = 1
+    open_fds = 0
+    send_buffer = 0
     # The profiles under which a right server can keep it.
     profiles: tuple[str, ...] = PROFILES
     # How long (virtual ns) what a client sent may wait to be read while the server has time; None: the contract does not say.
@@ -62,10 +80,18 @@ class Contract:
     # How many bytes the server may have read from a connection and not yet written back to it; None: the contract does not say.
     memory_per_connection: int | None = None
 
+    # Whether the server may be killed and started again while clients are served (profile "network"): it keeps what it must elsewhere.
+    restarts = False
+
     def plans(self, choice: Choice) -> list[Plan]:
         """The clients of one example: one, with one small message, when all choices are 0."""
         count = 1 + choice.pick(self.max_clients, "clients")
-        return [self.plan(choice, number) for number in range(count)]
+        plans = [self.plan(choice, number) for number in range(count)]
+        if self.crowd and choice.pick(TIGHT, "tight") == TIGHT - 1:
+            # Without those who stay: they keep the server's fds, so nobody else might ever be served.
+            plans = [replace(plan, tight=True) for plan in plans if plan.behaviour not in self.stays]
+            plans.append(replace(self.plan(choice, count), behaviour=self.crowd, tight=True))
+        return plans
 
     def plan(self, choice: Choice, number: int) -> Plan:
         """One client's plan."""
@@ -73,10 +99,21 @@ class Contract:
         sizes = tuple(SIZES[choice.pick(len(SIZES), "size")] for _ in range(1 + choice.pick(4, "messages")))
         if behaviour == "stream" and choice.pick(24, "big") == 23:
             sizes = (MIB,)
+        elif behaviour == "torrent":
+            sizes = (MIB // 2,)
+        elif behaviour == "slow":
+            sizes = (SLOW_SIZE,) * min(len(sizes), 2)
         start = DELAYS_MS[choice.pick(len(DELAYS_MS), "start")]
         pause = DELAYS_MS[choice.pick(len(DELAYS_MS), "pause")]
         read_size = (READ_SIZE, 1000, 100)[choice.pick(3, "read-size")] if sum(sizes) < 20_000 else READ_SIZE
         return Plan(number, behaviour, sizes, start, pause, read_size)
+
+    def beside(self, sys: Syscalls, addr: Address) -> list[int]:
+        """Start the processes that the server at ``addr`` needs beside it; returns their pids.  They are killed at the end."""
+        return []
+
+    def after(self, sys: Syscalls, addr: Address) -> None:
+        """Remove what a server that did not come to its end may have left in the file system."""
 
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
         """Be that client, from connect to close.  Raises Violation."""

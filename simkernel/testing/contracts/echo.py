@@ -1,33 +1,129 @@
 """Echo: each client gets back exactly its bytes."""
 
 from simkernel.api import Address, Syscalls
-from simkernel.testing.contracts.base import MS, READ_SIZE, Contract, Plan, Violation, pattern
-from simkernel.uapi import AF_INET, MSG_DONTWAIT, MSG_NOSIGNAL, POLLIN, POLLOUT, SHUT_WR, SOCK_STREAM
+from simkernel.testing.contracts.base import MIB, MS, READ_SIZE, Contract, Plan, Violation, pattern
+from simkernel.uapi import (
+    AF_INET,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    POLLIN,
+    POLLOUT,
+    SHUT_WR,
+    SO_LINGER,
+    SO_RCVBUF,
+    SOCK_STREAM,
+    SOL_SOCKET,
+)
+
+# struct linger {l_onoff 1, l_linger 0}: close sends a reset (socket(7)).
+RESET = (1).to_bytes(4, "little") + bytes(4)
+# A crowd has so many connections, and one more for each of its messages: more than a server with few fds has room for (scenario.ROOM),
+# and all crowds together fewer than a backlog.
+CROWD = 7
+# What each of them sends at most: it has to fit into the receive buffer of a connection that is not accepted yet.
+CROWD_BYTES = 1000
+# A client that never reads gives up sending when there was no room for so long.
+STUCK_MS = 20
+# The receive buffer of those who are slow, so that their server is soon stuck.
+SMALL_WINDOW = 4096
+
+
+class TurnedAway(Exception):
+    """The server, which has few fds, ended this connection before it had echoed anything."""
+
+
+def broken_off(plan: Plan, done: int, how: str) -> Exception:
+    """What to raise when the server ended a connection on which ``done`` bytes had come back."""
+    return TurnedAway() if plan.tight and not done else Violation("corruption", f"{plan}: {how}")
 
 
 class Echo(Contract):
-    """Each client gets back exactly its bytes, in order; after its SHUT_WR the server finishes echoing and closes."""
+    """Each client gets back exactly its bytes, in order; after its SHUT_WR the server finishes echoing and closes.
+
+    A client may do what real ones do, and the others are served all the same: "reset" (as "turns", but instead of reading the last
+    echo it closes with a reset), "crowd" (many connections at one moment, each with a message), "torrent" (a "stream" as fast as it
+    comes back), "early" (SHUT_WR before it has sent anything), "slow" ("turns" with a small receive window, and it reads only when it
+    can't send), "silent" (never sends), "idle" ("turns", then nothing), "stuck" (sends as much as the server takes and never reads).
+    The last three stay until the server, told to stop, has closed their connections.
+    """
 
     name = "echo"
-    memory_per_connection = 512 * 1024
-    behaviours = ("turns", "turns", "stream", "vanish", "deaf")
+    memory_per_connection: int | None = 512 * 1024
+    behaviours: tuple[str, ...] = (
+        "turns",
+        "turns",
+        "stream",
+        "vanish",
+        "deaf",
+        "reset",
+        "crowd",
+        "idle",
+        "torrent",
+        "stuck",
+        "silent",
+        "early",
+        "slow",
+    )
+    stays = frozenset({"idle", "silent", "stuck"})
+    crowd = "crowd"
 
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
         if plan.start_ms:
             sys.nanosleep(plan.start_ms * MS)
-        fd = sys.socket(AF_INET, SOCK_STREAM)
+        if plan.behaviour == "crowd":
+            self._crowd(sys, addr, plan)
+            return
+        fd = self._connect(sys, addr, plan)
+        data = pattern(plan.number, sum(plan.sizes))
         try:
-            sys.connect(fd, addr)
+            if plan.behaviour in ("turns", "idle", "reset", "slow"):
+                self._turns(sys, fd, plan, data)
+            elif plan.behaviour in ("stream", "torrent"):
+                self._stream(sys, fd, plan, data)
+            elif plan.behaviour == "early":
+                self._shut(sys, fd, plan, 0)
+                self._expect_end(sys, fd, plan, 0, b"")
+            elif plan.behaviour == "stuck":
+                self._stuck(sys, fd, pattern(plan.number, MIB))
+            elif plan.behaviour != "silent":
+                self._careless(sys, fd, plan, data)
+        except TurnedAway:
+            pass
+        if plan.behaviour == "reset":
+            sys.setsockopt(fd, SOL_SOCKET, SO_LINGER, RESET)
+        if plan.behaviour not in self.stays:
+            sys.close(fd)
+
+    def _connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
+        try:
+            return self.connect(sys, addr, plan)
         except OSError as error:
             raise Violation("corruption", f"{plan}: connect failed: {error.strerror}") from None
-        data = pattern(plan.number, sum(plan.sizes))
-        if plan.behaviour == "turns":
-            self._turns(sys, fd, plan, data)
-        elif plan.behaviour == "stream":
-            self._stream(sys, fd, plan, data)
-        else:
-            self._careless(sys, fd, plan, data)
-        sys.close(fd)
+
+    def _crowd(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
+        fds = [self._connect(sys, addr, plan) for _ in range(CROWD + len(plan.sizes))]
+        data = pattern(plan.number, min(plan.sizes[0], CROWD_BYTES))
+        for fd in fds:
+            self._send_all(sys, fd, plan, data)
+        if plan.pause_ms:
+            sys.nanosleep(plan.pause_ms * MS)
+        # In the order in which they connected: a server that has room for some only serves the others as these end.
+        for fd in fds:
+            try:
+                got = 0
+                while got < len(data):
+                    got += len(self._recv(sys, fd, plan, len(data) - got, data, got))
+            except TurnedAway:
+                pass
+            sys.close(fd)
+
+    def connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
+        """A connected socket."""
+        fd = sys.socket(AF_INET, SOCK_STREAM)
+        if plan.behaviour in ("stuck", "slow"):
+            sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, SMALL_WINDOW)
+        sys.connect(fd, addr)
+        return fd
 
     def _turns(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
         done = 0
@@ -39,12 +135,16 @@ class Echo(Contract):
                 # Too much to write without reading: both sides could wait for each other.
                 self._pump(sys, fd, plan, message, done, shut=False)
             else:
-                self._send_all(sys, fd, plan, message)
+                self._send_all(sys, fd, plan, message, done)
+                if i + 1 == len(plan.sizes) and plan.behaviour == "reset":
+                    return
                 got = 0
                 while got < size:
                     got += len(self._recv(sys, fd, plan, min(plan.read_size, size - got), data, done + got))
             done += size
-        sys.shutdown(fd, SHUT_WR)
+        if plan.behaviour == "idle":
+            return
+        self._shut(sys, fd, plan, done)
         self._expect_end(sys, fd, plan, done, data)
 
     def _stream(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
@@ -60,26 +160,38 @@ class Echo(Contract):
             except BlockingIOError:
                 break
             except (ConnectionResetError, BrokenPipeError) as error:
-                raise Violation("corruption", f"{plan}: the server broke off after {sent} bytes: {error.strerror}") from None
+                raise broken_off(plan, 0, f"the server broke off after {sent} bytes: {error.strerror}") from None
         if plan.behaviour == "deaf":
             sys.nanosleep(50 * MS)
 
-    def _send_all(self, sys: Syscalls, fd: int, plan: Plan, message: bytes) -> None:
+    def _stuck(self, sys: Syscalls, fd: int, data: bytes) -> None:
+        """Send as long as there is room, and never read.  What the server does with such a client is its own affair."""
+        sent = 0
+        while sent < len(data):
+            try:
+                sent += sys.send(fd, data[sent:], MSG_DONTWAIT | MSG_NOSIGNAL)
+            except BlockingIOError:
+                if not sys.poll([(fd, POLLOUT)], STUCK_MS):
+                    break
+            except OSError:
+                break
+
+    def _send_all(self, sys: Syscalls, fd: int, plan: Plan, message: bytes, done: int = 0) -> None:
         sent = 0
         while sent < len(message):
             try:
                 sent += sys.send(fd, message[sent:], MSG_NOSIGNAL)
             except (ConnectionResetError, BrokenPipeError) as error:
-                raise Violation("corruption", f"{plan}: the server broke off while it sent: {error.strerror}") from None
+                raise broken_off(plan, done, f"the server broke off while it sent: {error.strerror}") from None
 
     def _recv(self, sys: Syscalls, fd: int, plan: Plan, n: int, data: bytes, at: int) -> bytes:
         """Receive, and compare with the bytes of ``data`` from ``at`` on."""
         try:
             got = sys.recv(fd, n)
         except ConnectionResetError:
-            raise Violation("corruption", f"{plan}: reset by the server after {at} of {len(data)} bytes") from None
+            raise broken_off(plan, at, f"reset by the server after {at} of {len(data)} bytes") from None
         if not got:
-            raise Violation("corruption", f"{plan}: the server closed after {at} of {len(data)} bytes")
+            raise broken_off(plan, at, f"the server closed after {at} of {len(data)} bytes")
         self._compare(plan, got, data, at)
         return got
 
@@ -106,24 +218,34 @@ class Echo(Contract):
                 except BlockingIOError:
                     pass
                 except (ConnectionResetError, BrokenPipeError) as error:
-                    raise Violation("corruption", f"{plan}: the server broke off while it sent: {error.strerror}") from None
-                if sent == total and shut:
-                    sys.shutdown(fd, SHUT_WR)
+                    raise broken_off(plan, base + got, f"the server broke off while it sent: {error.strerror}") from None
+                else:
+                    if sent == total and shut:
+                        self._shut(sys, fd, plan, base + got)
+                    if plan.behaviour == "slow":
+                        continue
             try:
                 chunk = sys.recv(fd, min(plan.read_size, total - got), MSG_DONTWAIT)
             except BlockingIOError:
                 continue
             except ConnectionResetError:
-                raise Violation("corruption", f"{plan}: reset by the server after {base + got} bytes") from None
+                raise broken_off(plan, base + got, f"reset by the server after {base + got} bytes") from None
             if not chunk:
-                raise Violation("corruption", f"{plan}: the server closed after {base + got} of {base + total} bytes")
+                raise broken_off(plan, base + got, f"the server closed after {base + got} of {base + total} bytes")
             self._compare(plan, chunk, whole, base + got)
             got += len(chunk)
+
+    def _shut(self, sys: Syscalls, fd: int, plan: Plan, done: int) -> None:
+        try:
+            sys.shutdown(fd, SHUT_WR)
+        except OSError:
+            # ENOTCONN: it is gone already.
+            raise broken_off(plan, done, f"the server broke off after {done} bytes") from None
 
     def _expect_end(self, sys: Syscalls, fd: int, plan: Plan, done: int, data: bytes) -> None:
         try:
             rest = sys.recv(fd, 100)
         except ConnectionResetError:
-            raise Violation("corruption", f"{plan}: reset by the server instead of a clean end") from None
+            raise broken_off(plan, done, "reset by the server instead of a clean end") from None
         if rest:
             raise Violation("corruption", f"{plan}: {len(rest)} bytes came back that it never sent: {rest[:12]!r}")

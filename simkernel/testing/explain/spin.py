@@ -46,7 +46,9 @@ def _spin_hints(cycle: list[Call]) -> list[str]:
         hints.append("  EINTR says that a handler has run: call again, and let the loop look at what the handler left")
     if cycle and all(call.name in WAITS for call in cycle):
         hints.append("  the wait reports what nobody acts on: read, write or close it, or take it out of the interest list")
-        hints += _reported(cycle[-1])
+    # What the wait at the end of each turn reports, when nothing came of it.
+    if cycle and all(call.name in (*WAITS, "clock_gettime_ns") or call.error == "EAGAIN" for call in cycle):
+        hints += _reported(next(call for call in reversed(cycle) if call.name in WAITS))
     return hints
 
 

@@ -16,10 +16,11 @@ from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import Task
 from simkernel.testing.explain.calls import CLIENT, SERVER, Calls
-from simkernel.uapi import EPOLL_NAMES, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, flags
+from simkernel.uapi import EPOLL_NAMES, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLRDHUP, flags
 
 # At most so many fds of one epoll, and so many sleeping clients, are told about.
 MANY = 6
+HELD = "bytes read and not written back"
 
 
 def explain_stop(kernel: Kernel) -> list[str]:
@@ -77,12 +78,17 @@ def _explain_neglected(fds: dict[int, File], told: set[int], waits_on: int | Non
     shown = 0
     for fd, file in fds.items():
         sk = file.sk
-        if sk is None or fd == waits_on or file.ino in told or not (_unread(sk) or _pending(sk)):
+        if sk is None or fd == waits_on or file.ino in told:
+            continue
+        what = _what(sk) if _unread(sk) or _pending(sk) else _held(file)
+        if not what:
             continue
         told.add(file.ino)
         shown += 1
         if shown <= MANY:
-            yield f"  fd {fd}  {sk.describe()}   {_what(sk)}"
+            yield f"  fd {fd}  {sk.describe()}   {what}"
+            if what.endswith(HELD):
+                yield "        what a program has read is in no buffer of the kernel: no wait tells of it, so use it up before sleeping"
 
 
 def _explain_file(file: File, function: str) -> str:
@@ -160,7 +166,7 @@ def _there(file: File) -> str:
     """What waits in a file to be read, accepted or noticed; "" if nothing does."""
     sk = file.sk
     if sk is not None:
-        mask = file.poll(None) & (EPOLLHUP | EPOLLERR)
+        mask = file.poll(None) & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)
         return _what(sk) if _unread(sk) or _pending(sk) or mask else ""
     if isinstance(file, EventFd):
         return f"its count is {file.count}" if file.count else ""
@@ -173,7 +179,7 @@ def _held(file: File) -> str:
     """What a server has read from a connection and not written back although there is room; "" if that is nothing."""
     sk = file.sk
     if isinstance(sk, TcpSock) and sk.rport and sk.copied_seq > sk.write_seq and sk.writable():
-        return f"{sk.copied_seq - sk.write_seq} bytes read and not written back"
+        return f"{sk.copied_seq - sk.write_seq} {HELD}"
     return ""
 
 
@@ -219,7 +225,7 @@ def _explain_item(epi: EpItem, what: str, pids: set[int], calls: Calls) -> Itera
         elif unread:
             yield "        only new data, a FIN or EPOLL_CTL_MOD wakes it now: read until EAGAIN before sleeping again"
         else:
-            yield "        nothing new will come on it: handle the end when EPOLLIN, EPOLLHUP or EPOLLERR is reported"
+            yield "        the end of the stream came in the same edge as what was read, or before: only EAGAIN says that nothing is left"
     elif epi.events & EPOLLONESHOT:
         yield "        armed once; its event has not come"
 

@@ -1,0 +1,87 @@
+"""An echo server with threads that share one epoll; an eventfd in it tells them all to stop.
+
+It is edge-triggered, and an edge is for one of those who wait, whichever it is.  That thread stops; the others sleep on, and whoever
+joins them waits with them (hang).
+"""
+
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+
+from simkernel.api import Syscalls
+from simkernel.uapi import (
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_MOD,
+    EPOLLET,
+    EPOLLIN,
+    EPOLLONESHOT,
+    EPOLLOUT,
+    F_SETFL,
+    MSG_NOSIGNAL,
+    O_NONBLOCK,
+    SOCK_NONBLOCK,
+)
+
+CLASS = "ET eventfd wakes one waiter only"
+SEEN_IN = "zig#6399"
+
+FULL = (EMFILE, ENFILE, ENOBUFS, ENOMEM)  # accept: no room for anyone now
+PAUSE_NS = 10_000_000
+
+CHUNK = 65536
+THREADS = 2
+
+
+def serve(sys: Syscalls, listener: int, stop: int) -> None:
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
+    ep = sys.epoll_create1()
+    sys.epoll_ctl(ep, EPOLL_CTL_ADD, stop, EPOLLIN | EPOLLET)  # bug: only one of the threads is told
+    sys.epoll_ctl(ep, EPOLL_CTL_ADD, listener, EPOLLIN | EPOLLONESHOT)
+    unsent: dict[int, bytes] = {}  # each connection, and the bytes it has still to get
+    for tid in [sys.thread(work, ep, listener, stop, unsent) for _ in range(THREADS)]:
+        sys.join(tid)
+    for fd in unsent:
+        sys.close(fd)
+    sys.close(ep)
+
+
+def work(sys: Syscalls, ep: int, listener: int, stop: int, unsent: dict[int, bytes]) -> None:
+    """One of the threads.  An event disarms its entry (EPOLLONESHOT): a connection is one thread's until that arms it again."""
+    while True:
+        for fd, _ in sys.epoll_wait(ep, 1):
+            if fd == stop:
+                return
+            if fd == listener:
+                conn = accept(sys, listener)
+                sys.epoll_ctl(ep, EPOLL_CTL_MOD, listener, EPOLLIN | EPOLLONESHOT)
+                if conn >= 0:
+                    unsent[conn] = b""
+                    sys.epoll_ctl(ep, EPOLL_CTL_ADD, conn, EPOLLIN | EPOLLONESHOT)
+            elif echo(sys, fd, unsent):
+                sys.epoll_ctl(ep, EPOLL_CTL_MOD, fd, (EPOLLOUT if unsent[fd] else EPOLLIN) | EPOLLONESHOT)
+            else:
+                del unsent[fd]
+                sys.close(fd)
+
+
+def echo(sys: Syscalls, fd: int, unsent: dict[int, bytes]) -> bool:
+    """At most one recv and one send.  False when the connection is at its end."""
+    try:
+        if not unsent[fd]:
+            unsent[fd] = sys.recv(fd, CHUNK)
+            if not unsent[fd]:
+                return False  # the client's SHUT_WR, and all of it has been sent back
+        unsent[fd] = unsent[fd][sys.send(fd, unsent[fd], MSG_NOSIGNAL) :]
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False  # reset
+    return True
+
+
+def accept(sys: Syscalls, listener: int) -> int:
+    """The next connection, or -1: nobody waits, or there is no room for more."""
+    try:
+        return sys.accept4(listener, SOCK_NONBLOCK)[0]
+    except OSError as error:
+        if error.errno in FULL:
+            sys.nanosleep(PAUSE_NS)  # whoever waits makes the listener readable still: a loop without a pause would spin
+        return -1

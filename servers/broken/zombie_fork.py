@@ -1,0 +1,95 @@
+"""An echo server that starts a helper process when the first client comes, and does not think of the fds that the helper inherits.
+
+An epoll watches open file descriptions, not numbers.  When the server closes that client's connection, the helper's copy of the fd keeps
+the description open, so the entry stays: epoll_wait reports a number that is closed, again and again, and EPOLL_CTL_DEL of that number
+is EBADF (spin).  The client sees no end of the stream either.
+"""
+
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+
+from simkernel.api import Syscalls
+from simkernel.uapi import (
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_MOD,
+    EPOLLIN,
+    EPOLLOUT,
+    F_SETFL,
+    MSG_NOSIGNAL,
+    O_NONBLOCK,
+    POLLIN,
+    SOCK_NONBLOCK,
+)
+
+CLASS = "dup/fork zombie registration"
+SEEN_IN = "joyent/libuv#1099; uvloop#61; manticoresearch#4057"
+
+FULL = (EMFILE, ENFILE, ENOBUFS, ENOMEM)  # accept: no room for anyone now
+PAUSE_NS = 10_000_000
+CHUNK = 65536
+
+
+def serve(sys: Syscalls, listener: int, stop: int) -> None:
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
+    ep = sys.epoll_create1()
+    sys.epoll_ctl(ep, EPOLL_CTL_ADD, stop, EPOLLIN)
+    sys.epoll_ctl(ep, EPOLL_CTL_ADD, listener, EPOLLIN)
+
+    helper = 0
+    unsent: dict[int, bytes] = {}  # each connection, and the bytes it has still to get
+    running = True
+    while running:
+        for fd, _ in sys.epoll_wait(ep, 64):
+            if fd == stop:
+                running = False
+            elif fd == listener:
+                conn = accept(sys, listener)
+                if conn >= 0:
+                    unsent[conn] = b""
+                    sys.epoll_ctl(ep, EPOLL_CTL_ADD, conn, EPOLLIN)
+
+                    helper = helper or sys.spawn(help_out, stop)  # bug: it inherits the connection, and keeps it open
+            elif fd not in unsent:
+                continue  # an event of a connection that is closed
+            else:
+                waited = bool(unsent[fd])
+                if not echo(sys, fd, unsent):
+                    del unsent[fd]
+                    sys.close(fd)
+                elif bool(unsent[fd]) != waited:
+                    sys.epoll_ctl(ep, EPOLL_CTL_MOD, fd, EPOLLIN if waited else EPOLLOUT)
+    for fd in unsent:
+        sys.close(fd)
+    sys.close(ep)
+
+    if helper:
+        sys.waitpid(helper)
+
+
+def help_out(sys: Syscalls, stop: int) -> None:
+    """Stands for a child that does some other work until the end."""
+    sys.poll([(stop, POLLIN)])
+
+
+def echo(sys: Syscalls, fd: int, unsent: dict[int, bytes]) -> bool:
+    """At most one recv and one send.  False when the connection is at its end."""
+    try:
+        if not unsent[fd]:
+            unsent[fd] = sys.recv(fd, CHUNK)
+            if not unsent[fd]:
+                return False  # the client's SHUT_WR, and all of it has been sent back
+        unsent[fd] = unsent[fd][sys.send(fd, unsent[fd], MSG_NOSIGNAL) :]
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False  # reset
+    return True
+
+
+def accept(sys: Syscalls, listener: int) -> int:
+    """The next connection, or -1: nobody waits, or there is no room for more."""
+    try:
+        return sys.accept4(listener, SOCK_NONBLOCK)[0]
+    except OSError as error:
+        if error.errno in FULL:
+            sys.nanosleep(PAUSE_NS)  # whoever waits makes the listener readable still: a loop without a pause would spin
+        return -1

@@ -1,0 +1,44 @@
+"""The twin of broken/blocking_listener: the listener does not block, and whoever comes too late gets EAGAIN."""
+
+from simkernel.api import Syscalls
+from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
+
+WORKERS = 2
+
+
+def serve(sys: Syscalls, listener: int, stop: int) -> None:
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
+    for pid in [sys.spawn(work, listener, stop) for _ in range(WORKERS)]:
+        sys.waitpid(pid)
+
+
+def work(sys: Syscalls, listener: int, stop: int) -> None:
+    connections: dict[int, bytes] = {}  # each with what it has still to get
+    while True:
+        watched = [(stop, POLLIN), (listener, POLLIN), *((fd, POLLOUT if rest else POLLIN) for fd, rest in connections.items())]
+        for fd, _ in sys.poll(watched):
+            if fd == stop:
+                for conn in connections:
+                    sys.close(conn)
+                return
+            if fd == listener:
+                try:
+                    conn, _peer = sys.accept4(listener, SOCK_NONBLOCK)
+                except OSError:
+                    sys.nanosleep(1_000_000)  # another worker's, gone again, or no room now: a pause, not a spin
+                    continue
+                connections[conn] = b""
+                continue
+            data = connections[fd]
+            try:
+                data = data or sys.recv(fd, 65536)
+                if data:
+                    connections[fd] = data
+                    connections[fd] = data[sys.send(fd, data, MSG_NOSIGNAL) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                del connections[fd]
+                sys.close(fd)

@@ -1,0 +1,69 @@
+"""The twin of broken/eintr: EINTR means that a signal came, and nothing else: poll again."""
+
+from simkernel.api import Syscalls
+from simkernel.uapi import (
+    F_SETFL,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    O_NONBLOCK,
+    POLLIN,
+    POLLOUT,
+    SA_RESTART,
+    SIG_BLOCK,
+    SIGCHLD,
+    WNOHANG,
+)
+
+
+def serve(sys: Syscalls, listener: int, stop: int) -> None:
+    def reap(_signum: int) -> None:
+        try:
+            while sys.waitpid(-1, WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+
+    sys.sigaction(SIGCHLD, reap, SA_RESTART)
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
+    while True:
+        try:
+            ready = sys.poll([(stop, POLLIN), (listener, POLLIN)])
+        except InterruptedError:
+            continue
+        if ready[0][0] == stop:
+            break
+        try:
+            conn, _peer = sys.accept4(listener)
+        except OSError:
+            sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
+            continue
+        try:
+            sys.spawn(child, conn, stop)
+        except OSError:
+            pass  # no process for it: it is turned away
+        try:
+            sys.close(conn)
+        except InterruptedError:
+            pass  # it is closed all the same
+    sys.sigprocmask(SIG_BLOCK, {SIGCHLD})
+    try:
+        while sys.waitpid(-1):
+            pass
+    except ChildProcessError:
+        pass
+
+
+def child(sys: Syscalls, conn: int, stop: int) -> None:
+    unsent = b""
+    while True:
+        if sys.poll([(stop, POLLIN), (conn, POLLOUT if unsent else POLLIN)])[0][0] == stop:
+            return
+        try:
+            unsent = unsent or sys.recv(conn, 65536, MSG_DONTWAIT)
+            if not unsent:
+                return
+            unsent = unsent[sys.send(conn, unsent, MSG_DONTWAIT | MSG_NOSIGNAL) :]
+        except BlockingIOError:
+            continue
+        except OSError:
+            return

@@ -1,0 +1,77 @@
+"""The twin of broken/et_read_once: level-triggered, so what is still there is said again.
+
+Who wants edges must read until EAGAIN, and yet let the others have their turn: see epoll_et_echo.
+"""
+
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+
+from simkernel.api import Syscalls
+from simkernel.uapi import (
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_MOD,
+    EPOLLIN,
+    EPOLLOUT,
+    F_SETFL,
+    MSG_NOSIGNAL,
+    O_NONBLOCK,
+    SOCK_NONBLOCK,
+)
+
+FULL = (EMFILE, ENFILE, ENOBUFS, ENOMEM)  # accept: no room for anyone now
+PAUSE_NS = 10_000_000
+
+CHUNK = 1024
+READABLE = EPOLLIN
+
+
+def serve(sys: Syscalls, listener: int, stop: int) -> None:
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
+    ep = sys.epoll_create1()
+    sys.epoll_ctl(ep, EPOLL_CTL_ADD, stop, EPOLLIN)
+    sys.epoll_ctl(ep, EPOLL_CTL_ADD, listener, EPOLLIN)
+    unsent: dict[int, bytes] = {}  # each connection, and the bytes it has still to get
+    running = True
+    while running:
+        for fd, _ in sys.epoll_wait(ep, 64):
+            if fd == stop:
+                running = False
+            elif fd == listener:
+                conn = accept(sys, listener)
+                if conn >= 0:
+                    unsent[conn] = b""
+                    sys.epoll_ctl(ep, EPOLL_CTL_ADD, conn, READABLE)
+            else:
+                waited = bool(unsent[fd])
+                if not echo(sys, fd, unsent):
+                    del unsent[fd]
+                    sys.close(fd)
+                elif bool(unsent[fd]) != waited:
+                    sys.epoll_ctl(ep, EPOLL_CTL_MOD, fd, READABLE if waited else EPOLLOUT)
+    for fd in unsent:
+        sys.close(fd)
+    sys.close(ep)
+
+
+def echo(sys: Syscalls, fd: int, unsent: dict[int, bytes]) -> bool:
+    """At most one recv and one send.  False when the connection is at its end."""
+    try:
+        if not unsent[fd]:
+            unsent[fd] = sys.recv(fd, CHUNK)
+            if not unsent[fd]:
+                return False  # the client's SHUT_WR, and all of it has been sent back
+        unsent[fd] = unsent[fd][sys.send(fd, unsent[fd], MSG_NOSIGNAL) :]
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False  # reset
+    return True
+
+
+def accept(sys: Syscalls, listener: int) -> int:
+    """The next connection, or -1: nobody waits, or there is no room for more."""
+    try:
+        return sys.accept4(listener, SOCK_NONBLOCK)[0]
+    except OSError as error:
+        if error.errno in FULL:
+            sys.nanosleep(PAUSE_NS)  # whoever waits makes the listener readable still: a loop without a pause would spin
+        return -1

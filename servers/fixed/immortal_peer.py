@@ -1,0 +1,66 @@
+"""The twin of broken/immortal_peer: a connection on which nothing moves is closed, whatever is unsent."""
+
+from simkernel.api import Syscalls
+from simkernel.uapi import CLOCK_MONOTONIC, F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
+
+CONTRACT = "patience"
+
+PATIENCE_NS = 500_000_000
+
+
+class Connection:
+    __slots__ = ("moved", "unsent")
+
+    def __init__(self, now: int) -> None:
+        self.moved = now  # when something was last received or sent
+        self.unsent = b""
+
+    def ends(self) -> int | None:
+        """When it is closed, if nothing moves until then."""
+        return self.moved + PATIENCE_NS
+
+
+def serve(sys: Syscalls, listener: int, stop: int) -> None:
+    sys.fcntl(listener, F_SETFL, O_NONBLOCK)
+    connections: dict[int, Connection] = {}
+    now = 0
+    while True:
+        watched = [(stop, POLLIN), (listener, POLLIN), *((fd, POLLOUT if c.unsent else POLLIN) for fd, c in connections.items())]
+        ends = [end for c in connections.values() if (end := c.ends()) is not None]
+        ready = sys.poll(watched, max(0, min(ends) - now) // 1_000_000 + 1 if ends else -1)
+        now = sys.clock_gettime_ns(CLOCK_MONOTONIC)
+        for fd, _ in ready:
+            if fd == stop:
+                for conn in connections:
+                    sys.close(conn)
+                return
+            if fd == listener:
+                try:
+                    connections[sys.accept4(listener, SOCK_NONBLOCK)[0]] = Connection(now)
+                except OSError:
+                    sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
+            elif not turn(sys, fd, connections[fd], now):
+                del connections[fd]
+                sys.close(fd)
+        for fd, connection in list(connections.items()):
+            end = connection.ends()
+            if end is not None and now >= end:
+                del connections[fd]
+                sys.close(fd)
+
+
+def turn(sys: Syscalls, fd: int, connection: Connection, now: int) -> bool:
+    """Receive something, and send it.  False when the connection is at its end."""
+    try:
+        if not connection.unsent:
+            connection.unsent = sys.recv(fd, 65536)
+            connection.moved = now
+            if not connection.unsent:
+                return False
+        connection.unsent = connection.unsent[sys.send(fd, connection.unsent, MSG_NOSIGNAL) :]
+        connection.moved = now
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False
+    return True
