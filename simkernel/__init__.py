@@ -38,8 +38,10 @@ from simkernel.errors import (
 
 if TYPE_CHECKING:
     from simkernel import linux, testing
-    from simkernel.kernel.choice import Choice, Plain, Recording, Seeded, Tape
+    from simkernel.kernel.choice import Choice, Plain, Recording, Seeded, Swarm, Tape
+    from simkernel.kernel.exhaustive import Exhaustive
     from simkernel.kernel.machine import Kernel, run
+    from simkernel.kernel.pct import Pct
     from simkernel.kernel.trace import Trace
 
 __version__ = "0.1.0"
@@ -48,15 +50,18 @@ __all__ = [
     "Choice",
     "Deadlock",
     "Escape",
+    "Exhaustive",
     "InvariantViolation",
     "Kernel",
     "Killed",
     "Livelock",
     "Nondeterminism",
+    "Pct",
     "Plain",
     "Recording",
     "Seeded",
     "SimulationError",
+    "Swarm",
     "Syscalls",
     "Tape",
     "Timeout",
@@ -71,8 +76,10 @@ __all__ = [
 
 # Imported when first used: the pytest plugin is loaded by every pytest, and a run on one kernel does not need the other.
 _HOMES = {
-    **dict.fromkeys(("Choice", "Plain", "Recording", "Seeded", "Tape"), "choice"),
+    **dict.fromkeys(("Choice", "Plain", "Recording", "Seeded", "Swarm", "Tape"), "choice"),
+    "Exhaustive": "exhaustive",
     **dict.fromkeys(("Kernel", "run"), "machine"),
+    "Pct": "pct",
     "Trace": "trace",
 }
 

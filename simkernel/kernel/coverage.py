@@ -89,14 +89,15 @@ class CoveredSyscalls(EnteredSyscalls):
         coverage = sched.coverage
         if coverage is None or sched.current.pid == 1:
             return super().call(name, function, *args)
-        switches = sched.switches
+        # Both only grow: their sum is another one when the caller has slept, with others or alone.
+        before = sched.switches + sched.clock.now
         try:
             result = super().call(name, function, *args)
         except OSError as error:
-            coverage.note(sched, name, args, min(error.errno or 0, SOME - 1), 0, sched.switches != switches)
+            coverage.note(sched, name, args, min(error.errno or 0, SOME - 1), 0, sched.switches + sched.clock.now != before)
             raise
         what, mask = result_class(result, args)
-        coverage.note(sched, name, args, what, mask, sched.switches != switches)
+        coverage.note(sched, name, args, what, mask, sched.switches + sched.clock.now != before)
         return result
 
     def send(self, fd: int, data: Buffer, flags: int = 0, /) -> int:

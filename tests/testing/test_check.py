@@ -113,11 +113,17 @@ def test_lost_bytes():
     assert failure is not None and failure.kind == "corruption"
 
 
+class PatientEcho(Echo):
+    """Clients may wait until others have been served, as echo_all has it."""
+
+    served_within_ns = None
+
+
 def test_crash():
     def serve(sys, listener, stop):
         echo_all(sys, listener, stop, reply=lambda data: data if len(data) != 1000 else data[{}["gone"] :])
 
-    failure = check(serve, examples=200).failure
+    failure = check(serve, PatientEcho(), examples=200).failure
     assert failure is not None and failure.kind == "crash"
     assert "KeyError: 'gone'" in failure.message and "test_check.py" in failure.message
 
