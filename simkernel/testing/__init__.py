@@ -13,6 +13,8 @@ report = check(serve, contract=Echo(), examples=500)
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,6 +77,18 @@ __all__ = [
     "tapes",
     "under_test",
 ]
+
+
+class _Package(ModuleType):
+    """Where a function has the name of its module, the name is the function's, also when the module has been imported by itself."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _HOME_OF.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
