@@ -74,8 +74,21 @@ class Tape(Choice):
         return min(self._pos, len(self._data))
 
 
+class Dice:
+    """Numbers from a seed, for those who make runs.  ``random.Random.random`` gives the same ones on every supported Python."""
+
+    __slots__ = ("_random",)
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def below(self, n: int) -> int:
+        """A number in range(n)."""
+        return int(self._random.random() * n)
+
+
 class Seeded(Choice):
-    """Choices from a seed.  ``random.Random.random`` gives the same numbers on every supported Python."""
+    """Choices from a seed, each as likely as the others."""
 
     __slots__ = ("_random",)
 
