@@ -7,7 +7,7 @@ covered are the pairs of points that follow each other in one task, as AFL count
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from simkernel.api import Buffer
 from simkernel.kernel.choice import Choice
@@ -18,9 +18,9 @@ from simkernel.kernel.syscalls import SimSyscalls
 # The class of a result: an errno is its own class, below these.
 SOME, NONE, SHORT, FULL, OTHER = 160, 161, 162, 163, 164
 # How many events or waiters are counted.
-MOST = 3
+MOST: Final = 3
 # A pair is kept as a number below this one, 2 ** 61 - 1.
-PRIME = 2305843009213693951
+PRIME: Final = 2305843009213693951
 
 
 class Coverage:

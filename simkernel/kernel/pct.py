@@ -1,11 +1,13 @@
 """Schedules by priorities: probabilistic concurrency testing."""
 
+from typing import Final
+
 from simkernel.errors import UsageError
 from simkernel.kernel.choice import Choice, Dice, Swarm
 from simkernel.kernel.sched import TIMESLICE_CALLS, Sched, Task
 
 # Without a number of steps, the seed chooses one of these.
-STEPS = (16, 32, 64, 128, 256, 512, 1024, 2048)
+STEPS: Final = (16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
 class Pct(Choice):

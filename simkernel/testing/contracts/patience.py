@@ -23,6 +23,8 @@ class Patience(Echo):
 
     name = "patience"
     behaviours = ("turns", "turns", "leisurely", "quiet", "lazy", "congested")
+    stays = frozenset()
+    crowd = ""
     within_ms = 1200
     send_buffer = SMALL
 
