@@ -35,7 +35,10 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
         try:
             conn, _peer = sys.accept4(listener)
         except OSError:
-            sys.poll([], 1)  # gone again, or no room now: a pause, not a spin
+            try:
+                sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
+            except InterruptedError:
+                pass  # it has paused long enough
             continue
         try:
             sys.spawn(child, conn, stop)

@@ -56,7 +56,7 @@ class FaultAttr:
     accept and a send that has to wait.
     """
 
-    __slots__ = ("_kinds", "sched", "serving", "harsh", "sys", "times")
+    __slots__ = ("_kinds", "harsh", "sched", "serving", "sys", "times")
 
     def __init__(self, sys: SimSyscalls, harsh: bool) -> None:
         self.sys = sys
