@@ -13,7 +13,7 @@ from simkernel.kernel.trace import Trace
 from simkernel.testing.contracts import Contract, Plan
 from simkernel.testing.explain import Calls, explain_finding, explain_memory, explain_spin, explain_starvation, explain_stop
 from simkernel.testing.explain.calls import CLIENT
-from simkernel.testing.oracles import HERD_TASKS, Oracles
+from simkernel.testing.oracles import Oracles
 from simkernel.testing.scenario import Finding, Serve, crash_text, scenario
 from simkernel.testing.weather import SERVER_ADDR, forecast
 from simkernel.tools.strace import strace_lines
@@ -141,9 +141,6 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
     if "calls" in found:
         failure.calls = found["calls"]
         end.append(found["end"])
-    if found["kind"] == "herd" and trace is not None:
-        # The first herd is story enough.
-        end.append(found["vain"][HERD_TASKS - 1][1])
     if trace is not None:
         failure.trace = trace
         failure.end = end[0] if end else None

@@ -113,7 +113,8 @@ class Oracles(Watch):
         self._waiting: dict[int, Waiting] = {}
         self._closes: dict[tuple[int, int], int] = {}
         self._accepts = 0
-        self._useless: list[tuple[int, int]] = []
+        # Who was woken for nothing: pid, event, call.
+        self._useless: list[tuple[int, int, int]] = []
 
     # --- who is the server ---
     def _is_server(self, process: Process) -> bool:
@@ -241,7 +242,7 @@ class Oracles(Watch):
         elif errno == EAGAIN and call == "accept4" and self._is_server(task.process):
             if task.woken:
                 # It slept, was woken, and this is the first that it finds: nothing.
-                self._useless.append((task.pid, len(self.sched.trace)))
+                self._useless.append((task.pid, len(self.sched.trace), self.sched.calls))
             task.woken = False
 
     def _bad_fd(self, call: str, args: tuple[Any, ...]) -> None:
@@ -283,13 +284,13 @@ class Oracles(Watch):
     def _stale(self, message: str, fd: int, closed_at: int, seq: int) -> None:
         task = self.sched.current
         finding = {"kind": "stale-fd", "who": "server", "message": message, "pid": task.pid, "fd": fd}
-        self.findings.append({**finding, "seq": seq, "closed_at": closed_at})
+        self.findings.append({**finding, "seq": seq, "closed_at": closed_at, "calls": self.sched.calls, "end": seq + 1})
 
     # --- herd ---
     def vain(self, owner: Any) -> None:
         task = self.sched.current
         if task.woken and isinstance(owner, TcpSock) and owner.state == TCP_LISTEN and self._is_server(task.process):
-            self._useless.append((task.pid, len(self.sched.trace)))
+            self._useless.append((task.pid, len(self.sched.trace), self.sched.calls))
             task.woken = False
 
     def accepted(self, listener: Any, fd: int) -> None:
@@ -302,11 +303,13 @@ class Oracles(Watch):
 
     def herd(self) -> list[dict[str, Any]]:
         """Findings, when the run is over."""
-        pids = sorted({pid for pid, _seq in self._useless})
+        pids = sorted({pid for pid, _seq, _calls in self._useless})
         if len(pids) < HERD_TASKS or len(self._useless) < self._accepts * HERD_TASKS:
             return []
         text = (
             f"{self._accepts} connections, and {len(self._useless)} wake-ups that found none, by {len(pids)} tasks: "
             "each connection wakes them all, and one gets it"
         )
-        return [{"kind": "herd", "who": "server", "message": text, "vain": list(self._useless)}]
+        # The first herd is story enough.
+        _pid, end, calls = self._useless[HERD_TASKS - 1]
+        return [{"kind": "herd", "who": "server", "message": text, "vain": self._useless, "calls": calls, "end": end}]

@@ -104,7 +104,11 @@ class Echo(Contract):
         fds = [self._connect(sys, addr, plan) for _ in range(CROWD + len(plan.sizes))]
         data = pattern(plan.number, min(plan.sizes[0], CROWD_BYTES))
         for fd in fds:
-            self._send_all(sys, fd, plan, data)
+            try:
+                self._send_all(sys, fd, plan, data)
+            except TurnedAway:
+                # Its recv will tell.
+                pass
         if plan.pause_ms:
             sys.nanosleep(plan.pause_ms * MS)
         # In the order in which they connected: a server that has room for some only serves the others as these end.

@@ -7,7 +7,7 @@ from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
 from simkernel.testing.explain.calls import Call, Calls
 from simkernel.testing.explain.facts import SIGPIPE_HINT, hint
-from simkernel.testing.explain.spin import cycle_of
+from simkernel.testing.explain.spin import WAITS, cycle_of
 from simkernel.testing.explain.stop import MANY, explain_stop
 from simkernel.testing.oracles import Oracles, Waiting
 from simkernel.uapi import SIGPIPE
@@ -137,6 +137,9 @@ def _corruption(calls: Calls, finding: Finding) -> Iterator[str]:
             yield call.line()
             yield f"it took {taken} of {len(data)} bytes, and the rest was never sent: keep it, and send it when EPOLLOUT says so"
             return
+    if stale := list(_stale_event(mine)):
+        yield from stale
+        return
     for call in mine:
         if call.name in ("close", "shutdown") and _resets(calls, call):
             yield call.line()
@@ -156,6 +159,32 @@ def _dropped(calls: Calls, oracles: Oracles) -> Iterator[str]:
         call = next((call for call in reversed(calls.list) if call.enter <= seq and call.name == "close" and call.fd == fd), None)
         if call is not None:
             yield f"{call.line()}: {n} bytes that it had read from this connection were not written back"
+
+
+def _stale_event(mine: list[Call]) -> Iterator[str]:
+    """A call on account of an event whose connection was closed meanwhile, by the same turn of the loop, and its number given again."""
+    batches: dict[int, Call] = {}
+    # Of each task: the numbers that were closed and given again since its last wait.
+    closed: dict[int, dict[int, Call]] = {}
+    again: dict[int, dict[int, Call]] = {}
+    for call in mine:
+        pid, fd = call.pid, call.fd
+        if call.name in WAITS:
+            batches[pid], closed[pid], again[pid] = call, {}, {}
+        elif pid not in batches:
+            continue
+        elif call.name == "accept4" and isinstance(call.result, tuple):
+            if call.result[0] in closed[pid]:
+                again[pid][call.result[0]] = call
+        elif fd in again[pid] and call.name in ("close", "shutdown"):
+            yield f"fd {fd} was reported at {batches[pid].line()}"
+            yield f"and closed at {closed[pid][fd].line()}"
+            yield f"its number was given to another connection at {again[pid][fd].line()}"
+            yield f"which {call.line()} ends, on account of the old event"
+            yield "an event of a batch may be stale: drop what was queued for a number that is closed (or close after the batch)"
+            return
+        elif call.name == "close" and isinstance(fd, int):
+            closed[pid][fd] = call
 
 
 def _goes_on(rest: bytes, data: Any) -> bool:
@@ -226,7 +255,7 @@ def _leak(calls: Calls, finding: Finding) -> Iterator[str]:
 
 def _herd(calls: Calls, finding: Finding) -> Iterator[str]:
     """Who was woken and found nothing."""
-    for pid, seq in finding["vain"][:MANY]:
+    for pid, seq, _calls in finding["vain"][:MANY]:
         call = next((call for call in reversed(calls.list) if call.pid == pid and call.enter < seq), None)
         if call is not None:
             what = (
