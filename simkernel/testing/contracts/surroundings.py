@@ -50,6 +50,8 @@ class Burst(Plain):
 
     name = "burst"
     within_ms = 500
+    # On a network a SYN may be lost.
+    profiles = ("linux", "posix")
 
     def plan(self, choice: Choice, number: int) -> Plan:
         plan = super().plan(choice, number)
