@@ -28,8 +28,6 @@ class Patience(Echo):
     stays = frozenset()
     crowd = ""
     within_ms = 1200
-    # On a network, what is slow may be the link.
-    profiles = ("linux", "posix")
     send_buffer = SMALL
 
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:

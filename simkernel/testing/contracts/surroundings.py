@@ -54,8 +54,6 @@ class Burst(Plain):
     # A network loses a SYN of its own accord.
     profiles = ("linux", "posix")
     within_ms = 500
-    # On a network a SYN may be lost.
-    profiles = ("linux", "posix")
 
     def plan(self, choice: Choice, number: int) -> Plan:
         plan = super().plan(choice, number)
