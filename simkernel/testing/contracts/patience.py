@@ -22,10 +22,14 @@ class Patience(Echo):
     """
 
     name = "patience"
+    # On a network a partition, or a lost segment, is longer than this patience.
+    profiles = ("linux", "posix")
     behaviours = ("turns", "turns", "leisurely", "quiet", "lazy", "congested")
     stays = frozenset()
     crowd = ""
     within_ms = 1200
+    # On a network, what is slow may be the link.
+    profiles = ("linux", "posix")
     send_buffer = SMALL
 
     def play(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
