@@ -21,8 +21,7 @@ A map of the code, from the program down to the bytes:
 """
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simkernel.api import Syscalls
 from simkernel.errors import (
@@ -31,17 +30,20 @@ from simkernel.errors import (
     InvariantViolation,
     Killed,
     Livelock,
+    Nondeterminism,
     SimulationError,
     Timeout,
     Unsupported,
     UsageError,
 )
-from simkernel.kernel.choice import Choice, Plain, Recording, Seeded, Tape
-from simkernel.kernel.machine import Kernel, run
-from simkernel.kernel.trace import Trace
 
 if TYPE_CHECKING:
     from simkernel import linux, testing
+    from simkernel.kernel.choice import Choice, Plain, Recording, Seeded, Swarm, Tape
+    from simkernel.kernel.exhaustive import Exhaustive
+    from simkernel.kernel.machine import Kernel, run
+    from simkernel.kernel.pct import Pct
+    from simkernel.kernel.trace import Trace
 
 __version__ = "0.1.0"
 
@@ -49,14 +51,18 @@ __all__ = [
     "Choice",
     "Deadlock",
     "Escape",
+    "Exhaustive",
     "InvariantViolation",
     "Kernel",
     "Killed",
     "Livelock",
+    "Nondeterminism",
+    "Pct",
     "Plain",
     "Recording",
     "Seeded",
     "SimulationError",
+    "Swarm",
     "Syscalls",
     "Tape",
     "Timeout",
@@ -69,8 +75,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """``simkernel.linux`` and ``simkernel.testing`` are imported when first used: a run on the fake kernel needs neither."""
+# Imported when first used: the pytest plugin is loaded by every pytest, and a run on one kernel does not need the other.
+_HOMES = {
+    **dict.fromkeys(("Choice", "Plain", "Recording", "Seeded", "Swarm", "Tape"), "choice"),
+    "Exhaustive": "exhaustive",
+    **dict.fromkeys(("Kernel", "run"), "machine"),
+    "Pct": "pct",
+    "Trace": "trace",
+}
+
+
+def __getattr__(name: str) -> Any:
     if name in ("linux", "testing"):
         return importlib.import_module(f"simkernel.{name}")
-    raise AttributeError(f"module 'simkernel' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'simkernel' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"simkernel.kernel.{_HOMES[name]}"), name)
+    return value

@@ -3,6 +3,7 @@
     a  round trips   servers/epoll_lt_echo.py and a client that drives all connections by epoll: sim, sim with a trace in memory, linux
     b  small tests   a whole test with set-up and tear-down: sim, linux (processes), linux (one thread, no fork: the fastest known way)
     c  one ready     epoll_wait with one ready fd of n, and select: what a call costs as n grows
+    d  check         simkernel check with a fixed plan: examples a second, each another schedule, oracles on, no trace; and on linux
 
 Every function that is measured gets the syscall layer as its argument and runs unchanged on either kernel; only ``one_thread`` is for
 Linux alone, as an upper bound.  The kernels take turns, each is warmed up before the clock starts, and before each measured interval
@@ -13,6 +14,7 @@ taken in each round, and its median counts.
 import contextlib
 import gc
 import importlib.util
+import itertools
 import json as json_
 import os
 import platform
@@ -30,6 +32,9 @@ import simkernel
 from simkernel import linux
 from simkernel.api import Syscalls
 from simkernel.errors import UsageError
+from simkernel.kernel.entry import COMPILED
+from simkernel.testing.checker import check
+from simkernel.testing.contracts import Echo
 from simkernel.uapi import (
     AF_INET,
     EPOLL_CTL_ADD,
@@ -47,11 +52,12 @@ from simkernel.uapi import (
 
 __all__ = ["bench"]
 
-PARTS: Final = {"a": "round trips", "b": "small tests", "c": "one ready of n"}
+PARTS: Final = {"a": "round trips", "b": "small tests", "c": "one ready of n", "d": "check"}
 SERVER: Final = "epoll_lt_echo.py"
 MESSAGE: Final = b"x" * 64
 CONNECTIONS, ROUND_TRIPS, WARM_UP = 200, 100, 10
 CLIENTS, ECHOES = 10, 10
+CHECK_EXAMPLES, CHECK_EXAMPLES_LINUX = 400, 10
 EPOLL_SIZES: Final = (10, 1_000, 100_000)
 SELECT_SIZES: Final = (10, 100, 1_000)
 CALLS: Final = {"epoll_wait": EPOLL_SIZES, "select": SELECT_SIZES}
@@ -336,6 +342,23 @@ def plan_c(samples: Samples, notes: list[str], rounds: int, quick: bool) -> list
     return steps
 
 
+def plan_d(serve: Serve, samples: Samples, rounds: int, quick: bool) -> list[Step]:
+    """Steps of part d: the check itself, as the command runs it."""
+    examples = CHECK_EXAMPLES // 4 if quick else CHECK_EXAMPLES
+    seeds = itertools.count()
+
+    def checked(kernel: str) -> None:
+        gc.collect()
+        report = check(serve, Echo(CLIENTS, ECHOES), examples, on=kernel, seed=next(seeds), linux_examples=CHECK_EXAMPLES_LINUX)
+        if report.failure is not None:
+            raise AssertionError(f"the check of {SERVER} failed: {report.failure.kind}: {report.failure.message}")
+        rate = report.rate(kernel)
+        assert rate is not None
+        samples[kernel].append(rate)
+
+    return [lambda: checked("sim"), lambda: checked("linux")] * rounds
+
+
 # --- the report ---
 
 
@@ -377,6 +400,8 @@ def ratios(part: str, samples: Samples) -> dict[str, tuple[float | None, str]]:
         }
     if part == "b":
         return {"sim / the faster linux": (ratio(samples, "sim", "linux, one thread", "linux, processes"), ">= 1.5")}
+    if part == "d":
+        return {"sim / linux": (ratio(samples, "sim", "linux"), "")}
     out: dict[str, tuple[float | None, str]] = {}
     for kernel in ("sim", "linux"):
         for call, sizes in CALLS.items():
@@ -400,14 +425,16 @@ def environment() -> dict[str, object]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)),
+        "build": "compiled" if COMPILED else "interpreted",
     }
 
 
-UNITS: Final = {"a": "round trips/s", "b": "tests/s", "c": "ns/call"}
+UNITS: Final = {"a": "round trips/s", "b": "tests/s", "c": "ns/call", "d": "examples/s"}
 TITLES: Final = {
     "a": f"a. {CONNECTIONS} connections, {len(MESSAGE)}-byte echoes through {SERVER}",
     "b": f"b. whole tests: {CLIENTS} clients x {ECHOES} echoes, set up and torn down",
     "c": "c. one ready fd of n",
+    "d": f"d. simkernel check: {CLIENTS} clients x {ECHOES} echoes",
 }
 
 
@@ -442,6 +469,7 @@ def bench(json: bool = False, only: Sequence[str] = (), quick: bool = False) -> 
         "a": ["sim", "sim, traced", "linux"],
         "b": ["sim", "linux, one thread", "linux, processes"],
         "c": [row(call, kernel, n) for call, sizes in CALLS.items() for kernel in ("sim", "linux") for n in sizes],
+        "d": ["sim", "linux"],
     }
     samples: dict[str, Samples] = {part: {name: [] for name in names[part]} for part in parts}
     plans: dict[str, list[Step]] = {}
@@ -451,6 +479,8 @@ def bench(json: bool = False, only: Sequence[str] = (), quick: bool = False) -> 
         plans["b"] = plan_b(serve, samples["b"], 5 if quick else 25)
     if "c" in parts:
         plans["c"] = plan_c(samples["c"], notes, 1 if quick else 3, quick)
+    if "d" in parts:
+        plans["d"] = plan_d(serve, samples["d"], 2 if quick else 7, quick)
     started = time.perf_counter()
     with contextlib.ExitStack() as stack:
         stack.callback(gc.enable)
@@ -475,7 +505,7 @@ def bench(json: bool = False, only: Sequence[str] = (), quick: bool = False) -> 
         return 0
     console = Console()
     where = environment()
-    console.print(f"{where['python']}, {where['kernel']}, {where['cores']} cores")
+    console.print(f"{where['python']}, {where['kernel']}, {where['cores']} cores, {where['build']}")
     for part in parts:
         show(console, part, samples[part])
     for note in notes:

@@ -40,12 +40,20 @@ def cli() -> None:
     """A deterministic fake Linux kernel: check servers on it and on the real one."""
 
 
-def contract_of(name: str | None, module: object) -> Contract:
-    """The contract by its name; without one, the module's own CONTRACT, else echo."""
+def contract_of(name: str | None, module: object, clients: int | None = None, echoes: int | None = None) -> Contract:
+    """The contract by its name; without one, the module's own CONTRACT, else echo.  ``echo:10x10`` is one with a fixed plan."""
     name = name or getattr(module, "CONTRACT", None) or "echo"
-    if name not in CONTRACTS:
+    kind, _, plan = name.partition(":")
+    if kind not in CONTRACTS:
         raise UsageError(f"there is no contract {name!r}: choose one of {', '.join(sorted(CONTRACTS))}")
-    return CONTRACTS[name]()
+    if plan:
+        both = plan.split("x")
+        if len(both) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in both):
+            raise UsageError(f"the contract {name!r} makes no sense: after the colon are clients and echoes, as in {kind}:10x10")
+        if clients is not None or echoes is not None:
+            raise UsageError(f"the contract {name!r} has its clients and echoes: leave out --clients and --echoes")
+        clients, echoes = map(int, both)
+    return CONTRACTS[kind](clients, echoes)
 
 
 @cli.command("check")
@@ -56,6 +64,8 @@ def contract_of(name: str | None, module: object) -> Contract:
 @click.option("--on", type=click.Choice(["sim", "linux", "both"]), default="both", show_default=True, help="Which kernel.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Choose other examples.")
 @click.option("--profile", type=click.Choice(PROFILES), default="linux", show_default=True, help="What the fake kernel may do.")
+@click.option("--clients", type=int, default=None, metavar="N", help="A fixed plan: N clients that take --echoes turns each.")
+@click.option("--echoes", type=int, default=None, metavar="M", help="With --clients: small messages, one after the other.")
 @click.option("--strategy", type=click.Choice(STRATEGIES), default="portfolio", show_default=True, help="How examples are chosen.")
 @click.option("--preemptions", type=click.IntRange(0), help="How many the exhaustive strategy goes to. [default: 2; in the portfolio 1]")
 @click.option("--workers", type=click.IntRange(1), help="Run the examples in so many processes, and keep the campaign in the database.")
@@ -74,6 +84,8 @@ def check_command(
     on: str,
     seed: int,
     profile: str,
+    clients: int | None,
+    echoes: int | None,
     strategy: str,
     preemptions: int | None,
     workers: int | None,
@@ -88,7 +100,7 @@ def check_command(
     if workers is not None and scheduler is not None:
         raise UsageError("--workers are processes of this machine, and --scheduler has a cluster's: choose one")
     loaded = [load(server, "serve", 3) for server in servers]
-    contracts = [contract_of(contract, module) for module, _serve, _target in loaded]
+    contracts = [contract_of(contract, module, clients, echoes) for module, _serve, _target in loaded]
     reports: list[Report] = []
     with helpers(workers, scheduler) as executor:
         if database is None and executor is not None:
@@ -161,9 +173,13 @@ def print_report(report: Report, examples: int) -> None:
     for kernel, ran in report.examples.items():
         if kernel != failed:
             ended = "stopped" if report.interrupted else "ok"
-            click.echo(f"{report.target}    {kernel}   {ended}   {ran} examples in {report.seconds.get(kernel, 0):.1f} s")
+            rate = report.rate(kernel)
+            speed = f", {rate:,.0f} a second" if rate is not None else ""
+            click.echo(f"{report.target}    {kernel}   {ended}   {ran} examples in {report.seconds.get(kernel, 0):.1f} s{speed}")
     for text in report.proofs:
         click.echo("  " + text)
+    if report.ratio is not None:
+        click.echo(f"{report.target}    sim / linux   {report.ratio:.1f} times as many examples a second")
     if report.failure is not None:
         print_failure(report.target, report.failure, examples)
 
@@ -261,7 +277,7 @@ def liberties_command() -> int:
 
 
 @cli.command("bench")
-@click.option("--only", type=click.Choice(["a", "b", "c"]), multiple=True, help="Only this part; may be given again.")
+@click.option("--only", type=click.Choice(["a", "b", "c", "d"]), multiple=True, help="Only this part; may be given again.")
 @click.option("--quick", is_flag=True, help="Fewer rounds, rougher figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench_command(only: tuple[str, ...], quick: bool, as_json: bool) -> int:

@@ -7,6 +7,7 @@ Exception
 │   ├── Unsupported         a call, flag or option that is not modelled
 │   ├── InvariantViolation  the kernel's own books don't balance: a bug in simkernel
 │   ├── Escape              a simulated program reached for the real world
+│   ├── Nondeterminism      two runs of one tape differ: the program decides by something that is not on it
 │   └── Verdict             an oracle has seen enough of a program: kind and message
 ├── Killed                  process 1 was ended by a signal, so run() has no result to return
 ├── Timeout                 simkernel.linux.run: the deadline in real seconds has passed
@@ -49,6 +50,10 @@ class Verdict(SimulationError):
         self.kind = kind
 
 
+class Nondeterminism(SimulationError):
+    """Two runs of one tape differ.  The text says at which call."""
+
+
 class Killed(Exception):
     """Process 1 was ended by signal ``signum``, so its main returned nothing."""
 
@@ -68,13 +73,17 @@ class UsageError(Exception):
     """An argument that can't be used.  The text names the argument and the remedy; commands print it and exit with 2."""
 
 
+def is_ours(filename: str) -> bool:
+    """Whether a frame is simkernel's own.  Those of the compiled build name their file from the package's parent on."""
+    return filename.startswith((os.path.dirname(__file__), "simkernel/"))
+
+
 def program_traceback(error: BaseException) -> str:
     """An exception's traceback as a program's author wants to see it: without the frames of simkernel's own."""
-    here = os.path.dirname(__file__)
     formatted = traceback.TracebackException.from_exception(error)
     link: traceback.TracebackException | None = formatted
     while link is not None:
-        link.stack = traceback.StackSummary.from_list([frame for frame in link.stack if not frame.filename.startswith(here)])
+        link.stack = traceback.StackSummary.from_list([frame for frame in link.stack if not is_ours(frame.filename)])
         link = link.__cause__ or link.__context__
     return "".join(formatted.format()).rstrip()
 

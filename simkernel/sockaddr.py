@@ -2,11 +2,12 @@
 
 import socket
 from collections.abc import Sequence
+from typing import Final
 
 from simkernel.api import Address
 
-UNIX_PATH_MAX = 108
-FLOWINFO_MAX = 0xFFFFF
+UNIX_PATH_MAX: Final = 108
+FLOWINFO_MAX: Final = 0xFFFFF
 
 
 def inet_addr(addr: object) -> tuple[str, int]:

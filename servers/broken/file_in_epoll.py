@@ -67,7 +67,8 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
                     unsent[fd] = data
                     unsent[fd] = data[sys.send(fd, data, MSG_NOSIGNAL) :]
             except BlockingIOError:
-                pass
+                if not data:
+                    continue  # it was recv
             except OSError:
                 data = b""
             if data:

@@ -11,6 +11,7 @@ from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, S
 
 CLASS = "lost wake-up (flag/eventfd/self-pipe)"
 SEEN_IN = "trafficserver#3449"
+CONTRACT = "plain"
 
 ONE = (1).to_bytes(8, "little")
 

@@ -10,6 +10,7 @@ from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, SOCK_NONBL
 
 CLASS = "partial write dropped / EAGAIN fatal"
 SEEN_IN = "uzbl#400; anyrpc#51"
+CONTRACT = "plain"
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:

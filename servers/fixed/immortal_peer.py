@@ -34,14 +34,17 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
                 for conn in connections:
                     sys.close(conn)
                 return
+            conn = fd
             if fd == listener:
                 try:
-                    connections[sys.accept4(listener, SOCK_NONBLOCK)[0]] = Connection(now)
+                    conn, _peer = sys.accept4(listener, SOCK_NONBLOCK)
                 except OSError:
                     sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
-            elif not turn(sys, fd, connections[fd], now):
-                del connections[fd]
-                sys.close(fd)
+                    continue
+                connections[conn] = Connection(now)  # and look at once what it has sent
+            if not turn(sys, conn, connections[conn], now):
+                del connections[conn]
+                sys.close(conn)
         for fd, connection in list(connections.items()):
             end = connection.ends()
             if end is not None and now >= end:

@@ -3,6 +3,8 @@
 from simkernel.api import Syscalls
 from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
 
+CONTRACT = "plain"
+
 ONE = (1).to_bytes(8, "little")
 
 

@@ -3,6 +3,8 @@
 from simkernel.api import Syscalls
 from simkernel.uapi import F_SETFL, MSG_NOSIGNAL, O_NONBLOCK, POLLIN, POLLOUT, SOCK_NONBLOCK
 
+CONTRACT = "plain"
+
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
     sys.fcntl(listener, F_SETFL, O_NONBLOCK)

@@ -6,19 +6,23 @@ use random.
 """
 
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
     from simkernel.kernel.sched import Sched
 
 # A label's chance to depart from the plain behaviour in a run of Swarm, in 1/256: a third of the labels each.
-SWARM_RATES = (8, 64, 256)
-SWARM_TURNS = 4
-SWARM_RICH = 3
+SWARM_RATES: Final = (8, 64, 256)
+SWARM_TURNS: Final = 4
+SWARM_RICH: Final = 3
 # After so many choices the rest of the run is plain: whoever transfers a MiB byte by byte shows nothing new with it.
-SWARM_PICKS = 2000
+SWARM_PICKS: Final = 2000
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Choice:
     """A source of choices.  ``plain`` says that it only ever answers 0, so the kernel may leave out the question."""
 
@@ -32,6 +36,10 @@ class Choice:
         """A number in range(n); ``n`` is at least 1.  ``label`` names the decision (``"sched"``, ``"preempt"``, ...)."""
         raise NotImplementedError
 
+    def spent(self) -> bool:
+        """Whether it answers 0 from now on, whatever the question, so that nobody need ask.  False if that is not known."""
+        return False
+
 
 class Plain(Choice):
     """Always 0: the run that a reader expects."""
@@ -43,6 +51,7 @@ class Plain(Choice):
         return 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Tape(Choice):
     """Choices read from bytes: one byte a choice (two when n is above 256), modulo n; zeros past the end.
 
@@ -68,22 +77,26 @@ class Tape(Choice):
         self._pos = pos + 2
         return int.from_bytes(data[pos : pos + 2], "little") % n
 
+    def spent(self) -> bool:
+        return self._pos >= len(self._data)
+
     @property
     def used(self) -> int:
         """How many bytes of the tape were read."""
         return min(self._pos, len(self._data))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Seeded(Choice):
     """Choices from a seed.  ``random.Random.random`` gives the same numbers on every supported Python."""
 
     __slots__ = ("_random",)
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+        self._random: Callable[[], float] = random.Random(seed).random
 
     def pick(self, n: int, label: str) -> int:
-        return int(self._random.random() * n) if n > 1 else 0
+        return int(self._random() * n) if n > 1 else 0
 
 
 class Swarm(Choice):
@@ -98,9 +111,9 @@ class Swarm(Choice):
     __slots__ = ("_left", "_random", "_rates", "_rich")
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+        self._random: Callable[[], float] = random.Random(seed).random
         self._left = SWARM_PICKS
-        self._rich = self._random.random() * SWARM_RICH < 1
+        self._rich = self._random() * SWARM_RICH < 1
         # Negative: in turn.
         self._rates: dict[str, int] = {}
 
@@ -112,7 +125,7 @@ class Swarm(Choice):
             return 0
         rate = self._rates.get(label)
         if rate is None:
-            drawn = int(self._random.random() * len(SWARM_RATES) * SWARM_TURNS)
+            drawn = int(self._random() * len(SWARM_RATES) * SWARM_TURNS)
             rate = SWARM_RATES[drawn // SWARM_TURNS]
             if label == "preempt" or label == "sched":
                 self._rich = False
@@ -122,10 +135,13 @@ class Swarm(Choice):
                 rate = 256
             self._rates[label] = rate
         # One number decides both whether and what.
-        at = self._random.random() * 256
+        at = self._random() * 256
         if rate < 0:
             return 1 if at < -rate else 0
         return int(at / rate * n) if at < rate else 0
+
+    def spent(self) -> bool:
+        return self._left <= 0
 
 
 class Recording(Choice):
@@ -144,7 +160,10 @@ class Recording(Choice):
         if n <= 1:
             return 0
         got = self._source.pick(n, label)
-        self._tape += got.to_bytes(1 if n <= 256 else 2, "little")
+        if n <= 256:
+            self._tape.append(got)
+        else:
+            self._tape += got.to_bytes(2, "little")
         return got
 
     def tape(self) -> bytes:

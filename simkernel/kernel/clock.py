@@ -5,19 +5,20 @@ Time is an int of nanoseconds since boot.  It stands still while anything runs; 
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
+from typing import Final
 
 # What CLOCK_REALTIME shows at boot: 2001-09-09 01:46:40 UTC, so that a date is plausible and every run has the same.
-REALTIME_AT_BOOT = 1_000_000_000 * 1_000_000_000
+REALTIME_AT_BOOT: Final = 1_000_000_000 * 1_000_000_000
 
 
 # CONFIG_HZ=250: what counts in jiffies counts in these.
-JIFFY = 4_000_000
+JIFFY: Final = 4_000_000
 # The timer wheel's levels: 64 buckets each, each level eight times as coarse as the one before.
-LVL_SIZE = 64
-LVL_CLK_SHIFT = 3
-LVL_DEPTH = 9
+LVL_SIZE: Final = 64
+LVL_CLK_SHIFT: Final = 3
+LVL_DEPTH: Final = 9
 # Above the number of any other timer.
-WHEEL = 1 << 62
+WHEEL: Final = 1 << 62
 
 
 def calc_wheel_expiry(now: int, timeout_ns: int) -> int:

@@ -7,7 +7,7 @@ covered are the pairs of points that follow each other in one task, as AFL count
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from simkernel.api import Buffer
 from simkernel.kernel.choice import Choice
@@ -18,9 +18,9 @@ from simkernel.kernel.syscalls import SimSyscalls
 # The class of a result: an errno is its own class, below these.
 SOME, NONE, SHORT, FULL, OTHER = 160, 161, 162, 163, 164
 # How many events or waiters are counted.
-MOST = 3
+MOST: Final = 3
 # A pair is kept as a number below this one, 2 ** 61 - 1.
-PRIME = 2305843009213693951
+PRIME: Final = 2305843009213693951
 
 
 class Coverage:
@@ -89,14 +89,15 @@ class CoveredSyscalls(EnteredSyscalls):
         coverage = sched.coverage
         if coverage is None or sched.current.pid == 1:
             return super().call(name, function, *args)
-        switches = sched.switches
+        # Both only grow: their sum is another one when the caller has slept, with others or alone.
+        before = sched.switches + sched.clock.now
         try:
             result = super().call(name, function, *args)
         except OSError as error:
-            coverage.note(sched, name, args, min(error.errno or 0, SOME - 1), 0, sched.switches != switches)
+            coverage.note(sched, name, args, min(error.errno or 0, SOME - 1), 0, sched.switches + sched.clock.now != before)
             raise
         what, mask = result_class(result, args)
-        coverage.note(sched, name, args, what, mask, sched.switches != switches)
+        coverage.note(sched, name, args, what, mask, sched.switches + sched.clock.now != before)
         return result
 
     def send(self, fd: int, data: Buffer, flags: int = 0, /) -> int:

@@ -5,12 +5,9 @@ balance raises InvariantViolation, which is a bug in simkernel and never a progr
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar
+from collections.abc import Iterable, Iterator
 
-from simkernel.api import Buffer
 from simkernel.errors import InvariantViolation
-from simkernel.kernel.entry import Args, EnteredSyscalls, R
 from simkernel.kernel.eventpoll import EpItem, EventPoll
 from simkernel.kernel.fdtable import FilesStruct
 from simkernel.kernel.file import File
@@ -20,28 +17,8 @@ from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, TASK_STOPPED, Process, Sched, Task
-from simkernel.kernel.syscalls import SimSyscalls
 from simkernel.kernel.wait import WaitQueue
 from simkernel.uapi import SOCK_DGRAM, SOCK_STREAM
-
-
-class CheckedSyscalls(EnteredSyscalls):
-    """EnteredSyscalls with a look at the books after each call."""
-
-    __slots__ = ()
-    depth: ClassVar[int] = 3
-
-    def call(self, name: str, function: Callable[[SimSyscalls, *Args], R], *args: *Args) -> R:
-        try:
-            return super().call(name, function, *args)
-        finally:
-            check_books(self.sched, name)
-
-    def send(self, fd: int, data: Buffer, flags: int = 0, /) -> int:
-        return self.call("send", SimSyscalls.send, fd, data, flags)
-
-    def recv(self, fd: int, n: int, flags: int = 0, /) -> bytes:
-        return self.call("recv", SimSyscalls.recv, fd, n, flags)
 
 
 def check_books(sched: Sched, after: str) -> None:

@@ -6,7 +6,7 @@ A run without choices and without a trace uses SimSyscalls as it is, so neither 
 from collections.abc import Callable, Iterable, Sequence
 from errno import errorcode
 from sys import _getframe
-from typing import Any, ClassVar, TypeVar, TypeVarTuple
+from typing import Any, ClassVar, Final, TypeVar, TypeVarTuple
 
 from simkernel.api import Address, Buffer, Cmsg, Handler, Main
 from simkernel.kernel.fault_inject import FaultAttr
@@ -17,13 +17,13 @@ from simkernel.kernel.syscalls import SimSyscalls
 
 Args = TypeVarTuple("Args")
 # Before a call a timer that is due soon fires once in so many.
-TICK_ODDS = 8
+TICK_ODDS: Final = 8
 R = TypeVar("R")
 
 # How often a Watch looks: a power of two.
-WATCH_CALLS = 64
+WATCH_CALLS: Final = 64
 
-_PLAIN_TYPES = frozenset({int, bytes, str, bool, float, type(None)})
+_PLAIN_TYPES: Final = frozenset({int, bytes, str, bool, float, type(None)})
 
 
 def shown(value: Any) -> Any:
@@ -48,10 +48,14 @@ def shown(value: Any) -> Any:
     return f"<{type(value).__name__}>"
 
 
+# Whether this is the compiled build (hatch_build.py), whose functions have no frames.
+COMPILED: Final = not __file__.endswith(".py")
+
+
 class EnteredSyscalls(SimSyscalls):
     """SimSyscalls with sys_enter and sys_exit events, and with preemption: at each entry another task may be chosen to go first.
 
-    ``depth`` is how many frames above ``call`` the program is.
+    It notes in the task which call it is in.  ``depth`` is how many frames above ``call`` the program is.
     """
 
     __slots__ = ("faults",)
@@ -61,16 +65,41 @@ class EnteredSyscalls(SimSyscalls):
         super().__init__(sched, sysctl, crash)
         self.faults: FaultAttr | None = None
 
+    def begin(self, name: str, fd: int) -> bool:
+        """The way into a call on ``fd`` that nobody records; False, and nothing done, if that is for ``call`` to do."""
+        sched = self.sched
+        task = sched.current
+        if sched.trace.on or task.learnt is not None or self.faults is not None or type(self) is not EnteredSyscalls:
+            # A class of its own has a call() of its own.
+            return False
+        task.call, task.call_fd = name, fd
+        if task.killed:
+            sched.refuse()
+        if sched.explored:
+            self.preempt()
+        sched.stalled += 1
+        if sched.stalled >= sched.max_stalled:
+            sched.stall(name)
+        return True
+
+    def unmet(self, name: str, args: tuple[Any, ...], error: OSError) -> None:
+        """A call that nobody records has failed."""
+        watch = self.sched.watch
+        if watch is not None:
+            watch.failed(name, args, error.errno or 0)
+
     def call(self, name: str, function: Callable[[SimSyscalls, *Args], R], *args: *Args) -> R:
         """One system call: ``function(self, *args)``."""
         sched = self.sched
-        if sched.current.killed:
+        task = sched.current
+        task.call, task.call_fd = name, args[0] if args else None
+        if task.killed:
             sched.refuse()
-        if sched.explore:
+        if sched.explored:
             self.preempt()
             if self.faults is not None:
                 function = self.faults.inject(name, function, args)
-            if sched.current.learnt is not None and sched.watch is not None:
+            if task.learnt is not None and sched.watch is not None:
                 sched.watch.acts(name, args)
         sched.stalled += 1
         if sched.stalled >= sched.max_stalled:
@@ -90,7 +119,7 @@ class EnteredSyscalls(SimSyscalls):
                 kept = shown(kept)
                 break
         # Two events a call make up most of a trace, so they are written out here instead of calling emit.
-        frame = _getframe(self.depth)
+        frame = _getframe(0 if COMPILED else self.depth)
         events = trace.events
         enter = len(events)
         events.append((trace.where, "sys_enter", name, trace.cause, kept, frame.f_code, frame.f_lasti))
@@ -120,19 +149,23 @@ class EnteredSyscalls(SimSyscalls):
     def preempt(self) -> None:
         """A choice may deliver what the network has kept back, and may let another task go first."""
         sched = self.sched
-        choice = sched.choice
         process = sched.current.process
         if process.pid != 1:
             sched.calls += 1
             process.calls += 1
             if sched.watch is not None and (not sched.calls & WATCH_CALLS - 1 or sched.trace.on):
                 sched.watch.sample()
-        if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
-            sched.softirq()
-        if sched.ticks and sched.due_soon() and choice.pick(TICK_ODDS, "tick") == TICK_ODDS - 1:
-            sched.tick()
-        if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
-            sched.yield_cpu(i - 1)
+        if sched.explore:
+            choice = sched.choice
+            if choice.spent():
+                sched.explore = False
+            else:
+                if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
+                    sched.softirq()
+                if sched.ticks and sched.due_soon() and choice.pick(TICK_ODDS, "tick") == TICK_ODDS - 1:
+                    sched.tick()
+                if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
+                    sched.yield_cpu(i - 1)
         if sched.sigwork:
             self._exit_to_user()
 
@@ -155,9 +188,21 @@ class EnteredSyscalls(SimSyscalls):
         self.call("listen", SimSyscalls.listen, fd, backlog)
 
     def connect(self, fd: int, addr: Address, /) -> None:
-        self.call("connect", SimSyscalls.connect, fd, addr)
+        if self.begin("connect", fd):
+            try:
+                return SimSyscalls.connect(self, fd, addr)
+            except OSError as error:
+                self.unmet("connect", (fd, addr), error)
+                raise
+        return self.call("connect", SimSyscalls.connect, fd, addr)
 
     def accept4(self, fd: int, flags: int = 0, /) -> tuple[int, Address]:
+        if self.begin("accept4", fd):
+            try:
+                return SimSyscalls.accept4(self, fd, flags)
+            except OSError as error:
+                self.unmet("accept4", (fd, flags), error)
+                raise
         return self.call("accept4", SimSyscalls.accept4, fd, flags)
 
     def getsockname(self, fd: int, /) -> Address:
@@ -167,7 +212,13 @@ class EnteredSyscalls(SimSyscalls):
         return self.call("getpeername", SimSyscalls.getpeername, fd)
 
     def shutdown(self, fd: int, how: int, /) -> None:
-        self.call("shutdown", SimSyscalls.shutdown, fd, how)
+        if self.begin("shutdown", fd):
+            try:
+                return SimSyscalls.shutdown(self, fd, how)
+            except OSError as error:
+                self.unmet("shutdown", (fd, how), error)
+                raise
+        return self.call("shutdown", SimSyscalls.shutdown, fd, how)
 
     def setsockopt(self, fd: int, level: int, name: int, value: int | bytes, /) -> None:
         self.call("setsockopt", SimSyscalls.setsockopt, fd, level, name, value)
@@ -178,13 +229,21 @@ class EnteredSyscalls(SimSyscalls):
     def send(self, fd: int, data: Buffer, flags: int = 0, /) -> int:
         sched = self.sched
         trace = sched.trace
-        if sched.explore or not trace.on or sched.current.killed or type(fd) is not int or type(data) is not bytes:
+        if not trace.on and self.begin("send", fd):
+            try:
+                return SimSyscalls.send(self, fd, data, flags)
+            except OSError as error:
+                self.unmet("send", (fd, data, flags), error)
+                raise
+        task = sched.current
+        if sched.explored or not trace.on or task.killed or type(fd) is not int or type(data) is not bytes:
             return self.call("send", SimSyscalls.send, fd, data, flags)
         # send and recv are most of what a server does: call() written out for them, where nothing is chosen.
+        task.call, task.call_fd = "send", fd
         sched.stalled += 1
         if sched.stalled >= sched.max_stalled:
             sched.stall("send")
-        frame = _getframe(1)
+        frame = _getframe(0 if COMPILED else 1)
         events = trace.events
         enter = len(events)
         events.append((trace.where, "sys_enter", "send", trace.cause, (fd, data, flags), frame.f_code, frame.f_lasti))
@@ -202,12 +261,20 @@ class EnteredSyscalls(SimSyscalls):
     def recv(self, fd: int, n: int, flags: int = 0, /) -> bytes:
         sched = self.sched
         trace = sched.trace
-        if sched.explore or not trace.on or sched.current.killed or type(fd) is not int or type(n) is not int:
+        if not trace.on and self.begin("recv", fd):
+            try:
+                return SimSyscalls.recv(self, fd, n, flags)
+            except OSError as error:
+                self.unmet("recv", (fd, n, flags), error)
+                raise
+        task = sched.current
+        if sched.explored or not trace.on or task.killed or type(fd) is not int or type(n) is not int:
             return self.call("recv", SimSyscalls.recv, fd, n, flags)
+        task.call, task.call_fd = "recv", fd
         sched.stalled += 1
         if sched.stalled >= sched.max_stalled:
             sched.stall("recv")
-        frame = _getframe(1)
+        frame = _getframe(0 if COMPILED else 1)
         events = trace.events
         enter = len(events)
         events.append((trace.where, "sys_enter", "recv", trace.cause, (fd, n, flags), frame.f_code, frame.f_lasti))
@@ -312,9 +379,21 @@ class EnteredSyscalls(SimSyscalls):
         return self.call("sigpending", SimSyscalls.sigpending)
 
     def read(self, fd: int, n: int, /) -> bytes:
+        if self.begin("read", fd):
+            try:
+                return SimSyscalls.read(self, fd, n)
+            except OSError as error:
+                self.unmet("read", (fd, n), error)
+                raise
         return self.call("read", SimSyscalls.read, fd, n)
 
     def write(self, fd: int, data: Buffer, /) -> int:
+        if self.begin("write", fd):
+            try:
+                return SimSyscalls.write(self, fd, data)
+            except OSError as error:
+                self.unmet("write", (fd, data), error)
+                raise
         return self.call("write", SimSyscalls.write, fd, data)
 
     def readv(self, fd: int, sizes: Sequence[int], /) -> list[bytes]:
@@ -324,7 +403,13 @@ class EnteredSyscalls(SimSyscalls):
         return self.call("writev", SimSyscalls.writev, fd, buffers)
 
     def close(self, fd: int, /) -> None:
-        self.call("close", SimSyscalls.close, fd)
+        if self.begin("close", fd):
+            try:
+                return SimSyscalls.close(self, fd)
+            except OSError as error:
+                self.unmet("close", (fd,), error)
+                raise
+        return self.call("close", SimSyscalls.close, fd)
 
     def dup(self, fd: int, /) -> int:
         return self.call("dup", SimSyscalls.dup, fd)
@@ -351,9 +436,21 @@ class EnteredSyscalls(SimSyscalls):
         return self.call("epoll_create1", SimSyscalls.epoll_create1, flags)
 
     def epoll_ctl(self, epfd: int, op: int, fd: int, events: int = 0, data: Any = None, /) -> None:
-        self.call("epoll_ctl", SimSyscalls.epoll_ctl, epfd, op, fd, events, data)
+        if self.begin("epoll_ctl", epfd):
+            try:
+                return SimSyscalls.epoll_ctl(self, epfd, op, fd, events, data)
+            except OSError as error:
+                self.unmet("epoll_ctl", (epfd, op, fd, events, data), error)
+                raise
+        return self.call("epoll_ctl", SimSyscalls.epoll_ctl, epfd, op, fd, events, data)
 
     def epoll_wait(self, epfd: int, maxevents: int, timeout: int = -1, /) -> list[tuple[Any, int]]:
+        if self.begin("epoll_wait", epfd):
+            try:
+                return SimSyscalls.epoll_wait(self, epfd, maxevents, timeout)
+            except OSError as error:
+                self.unmet("epoll_wait", (epfd, maxevents, timeout), error)
+                raise
         return self.call("epoll_wait", SimSyscalls.epoll_wait, epfd, maxevents, timeout)
 
     def epoll_pwait2(

@@ -1,6 +1,7 @@
 """eventfd (fs/eventfd.c): a 64-bit counter to wait on."""
 
 import errno
+from typing import Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
@@ -9,7 +10,7 @@ from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wait_event_locked, wake_up
 from simkernel.uapi import EFD_SEMAPHORE, O_RDWR, POLLERR, POLLIN, POLLOUT
 
-ULLONG_MAX = 2**64 - 1
+ULLONG_MAX: Final = 2**64 - 1
 
 
 class EventFd(File):

@@ -12,7 +12,7 @@ sources, and the limits on wake-up paths (reverse_path_check).
 import errno
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
@@ -45,11 +45,11 @@ from simkernel.uapi import (
     POLLRDNORM,
 )
 
-EP_MAX_NESTS = 4
+EP_MAX_NESTS: Final = 4
 # Not poll(2) events, and kept when EPOLLONESHOT disarms an item.
-EP_PRIVATE_BITS = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE
-EPOLLINOUT_BITS = EPOLLIN | EPOLLOUT
-EPOLLEXCLUSIVE_OK_BITS = EPOLLINOUT_BITS | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE
+EP_PRIVATE_BITS: Final = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE
+EPOLLINOUT_BITS: Final = EPOLLIN | EPOLLOUT
+EPOLLEXCLUSIVE_OK_BITS: Final = EPOLLINOUT_BITS | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE
 
 
 class EpItem:
@@ -123,9 +123,9 @@ def ep_poll_callback(entry: WaitEntry, key: int) -> int:
     return ewake if events & EPOLLEXCLUSIVE else 1
 
 
-ULLONG_MAX = 2**64 - 1
+ULLONG_MAX: Final = 2**64 - 1
 # The device number of the anonymous files' file system, as it often comes out.
-SDEV = 0xF
+SDEV: Final = 0xF
 
 
 class EventPoll(File):

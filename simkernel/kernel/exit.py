@@ -1,6 +1,7 @@
 """How tasks end, and how others learn of it (kernel/exit.c)."""
 
 import errno
+from typing import Final
 
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.sched import TASK_DEAD, Process, Sched, Task
@@ -8,10 +9,10 @@ from simkernel.kernel.signal import do_group_exit, do_notify_parent, exit_signal
 from simkernel.kernel.wait import wait_event, wake_up_all
 from simkernel.uapi import POLLIN, POLLRDNORM, WALL, WCONTINUED, WNOHANG, WUNTRACED
 
-KEY_EXITED = POLLIN | POLLRDNORM
-WAIT_CONTINUED = 0xFFFF
-WNOTHREAD = 0x20000000
-WCLONE = -0x80000000
+KEY_EXITED: Final = POLLIN | POLLRDNORM
+WAIT_CONTINUED: Final = 0xFFFF
+WNOTHREAD: Final = 0x20000000
+WCLONE: Final = -0x80000000
 
 
 def do_exit(sched: Sched, task: Task, code: int) -> None:

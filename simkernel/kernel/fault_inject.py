@@ -34,9 +34,9 @@ from simkernel.uapi import (
 )
 
 # A call that may fail does so once in so many.
-INTERVAL = 8
+INTERVAL: Final = 8
 # The most faults in a run.
-TIMES = 3
+TIMES: Final = 3
 
 # accept(2): a connection that was aborted or failed, out of numbers, out of memory.
 ACCEPT_ERRORS: Final = (errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPROTO)

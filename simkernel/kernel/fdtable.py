@@ -4,12 +4,13 @@ A process has one, its threads share it (``count``), a forked child gets a copy.
 """
 
 import errno
+from typing import Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
 from simkernel.kernel.sched import Sched
 
-FD_MAX = 2**31 - 1
+FD_MAX: Final = 2**31 - 1
 
 
 class FilesStruct:

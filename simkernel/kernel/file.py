@@ -6,7 +6,9 @@ the fd.
 
 import errno
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mypy_extensions import mypyc_attr
 
 from simkernel.errors import oserror
 from simkernel.kernel.poll import PollTable
@@ -16,7 +18,7 @@ from simkernel.uapi import O_NONBLOCK, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 if TYPE_CHECKING:
     from simkernel.kernel.net.socket import Sock
 
-DEFAULT_POLLMASK = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM
+DEFAULT_POLLMASK: Final = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM
 
 
 class ReleaseHook(Protocol):
@@ -37,6 +39,7 @@ class Inode(Protocol):
         ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class File:
     """struct file.  Kinds of file derive from it and define what they can do; the rest fails as in Linux."""
 

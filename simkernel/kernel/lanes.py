@@ -6,12 +6,12 @@ whom was chosen.  Tasks are named by where they come from, not by pid: "1.2" is 
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from simkernel.kernel.choice import Choice
 from simkernel.kernel.sched import Sched
 
-SCHEDULING = ("sched", "preempt")
+SCHEDULING: Final = ("sched", "preempt")
 
 
 class Pick(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Final
 
 from simkernel.errors import UsageError
 
-PROFILES = ("linux", "network", "posix")
+PROFILES: Final = ("linux", "network", "posix")
 
 
 class Liberty:

@@ -1,16 +1,18 @@
 """The machine: boot, run, and a look inside."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
+from simkernel.api import Syscalls
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError, Verdict
 from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
 from simkernel.kernel.coverage import CoveredSyscalls
-from simkernel.kernel.debug import CheckedSyscalls, check_sleepers
-from simkernel.kernel.entry import EnteredSyscalls
+from simkernel.kernel.debug import check_books, check_sleepers
+from simkernel.kernel.entry import COMPILED, EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.eventpoll import EventPoll
 from simkernel.kernel.exit import do_exit
@@ -29,13 +31,14 @@ from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
 from simkernel.kernel.signal import do_group_exit, send_sigpipe
 from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
 from simkernel.kernel.trace import Trace
+from simkernel.kernel.tracepoint import Probe, ProbedSyscalls
 from simkernel.kernel.watch import Watch
 from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGKILL, SIGPIPE, SOCK_NAMES, flags
 
-KERNEL_DIR = str(Path(__file__).parent)
+KERNEL_DIR: Final = str(Path(__file__).parent)
 
 # The sizes that a choice may give to buffers: (sockets' bytes, or None for Linux's defaults).
-BUFFER_SIZES = (None, 4608, 16384, 65536)
+BUFFER_SIZES: Final = (None, 4608, 16384, 65536)
 
 
 class Kernel:
@@ -54,7 +57,9 @@ class Kernel:
     harsh        under "posix", whether the program may be stopped while it waits (epoll_wait: EINTR), and memory, fds and processes may run
                  out for more than accept and a send that has to wait
     on_crash     called with (task, exception) when a process other than 1 ends by an exception (default: print it to stderr)
-    on_stop      called with this Kernel when the run has ended by Deadlock, Livelock or Verdict, while every task is still where it slept
+    probes       called with ("sys_enter" or "sys_exit", name of the call) around each system call (tracepoint.py)
+    on_stop      called with this Kernel when the run has ended by Deadlock, Livelock, Verdict or a probe\'s AssertionError, while every
+                 task is still where it slept
     """
 
     __slots__ = ("on_stop", "result", "sched", "sys", "sysctl")
@@ -74,6 +79,7 @@ class Kernel:
         watch: Watch | None = None,
         on_crash: Crash = print_crash,
         on_stop: "Callable[[Kernel], None] | None" = None,
+        probes: Sequence[Probe] = (),
     ) -> None:
         soft, hard = nofile
         if not 3 <= soft <= hard <= NR_OPEN:
@@ -93,12 +99,23 @@ class Kernel:
         self.sysctl = Sysctl()
         if sched.explore:
             self._choose_buffers()
-        kind = CheckedSyscalls if debug else EnteredSyscalls if sched.explore or sched.trace.on else SimSyscalls
-        if sched.coverage is not None and not debug:
-            kind = CoveredSyscalls
         if debug:
+
+            def check(ev: str, call: str) -> None:
+                if ev == "sys_exit":
+                    check_books(sched, call)
+
+            probes = (*probes, check)
             sched.check_sleepers = lambda: check_sleepers(sched)
-        self.sys: SimSyscalls = kind(sched, self.sysctl, on_crash)
+        self.sys: SimSyscalls
+        if probes:
+            self.sys = ProbedSyscalls(sched, self.sysctl, on_crash, probes)
+        elif sched.coverage is not None:
+            self.sys = CoveredSyscalls(sched, self.sysctl, on_crash)
+        elif sched.explore or sched.trace.on or COMPILED:
+            self.sys = EnteredSyscalls(sched, self.sysctl, on_crash)
+        else:
+            self.sys = SimSyscalls(sched, self.sysctl, on_crash)
         sched.ticks = profile != "linux"
         if profile == "posix" and sched.explore and isinstance(self.sys, EnteredSyscalls):
             self.sys.faults = FaultAttr(self.sys, harsh)
@@ -154,7 +171,7 @@ class Kernel:
                 # A task has ended: run the next one.
                 self._run_next()
             if sched.fatal is not None:
-                if isinstance(sched.fatal, (Deadlock, Livelock, Verdict)):
+                if isinstance(sched.fatal, (Deadlock, Livelock, Verdict, AssertionError)):
                     sched.fatal.add_note(self.report())
                     if self.on_stop is not None:
                         self.on_stop(self)
@@ -189,7 +206,7 @@ class Kernel:
         """init has exited: end every task that is left, in order of pid."""
         sched = self.sched
         trace_on, sched.trace.on = sched.trace.on, False
-        sched.explore = False
+        sched.explore = sched.explored = False
         for process in sorted(sched.processes.values(), key=lambda p: p.pid):
             if process.threads and not process.exiting:
                 do_group_exit(sched, process, SIGKILL)
@@ -226,12 +243,16 @@ class Kernel:
         """The system call that a parked task is in: its name, its fd if it has one, and the program's ``file:line``."""
         frame: FrameType | None = task.greenlet.gr_frame if task.greenlet else None
         found: tuple[str, int | None] | None = None
+        noted = isinstance(self.sys, EnteredSyscalls)
+        if noted and task.call:
+            found = task.call, task.call_fd if takes_fd(task.call) and isinstance(task.call_fd, int) else None
         while frame is not None:
             filename = frame.f_code.co_filename
             inside = filename.startswith(KERNEL_DIR)
             if inside:
+                # Where nobody takes notes the kernel's own frames tell; compiled it has none, and takes notes.
                 name = frame.f_code.co_name
-                if isinstance(frame.f_locals.get("self"), SimSyscalls) and not name.startswith("_") and name != "call":
+                if not noted and isinstance(frame.f_locals.get("self"), SimSyscalls) and not name.startswith("_"):
                     fd = frame.f_locals.get("fd", frame.f_locals.get("epfd"))
                     found = name, fd if isinstance(fd, int) else None
             elif found is not None:
@@ -260,6 +281,11 @@ class Kernel:
             "files": {ino: describe_file(file) for ino, file in sorted(files.items())},
             "runqueue": [task.pid for task in sched.runqueue],
         }
+
+
+def takes_fd(call: str) -> bool:
+    """Whether the first argument of a system call is an fd."""
+    return list(signature(getattr(Syscalls, call)).parameters)[1:2] in (["fd"], ["epfd"])
 
 
 def describe_file(file: File) -> dict[str, Any]:

@@ -6,6 +6,7 @@ caller is root), and the current directory is the root.
 
 import errno
 from collections.abc import Callable
+from typing import Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
@@ -25,12 +26,12 @@ from simkernel.uapi import (
     SEEK_SET,
 )
 
-PATH_MAX = 4096
-NAME_MAX = 255
-MAXSYMLINKS = 40
-LOFF_MAX = 2**63 - 1
+PATH_MAX: Final = 4096
+NAME_MAX: Final = 255
+MAXSYMLINKS: Final = 40
+LOFF_MAX: Final = 2**63 - 1
 # What of open's flags a file does not remember.
-NOT_KEPT = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC
+NOT_KEPT: Final = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC
 
 
 class Node:

@@ -1,11 +1,13 @@
 """Schedules by priorities: probabilistic concurrency testing."""
 
+from typing import Final
+
 from simkernel.errors import UsageError
 from simkernel.kernel.choice import Choice, Seeded, Swarm
 from simkernel.kernel.sched import TIMESLICE_CALLS, Sched, Task
 
 # Without a number of steps, the seed chooses one of these.
-STEPS = (16, 32, 64, 128, 256, 512, 1024, 2048)
+STEPS: Final = (16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
 class Pct(Choice):
@@ -21,7 +23,7 @@ class Pct(Choice):
     clients, sizes and pieces have to vary as well.
     """
 
-    __slots__ = ("_changes", "_depth", "_last", "_others", "_priority", "_random", "_sched", "_step")
+    __slots__ = ("_changes", "_depth", "_last", "_others", "_priority", "_random", "_sched", "_stalled", "_step")
 
     def __init__(self, seed: int, depth: int = 3, steps: int = 0, others: Choice | None = None) -> None:
         if depth < 1:
@@ -36,6 +38,8 @@ class Pct(Choice):
         self._priority: dict[int, int] = {}
         self._last = 0
         self._step = 0
+        # Calls without progress when a task was last put last.
+        self._stalled = 0
         steps = steps or STEPS[self._random.pick(len(STEPS), "steps")]
         # Where the running task falls, and to what.
         self._changes: dict[int, int] = {1 + self._random.pick(steps, "change"): to for to in range(1, depth)}
@@ -55,9 +59,12 @@ class Pct(Choice):
             raise UsageError("Pct chooses among the tasks of a kernel: give it to run(choice=...) or Kernel")
         self._step += 1
         current = sched.current
-        if preempt and sched.stalled and sched.stalled % TIMESLICE_CALLS == 0:
+        if preempt and sched.stalled - self._stalled >= TIMESLICE_CALLS:
+            self._stalled = sched.stalled
             self._last -= 1
             self._priority[current.pid] = self._last
+        elif sched.stalled < self._stalled:
+            self._stalled = 0
         change = self._changes.get(self._step)
         if change is not None:
             self._priority[current.pid] = change

@@ -6,6 +6,7 @@ but only 16 writes of 4,095; and it is writable again only when a whole page has
 
 import errno
 from collections import deque
+from typing import Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
@@ -27,11 +28,11 @@ from simkernel.uapi import (
     POLLWRNORM,
 )
 
-PIPE_DEF_BUFFERS = 16
+PIPE_DEF_BUFFERS: Final = 16
 # fs.pipe-max-size: more is for CAP_SYS_RESOURCE.
-PIPE_MAX_SIZE = 1 << 20
-KEY_IN = POLLIN | POLLRDNORM
-KEY_OUT = POLLOUT | POLLWRNORM
+PIPE_MAX_SIZE: Final = 1 << 20
+KEY_IN: Final = POLLIN | POLLRDNORM
+KEY_OUT: Final = POLLOUT | POLLWRNORM
 
 
 class PipeBuffer:

@@ -5,7 +5,7 @@ Others register theirs here: the network its tables and its sysctls.
 
 import errno
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.file import File
@@ -330,7 +330,7 @@ def seq_show_fdinfo(process: Process, fd: int) -> str:
     return f"pos:\t{file.f_pos}\nflags:\t0{f_flags:o}\nmnt_id:\t{MNT_ID}\nino:\t{ino}\n{file.fdinfo()}"
 
 
-MNT_ID = 15
+MNT_ID: Final = 15
 
 
 class ProcPidDir(DirNode):

@@ -5,9 +5,8 @@ and resumed here and nowhere else.  The hub is the greenlet that called Kernel.r
 """
 
 import errno
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -24,19 +23,19 @@ if TYPE_CHECKING:
     from simkernel.kernel.file import File
     from simkernel.kernel.wait import WaitQueue
 
-TASK_RUNNING = "R"
-TASK_INTERRUPTIBLE = "S"
-TASK_STOPPED = "T"
-TASK_DEAD = "X"
+TASK_RUNNING: Final = "R"
+TASK_INTERRUPTIBLE: Final = "S"
+TASK_STOPPED: Final = "T"
+TASK_DEAD: Final = "X"
 
 # A task that calls without progress gives way to the others after this many calls, as at the end of its time slice.
-TIMESLICE_CALLS = 64
+TIMESLICE_CALLS: Final = 64
 # fs.file-max as systemd sets it, LONG_MAX: no limit but memory.
-MAX_FILES = 2**63 - 1
+MAX_FILES: Final = 2**63 - 1
 # How long, in ns, tasks may take to run where time passes meanwhile.
-TICK_NS = 2_000_000
+TICK_NS: Final = 2_000_000
 # A dead task's `finally` and `except BaseException` blocks may try this many calls before its greenlet is left where it is.
-DYING_CALLS = 100
+DYING_CALLS: Final = 100
 # Greenlets that refuse to die.  Kept, because dropping one would throw GreenletExit into it once more.
 _abandoned: list[greenlet] = []
 
@@ -164,6 +163,8 @@ class Task:
 
     __slots__ = (
         "blocked",
+        "call",
+        "call_fd",
         "condition",
         "dying_calls",
         "exited",
@@ -196,6 +197,9 @@ class Task:
         self.dying_calls = 0
         self.exited = exited
         self.timed_out = False
+        # The call that it is in, and its first argument, as EnteredSyscalls notes them.
+        self.call = ""
+        self.call_fd: object = None
         self.blocked = 0
         self.pending = SigPending()
         self.sigpending = False
@@ -230,6 +234,7 @@ class Sched:
         "dead_files",
         "deadline",
         "explore",
+        "explored",
         "fatal",
         "hub",
         "max_files",
@@ -253,12 +258,13 @@ class Sched:
 
     def __init__(self, choice: Choice, trace: Trace, deadline: int | None, max_stalled: int) -> None:
         self.choice = choice
-        self.explore = not isinstance(choice, Plain)
+        # Whether choices are made, and whether they were at boot: a source that is spent is not asked any more.
+        self.explore = self.explored = not isinstance(choice, Plain)
         # Whether time may pass while tasks run.
         self.ticks = False
         self.trace = trace
         self.clock = Clock()
-        self.runqueue: deque[Task] = deque()
+        self.runqueue: list[Task] = []
         self.current: Task = None  # type: ignore[assignment]  # set before the first task runs
         self.hub = getcurrent()
         self.softirq: Callable[[], bool] | None = None
@@ -346,11 +352,8 @@ class Sched:
             self.idle()
         if self.explore and len(runqueue) > 1:
             i = self.choice.pick(len(runqueue), "sched")
-            if i:
-                task = runqueue[i]
-                del runqueue[i]
-                return task
-        return runqueue.popleft()
+            return runqueue.pop(i)
+        return runqueue.pop(0)
 
     def idle(self) -> None:
         """do_idle: deliver what interrupts have left, else jump to the next timer; with neither, it is a deadlock."""
@@ -402,8 +405,7 @@ class Sched:
         """The running task stays runnable but lets the task at place ``i`` of the run queue go first: preempt_schedule."""
         prev = self.current
         runqueue = self.runqueue
-        nxt = runqueue[i]
-        del runqueue[i]
+        nxt = runqueue.pop(i)
         runqueue.append(prev)
         # Not a wake-up: what it did before is still the cause of what it does next.
         if self.trace.on:

@@ -5,7 +5,7 @@ Both poll every file each time: once to find what is ready and to register on ea
 
 import errno
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from simkernel.errors import oserror
 from simkernel.kernel.fdtable import FilesStruct
@@ -27,9 +27,9 @@ from simkernel.uapi import (
     POLLWRNORM,
 )
 
-POLLIN_SET = POLLNVAL | POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR
-POLLOUT_SET = POLLNVAL | POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR
-POLLEX_SET = POLLNVAL | POLLPRI
+POLLIN_SET: Final = POLLNVAL | POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR
+POLLOUT_SET: Final = POLLNVAL | POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR
+POLLEX_SET: Final = POLLNVAL | POLLPRI
 
 # Polls all files of a call, registering on their wait queues if a table is given; returns what is ready.
 Scan: TypeAlias = "Callable[[PollTable | None], list[tuple[int, int]]]"

@@ -4,6 +4,7 @@ A file is its pages; those that were never written are holes and read as zeros.
 """
 
 import errno
+from typing import Final
 
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.file import File
@@ -11,8 +12,8 @@ from simkernel.kernel.namei import DirFile, DirNode, Node, PosFile, Vfs
 from simkernel.kernel.sched import Sched
 from simkernel.uapi import O_APPEND, O_LARGEFILE, O_RDWR, PAGE_SIZE, SEEK_DATA, SEEK_END
 
-MAX_RW_COUNT = 0x7FFFF000
-ZERO_PAGE = bytes(PAGE_SIZE)
+MAX_RW_COUNT: Final = 0x7FFFF000
+ZERO_PAGE: Final = bytes(PAGE_SIZE)
 
 
 class ShmemNode(Node):

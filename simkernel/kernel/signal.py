@@ -9,6 +9,7 @@ core dumps (RLIMIT_CORE is 0), no ptrace, no alternate stacks.
 """
 
 import errno
+from typing import Final
 
 from simkernel.api import Handler
 from simkernel.errors import oserror
@@ -44,13 +45,13 @@ from simkernel.uapi import (
 )
 
 # Real-time signals queue, the others are pending once or not.
-SIGRTMIN = 32
+SIGRTMIN: Final = 32
 # siginfo's si_code (include/uapi/asm-generic/siginfo.h).
-SI_USER = 0
-CLD_EXITED = 1
-CLD_KILLED = 2
-CLD_STOPPED = 5
-CLD_CONTINUED = 6
+SI_USER: Final = 0
+CLD_EXITED: Final = 1
+CLD_KILLED: Final = 2
+CLD_STOPPED: Final = 5
+CLD_CONTINUED: Final = 6
 
 
 def sigmask(*signums: int) -> int:
@@ -61,14 +62,14 @@ def sigmask(*signums: int) -> int:
     return mask
 
 
-SIG_KERNEL_ONLY_MASK = sigmask(SIGKILL, SIGSTOP)
-SIG_KERNEL_STOP_MASK = sigmask(SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU)
-SIG_KERNEL_IGNORE_MASK = sigmask(SIGCONT, SIGCHLD, SIGWINCH, SIGURG)
-SYNCHRONOUS_MASK = sigmask(SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGSYS)
+SIG_KERNEL_ONLY_MASK: Final = sigmask(SIGKILL, SIGSTOP)
+SIG_KERNEL_STOP_MASK: Final = sigmask(SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU)
+SIG_KERNEL_IGNORE_MASK: Final = sigmask(SIGCONT, SIGCHLD, SIGWINCH, SIGURG)
+SYNCHRONOUS_MASK: Final = sigmask(SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGSYS)
 # The C library keeps these for its threads: sigaction refuses them, sigprocmask leaves them out (nptl(7)).
-NPTL_MASK = sigmask(32, 33)
+NPTL_MASK: Final = sigmask(32, 33)
 
-_DEFAULT = KSigAction(SIG_DFL)
+_DEFAULT: Final = KSigAction(SIG_DFL)
 
 
 def action_of(process: Process, signum: int) -> KSigAction:
@@ -370,11 +371,13 @@ def do_signal(sched: Sched, task: Task, saved_mask: int | None = None) -> int | 
             break
         handler, signo, saved = frames.pop()
         assert not isinstance(handler, int)
+        call, call_fd = task.call, task.call_fd
         try:
             handler(signo)
         except Exception as raised:
             # It leaves the call, as in Python, but not before the other handlers have run.
             error = error or raised
+        task.call, task.call_fd = call, call_fd
         set_current_blocked(sched, task, saved)
     if saved_mask is not None:
         set_current_blocked(sched, task, saved_mask)

@@ -5,6 +5,7 @@ It holds no signals itself: a read takes them from the queues of whoever reads, 
 
 import errno
 import struct
+from typing import Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
@@ -14,10 +15,10 @@ from simkernel.kernel.signal import SIG_KERNEL_ONLY_MASK, dequeue_signal, next_s
 from simkernel.kernel.wait import WaitQueue, wait_event_locked, wake_up
 from simkernel.uapi import O_RDWR, POLLIN
 
-SIGINFO_SIZE = 128
+SIGINFO_SIZE: Final = 128
 # ssi_signo, ssi_errno, ssi_code, ssi_pid, ssi_uid, ssi_fd, ssi_tid, ssi_band, ssi_overrun, ssi_trapno, ssi_status.
-_SIGINFO = struct.Struct("<IiiIIiIIIIi")
-ALL_SIGNALS = 2**64 - 1
+_SIGINFO: Final = struct.Struct("<IiiIIiIIIIi")
+ALL_SIGNALS: Final = 2**64 - 1
 
 
 def siginfo(info: SigInfo) -> bytes:

@@ -4,6 +4,7 @@ A pipe takes a buffer for each page, or each piece of a socket's buffer, however
 """
 
 import errno
+from typing import Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
@@ -22,7 +23,7 @@ from simkernel.uapi import (
     SPLICE_F_NONBLOCK,
 )
 
-SPLICE_F_ALL = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT
+SPLICE_F_ALL: Final = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT
 
 
 def do_splice(sched: Sched, file_in: File, off_in: int | None, file_out: File, off_out: int | None, n: int, flags: int) -> int:
@@ -220,9 +221,8 @@ def splice_from_pipe(sched: Sched, pipe: PipeInode, out: File, pos: int, n: int,
             try:
                 written = out.splice_write(data[: n - done], pos + done, flags)
             except OSError:
-                if done:
-                    break
-                raise
+                if not done:
+                    raise
             finally:
                 need_wakeup |= _put_back(pipe, taken, written)
             done += written

@@ -5,6 +5,7 @@ are counted.  That is why an edge-triggered epoll hears of it once.
 """
 
 import errno
+from typing import Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.clock import REALTIME_AT_BOOT, Timer
@@ -15,7 +16,7 @@ from simkernel.kernel.wait import WaitQueue, wait_event_locked, wake_up
 from simkernel.uapi import CLOCK_REALTIME, NSEC_PER_SEC, O_RDWR, POLLIN, TFD_TIMER_ABSTIME
 
 # KTIME_MAX: what is later than this never comes.
-KTIME_MAX = 2**63 - 1
+KTIME_MAX: Final = 2**63 - 1
 
 
 class TimerFd(File):
@@ -75,11 +76,11 @@ class TimerFd(File):
     def _start(self) -> None:
         self.expires = min(self.expires, KTIME_MAX)
         delay = max(self.expires - self.sched.clock.now, 0)
-        if self.sched.explore:
+        if self.sched.explored:
             # Timers may be late, never early.
             delay += self.sched.choice.pick(4, "timer-slack") * 50_000
         self.timer = self.sched.clock.add_timer(delay, self.timerfd_tmrproc)
-        if self.expires <= self.sched.clock.now and not self.sched.explore:
+        if self.expires <= self.sched.clock.now and not self.sched.explored:
             # What is due already does not wait until somebody sleeps.
             self.sched.run_timers()
 

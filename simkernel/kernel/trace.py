@@ -48,9 +48,9 @@ class Trace:
         """One event, to be read."""
         return unpack(self.events[seq])
 
-    def unpacked(self, end: int | None = None) -> Iterator[Unpacked]:
-        """The events up to ``end`` (default: all), to be read."""
-        return map(unpack, self.events[:end])
+    def unpacked(self, end: int | None = None, begin: int = 0) -> Iterator[Unpacked]:
+        """The events from ``begin`` to ``end`` (default: all), to be read."""
+        return map(unpack, self.events[begin:end])
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The events as dicts with the documented keys: seq, t_ns, pid, ctx, ev, fn, at, cause, f."""

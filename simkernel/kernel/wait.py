@@ -6,14 +6,14 @@ An entry is (flags, private, func).  The func is the whole difference between a 
 
 from collections.abc import Callable
 from errno import EINTR
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from simkernel.errors import oserror
 from simkernel.kernel.clock import calc_wheel_expiry
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched
 from simkernel.uapi import ERESTARTSYS
 
-WQ_FLAG_EXCLUSIVE = 0x01
+WQ_FLAG_EXCLUSIVE: Final = 0x01
 
 WakeFunction: TypeAlias = "Callable[[WaitEntry, int], int]"
 
@@ -165,6 +165,25 @@ def wait_event(
             # Linux joins the queue again before it looks; here nobody can come in between.
             if condition():
                 return True
+    finally:
+        finish_wait(sched, entry)
+
+
+def wait_event_hrtimeout(sched: Sched, wq: WaitQueue, condition: Callable[[], bool], timeout_ns: int) -> bool:
+    """wait_event_hrtimeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first, by an exact timer.
+
+    A signal does not end it: it is for whoever waits on the machine's behalf, not in a system call.
+    """
+    entry = WaitEntry(sched.current, autoremove_wake_function)
+    deadline = sched.clock.now + timeout_ns
+    try:
+        while not condition():
+            left = deadline - sched.clock.now
+            if left <= 0:
+                return False
+            prepare_to_wait(sched, wq, entry, exclusive=False)
+            sched.schedule_timeout(left)
+        return True
     finally:
         finish_wait(sched, entry)
 

@@ -6,7 +6,10 @@ nobody can run, and now and then between calls.
 
 from typing import Any
 
+from mypy_extensions import mypyc_attr
 
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Watch:
     """Is told, and does nothing about it: to be subclassed.  A method may end the run with Sched.stop."""
 

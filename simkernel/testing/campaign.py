@@ -22,6 +22,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 
 from simkernel.errors import UsageError
 from simkernel.testing.contracts import Contract
+from simkernel.testing.escapes import no_escape
 from simkernel.testing.example import Example, sim_example
 from simkernel.testing.explore import Found, Here, Search, search, smallest
 from simkernel.testing.load import load
@@ -42,9 +43,11 @@ class Job:
     target: str
     contract: bytes
     profile: str
+    # The kinds of escapes.py that are allowed.
+    allow_real: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, serve: Serve, target: str, contract: Contract, profile: str) -> "Job":
+    def of(cls, serve: Serve, target: str, contract: Contract, profile: str, allow_real: frozenset[str] = frozenset()) -> "Job":
         """UsageError for what can't be named: only what stands at the top of a file can be found by another process."""
         name = getattr(serve, "__qualname__", type(serve).__qualname__)
         path, _, function = target.partition(":")
@@ -56,7 +59,7 @@ class Job:
             pickled = pickle.dumps(contract)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise UsageError(f"the contract {contract.name} can't be sent to other processes: {error}") from None
-        return cls(target, pickled, profile)
+        return cls(target, pickled, profile, allow_real)
 
 
 @lru_cache(maxsize=8)
@@ -69,7 +72,9 @@ def example_of(job: Job) -> Example:
 
 def run_job(job: Job, tries: Sequence[Try], seen: frozenset[int] | None) -> list[Outcome]:
     """One batch, in whichever process this is."""
-    return run_batch(example_of(job), tries, seen)
+    example = example_of(job)
+    with no_escape(job.allow_real):
+        return run_batch(example, tries, seen)
 
 
 class Workers:

@@ -1,8 +1,9 @@
 """The check: run a server against its contract over many schedules, shrink what fails, and tell its story."""
 
 import contextlib
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +11,19 @@ from typing import Any
 
 from hypothesis.database import ExampleDatabase
 
-from simkernel.errors import SimulationError
-from simkernel.kernel.choice import Seeded, Tape
-from simkernel.kernel.trace import Trace
+from simkernel.kernel.choice import Seeded
 from simkernel.testing.campaign import Interrupted, Interrupts, Job, Store, campaign
 from simkernel.testing.contracts import Contract, Echo
-from simkernel.testing.example import Example, Failure, run_linux, sim_example
-from simkernel.testing.explore import Found
+from simkernel.testing.determinism import Sampled, confirmed
+from simkernel.testing.escapes import kinds_of, no_escape
+from simkernel.testing.example import Failure, run_linux, sim_example
 from simkernel.testing.replay import Token
 from simkernel.testing.scenario import Serve
 
 # How many examples on the real kernel, unless told otherwise.
 LINUX_EXAMPLES = 20
+# Containers made, less those that have gone, from one collection of garbage to the next.
+GC_THRESHOLD = 5_000
 
 
 @dataclass
@@ -46,6 +48,19 @@ class Report:
         """Whether nothing was found."""
         return self.failure is None
 
+    def rate(self, kernel: str) -> float | None:
+        """Examples a second on ``kernel``, "sim" or "linux"; None if none ran, or if the time was spent on a failure as well."""
+        seconds = self.seconds.get(kernel, 0.0)
+        if not seconds or (self.failure is not None and self.failure.on == kernel):
+            return None
+        return self.examples[kernel] / seconds
+
+    @property
+    def ratio(self) -> float | None:
+        """How many examples the fake kernel ran while the real one ran one; None unless both did."""
+        sim, linux = self.rate("sim"), self.rate("linux")
+        return sim / linux if sim is not None and linux is not None else None
+
     def as_dict(self) -> dict[str, Any]:
         """The report in plain values, for --json."""
         out: dict[str, Any] = {
@@ -54,10 +69,13 @@ class Report:
             "ok": self.ok,
             "examples": self.examples,
             "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
+            "rates": {k: round(rate, 1) for k in self.examples if (rate := self.rate(k)) is not None},
             "covered": self.covered,
             "proofs": self.proofs,
             "interrupted": self.interrupted,
         }
+        if self.ratio is not None:
+            out["ratio"] = round(self.ratio, 1)
         f = self.failure
         if f is not None:
             out["failure"] = {
@@ -86,6 +104,7 @@ def check(
     progress: Progress | None = None,
     linux_examples: int | None = None,
     profile: str = "linux",
+    allow_real: bool | Collection[str] = (),
     strategy: str = "portfolio",
     preemptions: int | None = None,
     executor: Executor | None = None,
@@ -100,6 +119,8 @@ def check(
     at most ``preemptions`` preemptions, plan by plan).  ``executor``, any of concurrent.futures, runs the examples; the server must then be
     a function of a file, and the report is the same.  ``database``, a Hypothesis ExampleDatabase or a directory, keeps failures and what
     covers something new; the next check begins with them.
+    What the server uses of the real world (clock, sockets, random numbers) raises Escape; ``allow_real`` names the kinds of escapes.py that
+    are meant, or is True.
     The report has ``ok`` and ``failure`` (kind, message, token, trace, story()).  Interrupted, a KeyboardInterrupt, has it as far as it is.
     """
     if on not in ("sim", "linux", "both"):
@@ -118,24 +139,27 @@ def check(
                 progress("sim", ran, examples)
 
         example = sim_example(serve, contract, profile)
-        with Interrupts() as stop:
+        with no_escape(allow_real), Interrupts() as stop, cheap_collections():
+            sampled = Sampled(example)
             result = campaign(
-                example,
+                sampled,
                 examples,
                 seed,
                 tick,
                 strategy=strategy,
                 preemptions=preemptions,
                 executor=executor,
-                job=Job.of(serve, target, contract, profile) if executor is not None else None,
+                job=Job.of(serve, target, contract, profile, kinds_of(allow_real)) if executor is not None else None,
                 store=Store.at(database, target, contract.name, profile) if database is not None else None,
                 stop=stop,
             )
-        out.examples["sim"] = result.ran
-        out.covered, out.proofs, out.interrupted = result.covered, result.proofs, result.stopped
-        if (found := result.found) is not None:
-            out.failure = tell(example, found)
-            out.failure.token = str(Token(target, contract.name, found.tape, profile))
+            out.examples["sim"] = result.ran
+            out.covered, out.proofs, out.interrupted = result.covered, result.proofs, result.stopped
+            if (found := result.found) is not None:
+                tape = found.tape if sampled.parted is None else sampled.tape
+                out.failure = sampled.parted or confirmed(example, tape, found.kind)
+                out.failure.example = found.example
+                out.failure.token = str(Token(target, contract.name, tape, profile))
         out.seconds["sim"] = time.perf_counter() - began
         if out.interrupted:
             raise Interrupted(out)
@@ -159,13 +183,25 @@ def check(
     return out
 
 
-def tell(example: Example, found: Found) -> Failure:
-    """Run what was found once more, with a trace: the failure with its explanation and story."""
-    failure = example(Tape(found.tape), Trace())
-    if failure is None:
-        raise SimulationError(f"the run of tape {found.tape!r} failed ({found.kind}) and then did not: the server is not deterministic")
-    failure.example = found.example
-    return failure
+@contextlib.contextmanager
+def cheap_collections() -> Iterator[None]:
+    """Garbage is collected seldom, and only among what the examples leave behind, which is some hundred objects each.
+
+    Otherwise the collector goes several times in each example through what lives on anyway.
+    """
+    if gc.get_freeze_count():
+        # Somebody has arrangements of their own.
+        yield
+        return
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(max(before[0], GC_THRESHOLD) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def target_of(serve: Serve) -> str:

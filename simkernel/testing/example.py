@@ -11,6 +11,7 @@ from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import Task
 from simkernel.kernel.trace import Trace
 from simkernel.testing.contracts import Contract, Plan
+from simkernel.testing.escapes import check_seen
 from simkernel.testing.explain import Calls, explain_finding, explain_memory, explain_spin, explain_starvation, explain_stop
 from simkernel.testing.explain.calls import CLIENT
 from simkernel.testing.oracles import Oracles
@@ -44,12 +45,17 @@ class Failure:
     explanation: list[str] = field(default_factory=list)
     # The story ends here: a spin's goes on as it began.
     end: int | None = None
+    # The process of the check itself, whose calls are no part of the story (0: none, all are the test's own).
+    harness: int = 1
+    # What was raised, and whether a line of the program raised it.
+    error: BaseException | None = None
+    traced: bool = True
 
     def story(self) -> list[str]:
-        """The run as strace-like text with its wake-ups, without the calls of the check itself (process 1)."""
+        """The run as strace-like text with its wake-ups, without the calls of the check itself."""
         if self.trace is None:
             return []
-        return [line for line in strace_lines(self.trace, self.end) if " [1] " not in line[:24]]
+        return [line for line in strace_lines(self.trace, self.end) if f" [{self.harness}] " not in line[:24]]
 
 
 class Example(Protocol):
@@ -69,7 +75,10 @@ def sim_example(serve: Serve, contract: Contract, profile: str = "linux") -> Exa
     """``run_sim`` for one server, contract and profile."""
 
     def example(choice: Choice, trace: Trace | None = None) -> Failure | None:
-        return run_sim(serve, contract, choice, trace, profile)
+        try:
+            return run_sim(serve, contract, choice, trace, profile)
+        finally:
+            check_seen()
 
     return example
 

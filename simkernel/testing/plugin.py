@@ -6,19 +6,24 @@ def test_echo(world):              # runs twice: on the fake kernel and on the r
 
 def test_order(kernel):            # a booted fake machine with a trace
     kernel.run(main)
+
+    pytest tests/test_echo.py::test_order --simkernel-replay sk1-...      a test under @simulate, with the choices of that token
+
+What a test simulates may not use the real clock, network or chance (escapes.py).  Nothing but this module is imported until a test does.
 """
 
-from collections.abc import Callable, Generator
-from typing import Any
+import os
+from collections.abc import Callable, Collection, Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simkernel import linux
-from simkernel.kernel.choice import Choice, Recording
-from simkernel.kernel.machine import Kernel
-from simkernel.kernel.trace import Trace
-from simkernel.testing.replay import Token
-from simkernel.tools.strace import strace_lines
+from simkernel.testing.session import Session
+
+if TYPE_CHECKING:
+    from simkernel.kernel.choice import Choice, Recording
+    from simkernel.kernel.machine import Kernel
+    from simkernel.kernel.trace import Trace
 
 # How much of a trace a failed test shows.
 STORY_LINES = 40
@@ -30,7 +35,7 @@ class World:
     name = ""
 
     def run(self, main: Callable[..., object], *args: object, **options: Any) -> Any:
-        """Run ``main(sys, *args)`` as process 1; returns what it returns and raises what it raised."""
+        """Run ``main(sys, *args)`` as process 1; returns what it returns and raises what it raised.  always() and its kin work on both."""
         raise NotImplementedError
 
 
@@ -43,10 +48,26 @@ class SimWorld(World):
         self.trace: Trace | None = None
         self.recording: Recording | None = None
 
-    def run(self, main: Callable[..., object], *args: object, choice: Choice | None = None, **options: Any) -> Any:
+    def run(
+        self,
+        main: Callable[..., object],
+        *args: object,
+        choice: "Choice | None" = None,
+        allow_real: bool | Collection[str] = (),
+        timeout: float = 30,
+        **options: Any,
+    ) -> Any:
+        from simkernel.kernel.choice import Recording  # noqa: PLC0415
+        from simkernel.kernel.machine import Kernel  # noqa: PLC0415
+        from simkernel.kernel.trace import Trace  # noqa: PLC0415
+        from simkernel.testing.escapes import no_escape  # noqa: PLC0415
+        from simkernel.testing.temporal import Conditions  # noqa: PLC0415
+
         self.trace = Trace()
         self.recording = Recording(choice) if choice is not None and not choice.plain else None
-        return Kernel(self.recording, self.trace, **options).run(main, *args)
+        options["probes"] = [*options.get("probes", ()), Conditions()]
+        with no_escape(allow_real):
+            return Kernel(self.recording, self.trace, **options).run(main, *args)
 
     def tape(self) -> bytes:
         """The choices of the last run; none for the plain one."""
@@ -59,7 +80,10 @@ class LinuxWorld(World):
     name = "linux"
 
     def run(self, main: Callable[..., object], *args: object, timeout: float = 30, **options: Any) -> Any:
-        return linux.run(main, *args, timeout=timeout)
+        from simkernel import linux  # noqa: PLC0415
+        from simkernel.testing.temporal import watched  # noqa: PLC0415
+
+        return linux.run(watched(main), *args, timeout=timeout)
 
 
 @pytest.fixture(params=["sim", "linux"])
@@ -73,35 +97,109 @@ def world(request: pytest.FixtureRequest) -> World:
 
 
 @pytest.fixture
-def kernel(request: pytest.FixtureRequest) -> Kernel:
+def kernel(request: pytest.FixtureRequest) -> "Iterator[Kernel]":
     """A booted fake machine with the plain choices and a trace: ``kernel.run(main)``, once."""
-    made = Kernel(trace=Trace())
+    from simkernel.kernel.machine import Kernel  # noqa: PLC0415
+    from simkernel.kernel.trace import Trace  # noqa: PLC0415
+    from simkernel.testing.escapes import no_escape  # noqa: PLC0415
+    from simkernel.testing.temporal import Conditions  # noqa: PLC0415
+
+    made = Kernel(trace=Trace(), probes=[Conditions()])
     request.node.stash[_KERNEL] = made
-    return made
+    with no_escape():
+        yield made
 
 
 _WORLD = pytest.StashKey[World]()
-_KERNEL = pytest.StashKey[Kernel]()
+_KERNEL: "pytest.StashKey[Kernel]" = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The plugin's one option."""
+    group = parser.getgroup("simkernel", "tests under @simkernel.testing.simulate")
+    group.addoption("--simkernel-replay", metavar="TOKEN", help="run each chosen test once, with the choices of this token")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell simulated tests how they are run."""
+    Session.plugin = True
+    Session.replay = config.getoption("--simkernel-replay")
+    if Session.replay is not None:
+        from simkernel.errors import UsageError  # noqa: PLC0415
+        from simkernel.testing.replay import parse  # noqa: PLC0415
+
+        try:
+            parse(Session.replay)
+        except UsageError as error:
+            raise pytest.UsageError(f"--simkernel-replay: {error}") from None
+
+
+def pytest_unconfigure() -> None:
+    """Another pytest in this process begins anew."""
+    Session.plugin = False
+    Session.replay = None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """@settings above @simulate; and a token is replayed by simulated tests only."""
+    simulated = []
+    for item in items:
+        test: Any = getattr(item, "obj", None)
+        simulation = getattr(test, "simulation", None)
+        if simulation is not None:
+            from simkernel.testing.simulate import take_settings  # noqa: PLC0415
+
+            take_settings(getattr(test, "__func__", test), simulation)
+            simulated.append(item)
+    if Session.replay is not None and len(simulated) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in simulated])
+        items[:] = simulated
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Name the test that runs as its user would, from where pytest was started."""
+    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+    before, Session.nodeid = Session.nodeid, "::".join([path, *item.nodeid.split("::")[1:]])
+    try:
+        return (yield)
+    finally:
+        Session.nodeid = before
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the end of the trace, and how to see that run again, to the report of a failed test."""
     report = yield
-    if report.when == "call" and report.failed:
-        used = item.stash.get(_WORLD, None)
-        tape = b""
-        trace: Trace | None = None
-        if isinstance(used, SimWorld):
-            trace, tape = used.trace, used.tape()
-        booted = item.stash.get(_KERNEL, None)
-        if booted is not None:
-            trace = booted.sched.trace
-        if trace is not None and len(trace):
-            lines = strace_lines(trace)
-            shown = lines[-STORY_LINES:]
-            if len(lines) > len(shown):
-                shown.insert(0, f"... {len(lines) - len(shown)} lines before")
-            shown.append(f"the same run again: choice=simkernel.testing.tape({str(Token('', '', tape))!r})")
-            report.sections.append(("simkernel: the end of the trace", "\n".join(shown)))
+    if report.when != "call" or not report.failed or call.excinfo is None:
+        return report
+    error = call.excinfo.value
+    failure = getattr(error, "simkernel_failure", None)
+    if failure is not None:
+        from simkernel.testing.simulate import story  # noqa: PLC0415
+
+        if failure.traced is False:
+            # No line of the test's failed: pytest would show one of ours.
+            report.longrepr = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
+        if failure.trace is not None:
+            report.sections.append(("simkernel: the story", "\n".join(story(failure))))
+        return report
+    trace: Trace | None = None
+    tape = b""
+    used = item.stash.get(_WORLD, None)
+    if isinstance(used, SimWorld):
+        trace, tape = used.trace, used.tape()
+    booted = item.stash.get(_KERNEL, None)
+    if booted is not None:
+        trace = booted.sched.trace
+    if trace is not None and len(trace):
+        from simkernel.testing.replay import Token  # noqa: PLC0415
+        from simkernel.tools.strace import strace_lines  # noqa: PLC0415
+
+        lines = strace_lines(trace)
+        shown = lines[-STORY_LINES:]
+        if len(lines) > len(shown):
+            shown.insert(0, f"... {len(lines) - len(shown)} lines before")
+        shown.append(f"the same run again: choice=simkernel.testing.tape({str(Token('', '', tape))!r})")
+        report.sections.append(("simkernel: the end of the trace", "\n".join(shown)))
     return report

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from simkernel.api import Address, Syscalls
-from simkernel.errors import SimulationError
+from simkernel.errors import SimulationError, is_ours
 from simkernel.kernel.syscalls import SimSyscalls
 from simkernel.testing.contracts import Contract, Plan, Violation
 from simkernel.testing.network import disturbed, under_test
@@ -80,8 +80,8 @@ def scenario(
     """
     net = None if weather is None else make_network(sys, weather)
 
-    def start(plan: Plan, *bell: int) -> int:
-        args = contract, addr, plan, w, *bell
+    def start(plan: Plan) -> int:
+        args = contract, addr, plan, w
         return sys.spawn(client_main, *args) if net is None else net.spawn(CLIENTS, client_main, *args)
 
     listener = listen(sys, addr)
@@ -104,19 +104,8 @@ def scenario(
         sys.waitpid(server)
         server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
         servers.append(server)
-    waiting: set[int] = set()
-    clients: list[int] = []
-    for plan in plans:
-        if plan.behaviour in contract.stays:
-            # It does not end by itself.  A process that ends when it rings says that it has done what it wanted.
-            bell = sys.eventfd(0)
-            helpers.append(start(plan, bell))
-            waiting.add(sys.spawn(doorkeeper, bell))
-            sys.close(bell)
-        else:
-            pid = start(plan)
-            waiting.add(pid)
-            clients.append(pid)
+    clients = [start(plan) for plan in plans]
+    waiting = set(clients)
     if net is not None and weather is not None and weather.storms:
         sys.spawn(network_main, net, weather, clients, servers)
     status = None
@@ -131,7 +120,6 @@ def scenario(
                 status = code
         elif code and not (weather is not None and weather.kills(code)):
             failed = True
-            helpers = [helper for helper in helpers if helper != pid]
     early = status is not None
     findings: list[Finding] = []
     if failed and not early:
@@ -244,8 +232,8 @@ def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, 
     report(sys, w, "leak", "server", f"serve returned and left a child, {'running' if pid == 0 else f'pid {pid} never waited for'}")
 
 
-def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w: int, bell: int = -1) -> None:
-    """A client's process.  One that stays rings the ``bell``, an eventfd, and sleeps with its connection open until it is killed."""
+def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w: int) -> None:
+    """A client's process."""
     try:
         contract.play(sys, addr, plan)
     except (Violation, OSError) as error:
@@ -257,20 +245,18 @@ def client_main(sys: Syscalls, contract: Contract, addr: Address, plan: Plan, w:
                 error = Violation("corruption", f"{plan}: the server broke off: {error.strerror}")
             report(sys, w, error.kind, f"client {plan.number}", str(error))
             sys.exit(1)
-    if bell >= 0:
-        sys.write(bell, (1).to_bytes(8, "little"))
-        sys.poll([])
+    if plan.behaviour in contract.stays:
+        sys.spawn(stay)
 
 
-def doorkeeper(sys: Syscalls, bell: int) -> None:
-    """End when the bell rings: to the parent that is one more child that has done its part."""
-    sys.read(bell, 8)
+def stay(sys: Syscalls) -> None:
+    """A client that has done its part: it sleeps until the example ends, and its connection is open."""
+    sys.poll([])
 
 
 def program_place(error: BaseException) -> str:
     """Where in the program, not in simkernel, an exception came from: ``file.py:line in function``, or ""."""
-    inside = str(Path(__file__).parent.parent)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(inside)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_ours(frame.filename)]
     # The command itself is the outermost frame of ours.
     frames = [frame for frame in frames if not frame.filename.endswith("bin/simkernel") and "site-packages" not in frame.filename]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""

@@ -11,7 +11,7 @@ search    a smaller plan that does not fail with this schedule may fail with ano
 Deterministic, and bounded in runs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from simkernel.kernel.choice import Choice, Plain, Swarm, Tape
 from simkernel.kernel.lanes import SCHEDULING, Journal, Lanes, Pick, as_tape
@@ -23,7 +23,11 @@ from simkernel.testing.example import Example
 SEEN_LATE = ("memory",)
 # How many runs shrinking may take, and how many of them are searches.
 RUNS = 800
-SEARCH_RUNS = 400
+SEARCH_RUNS = 300
+# A story of so many calls is short enough: no more searches.
+SHORT = 25
+# And so many rounds without a better one are enough for a long one.
+FRUITLESS = 2
 # Other schedules that are tried for each plan, in a round; a plan with other values of one choice is tried up to this value.
 SCHEDULES = 6
 OTHER_VALUES = 8
@@ -75,54 +79,88 @@ def without(picks: list[Pick], parent: str, number: int) -> list[Pick]:
     ]
 
 
-def smaller_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
-    """Choices with a smaller plan, the boldest first: each value of the plan lower, and parts of it left out.
+def parts(picks: Sequence[Pick], end: int) -> tuple[int, list[int]] | None:
+    """Where a plan says how many parts it has (clients), and where each of them begins.
 
-    What is chosen several times in a row, or once for each client, follows a choice of how many: a part is left out from one choice of a
-    label to the next of the same label, with one less of the choice before the first.
+    That is a choice, followed by one choice of the next label for 0, two for 1, and so on.  None, if the plan is not made so.
     """
-    places: dict[str, list[int]] = {}
-    for i in range(end):
-        places.setdefault(picks[i].label, []).append(i)
+    for count in range(end - 1):
+        label = picks[count + 1].label
+        begins = [i for i in range(count + 1, end) if picks[i].label == label]
+        if picks[count].value and len(begins) == picks[count].value + 1 and picks[count].label != label:
+            return count, begins
+    return None
+
+
+def keep_parts(picks: list[Pick], end: int, kept: Collection[int]) -> list[Pick]:
+    """The choices with only these parts of the plan, and without the tasks of the others.
+
+    Process 1 makes the clients last, so they are the last of its children.
+    """
+    found = parts(picks, end)
+    assert found is not None
+    count, begins = found
+    ends = [*begins[1:], end]
+    born = max((int(name) for name in (pick.who[2:] for pick in picks if pick.who.startswith("1.")) if name.isdigit()), default=0)
+    plan = lowered(picks, count, len(kept) - 1)[: begins[0]]
+    schedule = picks[end:]
+    for number in reversed(range(len(begins))):
+        if number in kept:
+            continue
+        if born >= len(begins):
+            schedule = without(schedule, "1", born - len(begins) + number + 1)
+    for number, (begin, after) in enumerate(zip(begins, ends, strict=True)):
+        if number in kept:
+            plan += picks[begin:after]
+    return plan + schedule
+
+
+def fewer_parts(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
+    """Choices with one part of the plan alone, with one half, with one quarter left out, and so on down to one left out."""
+    found = parts(picks, end)
+    if found is None:
+        return
+    n = len(found[1])
+    for number in range(n):
+        yield keep_parts(picks, end, [number])
+    size = n // 2
+    while size:
+        for at in range(0, n, size):
+            kept = [number for number in range(n) if not at <= number < at + size]
+            if len(kept) > 1:
+                yield keep_parts(picks, end, kept)
+        size //= 2
+
+
+def smaller_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
+    """Choices with a smaller plan: each value of it lower, and one less of what is chosen several times in a row after how many it is."""
     for i in range(end):
         value = picks[i].value
         for lower in dict.fromkeys((0, value // 2, value - 1)):
             if 0 <= lower < value:
                 yield lowered(picks, i, lower)
-    # Process 1 makes the clients last, so they are the last of its children.
-    born = max((int(name) for name in (pick.who[2:] for pick in picks if pick.who.startswith("1.")) if name.isdigit()), default=0)
-    for label, found in places.items():
-        for number, i in enumerate(found):
-            row = i
-            while row and picks[row - 1].label == label:
-                row -= 1
-            after = found[number + 1] if number + 1 < len(found) else end
-            for count in dict.fromkeys((row - 1, found[0] - 1)):
-                if count >= 0 and picks[count].value and picks[count].label != label:
-                    less = lowered(picks, count, picks[count].value - 1)
-                    plan, schedule = less[:i] + less[after:end], less[end:]
-                    if after != end or count == found[0] - 1:
-                        yield plan + schedule
-                    if count == found[0] - 1 and born >= len(found):
-                        yield plan + without(schedule, "1", born - len(found) + number + 1)
+    for i in range(1, end):
+        count = i - 1
+        while count >= 0 and picks[count].label == picks[i].label:
+            count -= 1
+        if count >= 0 and picks[count].value and i + 1 < end and picks[i + 1].label == picks[i].label:
+            less = lowered(picks, count, picks[count].value - 1)
+            yield less[:i] + less[i + 1 :]
 
 
 def bold_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
-    """Tiny plans, without a schedule: all plain but for a small number of one choice, or one part of what is chosen several times."""
+    """Tiny plans, without a schedule: one part alone, or all plain but for a small number of one choice."""
     plain = [pick._replace(value=0) for pick in picks[:end]]
     yield plain
+    found = parts(picks, end)
+    if found is not None:
+        for number in range(len(found[1])):
+            alone = keep_parts(picks, end, [number])
+            yield alone[: plan_end(alone)]
     for i in range(end):
         for value in (1, 2):
             if picks[i].value > value or (picks[i].value == value and any(pick.value for pick in picks[:i] + picks[i + 1 : end])):
                 yield lowered(plain, i, value)
-    places: dict[str, list[int]] = {}
-    for i in range(end):
-        places.setdefault(picks[i].label, []).append(i)
-    for label, found in places.items():
-        count = found[0] - 1
-        if len(found) > 1 and count >= 0 and picks[count].value == len(found) - 1 and picks[count].label != label:
-            for i, after in zip(found, [*found[1:], end], strict=True):
-                yield lowered(picks, count, 0)[: found[0]] + picks[i:after]
 
 
 def other_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
@@ -152,17 +190,21 @@ class Shrinker:
 
     def shrink(self) -> bytes:
         """All passes until none of them helps, or no run is left."""
+        self._plan(fewer_parts)
         self._search_plans(list(bold_plans(self._best, plan_end(self._best))))
         before = None
-        while self._key != before and self._left():
+        fruitless = 0
+        while self._left() and fruitless < FRUITLESS and (self._key != before or (self._key is not None and self._key[0] > SHORT)):
+            fruitless = fruitless + 1 if self._key == before else 0
             before = self._key
+            self._plan(fewer_parts)
             self._plan(smaller_plans)
             self._schedule()
             if self._key == before:
                 self._plan(other_plans)
             if self._key == before:
                 end = plan_end(self._best)
-                plans = [*bold_plans(self._best, end), *smaller_plans(self._best, end), self._best]
+                plans = [*bold_plans(self._best, end), *smaller_plans(self._best, end), self._best, *other_plans(self._best, end)]
                 self._search_plans([plan[: plan_end(plan)] for plan in plans])
         return as_tape(self._best)
 

@@ -192,14 +192,14 @@ def result_text(name: str, value: Any) -> str:
     return text(value)
 
 
-def strace_lines(trace: Trace, end: int | None = None) -> list[str]:
-    """The trace up to event ``end`` (default: all of it), one line a call, an indented line a wake-up."""
+def strace_lines(trace: Trace, end: int | None = None, begin: int = 0) -> list[str]:
+    """The trace from event ``begin`` to ``end`` (default: all of it), one line a call, an indented line a wake-up."""
     lines: list[str] = []
     names = {1: "main"}
     # The call that each task is in, and the line that shows it as long as nothing else has happened since.
     # A signal handler's calls are inside the one that it interrupted.
     inside: dict[int, list[tuple[str, int]]] = {}
-    for (t_ns, pid, ctx), ev, fn, code, lasti, _cause, fields in trace.unpacked(end):
+    for (t_ns, pid, ctx), ev, fn, code, lasti, _cause, fields in trace.unpacked(end, begin):
         f = dict(zip(fields[::2], fields[1::2], strict=True))
         stamp = f"{t_ns / 1e6:10.3f} ms  [{pid}] "
         if ev == "sys_enter":

@@ -24,6 +24,7 @@ from simkernel.kernel.eventfd import EventFd
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import Sched, Task
 from simkernel.uapi import AF_UNIX, O_NONBLOCK, POLLOUT, SIGUSR1, SOCK_STREAM
+from tests import interpreted
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -83,25 +84,28 @@ def shows_it(found: Divergence) -> None:
         pasted(found.test, SimWorld())
 
 
+@interpreted
 def test_a_wrong_mask_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = EventFd.poll
     monkeypatch.setattr(EventFd, "poll", lambda self, table: right(self, table) & ~(POLLOUT if self.count else 0))
     shows_it(wrong("calls", 3))
 
 
+@interpreted
 def test_a_wrong_result_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = EventFd.write
     monkeypatch.setattr(EventFd, "write", lambda self, data: right(self, data) + (self.count > 5))
     shows_it(wrong("calls", 4))
 
 
+@interpreted
 def test_a_wrong_order_of_waking_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last to sleep is woken first, where Linux has them in line."""
 
     def wake_up_process(self: Sched, task: Task, **options: Any) -> int:
         woken = right(self, task, **options)
         if woken and len(self.runqueue) > 1:
-            self.runqueue.rotate(1)
+            self.runqueue.insert(0, self.runqueue.pop())
         return woken
 
     right = Sched.wake_up_process
@@ -121,6 +125,7 @@ def test_a_lost_signal_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong("signals", 8)
 
 
+@interpreted
 def test_a_late_timer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Sched.schedule_timeout
 
@@ -234,6 +239,7 @@ def test_mistakes_of_the_command_line(args: list[str], text: str) -> None:
     assert text in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@interpreted
 def test_the_command_fails_when_kernels_differ(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from simkernel import cli  # noqa: PLC0415
 

@@ -59,6 +59,14 @@ def test_a_recording_replays(seed: int, name: str) -> None:
     assert digest(Tape(recording.tape()), name) == seen
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(tape=st.binary(max_size=400), name=st.sampled_from(sorted(SERVERS)))
+def test_a_tape_that_is_spent_is_one_of_zeros(tape: bytes, name: str) -> None:
+    """Whoever is spent is not asked any more, and that is all the difference."""
+    assert not Tape(tape + b"\0").spent() and Tape(b"").spent()
+    assert digest(Tape(tape), name) == digest(Tape(tape + bytes(10_000)), name)
+
+
 def test_other_choices_give_other_traces() -> None:
     """Or the tests above would say nothing."""
     assert len({digest(Seeded(seed)) for seed in range(20)}) == 20

@@ -11,6 +11,7 @@ def accept(sys: Syscalls, listener: int, flags: int = 0) -> int:
     try:
         return sys.accept4(listener, flags)[0]
     except OSError:
+        sys.nanosleep(1_000_000)  # no room now, perhaps: a pause, not a spin
         return -1
 
 

@@ -8,7 +8,7 @@ from simkernel.kernel.choice import Tape
 from simkernel.testing import Echo, Http, check
 from simkernel.testing.example import run_sim
 from simkernel.testing.replay import parse
-from simkernel.uapi import EPOLL_CTL_ADD, EPOLLIN, POLLIN, SHUT_RDWR
+from simkernel.uapi import EPOLL_CTL_ADD, EPOLLIN, MSG_NOSIGNAL, POLLIN, POLLOUT, SHUT_RDWR, SOCK_NONBLOCK
 
 GOOD = [blocking_echo, select_echo, poll_echo, epoll_lt_echo, epoll_et_echo, prefork_echo, threads_echo]
 MOST_CALLS = 25
@@ -58,23 +58,33 @@ def test_the_articles_servers_are_found_with_any_seed(server, seed):
 
 def echo_all(sys, listener, stop, reply=lambda data: data, keep=False, early=False):
     """A small right server, with a place for a bug."""
+    unsent = {}
     while True:
-        ready = [fd for fd, _ in sys.poll([(stop, POLLIN), (listener, POLLIN)])]
-        if stop in ready:
-            return
-        conn, _ = sys.accept4(listener)
-        try:
-            while data := sys.recv(conn, 65536):
-                data = reply(data)
-                while data:
-                    data = data[sys.send(conn, data) :]
-        except ConnectionError:
-            pass
-        if early:
-            sys.close(conn)
-            return
-        if not keep:
-            sys.close(conn)
+        watched = [(fd, POLLOUT if data else POLLIN) for fd, data in unsent.items()]
+        for fd, _ in sys.poll([(stop, POLLIN), (listener, POLLIN), *watched]):
+            if fd == stop:
+                for conn in unsent:
+                    sys.close(conn)
+                return
+            if fd == listener:
+                try:
+                    unsent[sys.accept4(listener, SOCK_NONBLOCK)[0]] = b""
+                except OSError:
+                    sys.nanosleep(1_000_000)
+                continue
+            try:
+                data = unsent[fd] or reply(sys.recv(fd, 65536))
+                unsent[fd] = data[sys.send(fd, data, MSG_NOSIGNAL) :] if data else data
+            except BlockingIOError:
+                unsent[fd] = data
+            except ConnectionError:
+                data = b""
+            if not data:
+                del unsent[fd]
+                if not keep:
+                    sys.close(fd)
+                if early:
+                    return
 
 
 def test_corruption():
@@ -103,11 +113,17 @@ def test_lost_bytes():
     assert failure is not None and failure.kind == "corruption"
 
 
+class PatientEcho(Echo):
+    """Clients may wait until others have been served, as echo_all has it."""
+
+    served_within_ns = None
+
+
 def test_crash():
     def serve(sys, listener, stop):
         echo_all(sys, listener, stop, reply=lambda data: data if len(data) != 1000 else data[{}["gone"] :])
 
-    failure = check(serve, examples=200).failure
+    failure = check(serve, PatientEcho(), examples=200).failure
     assert failure is not None and failure.kind == "crash"
     assert "KeyError: 'gone'" in failure.message and "test_check.py" in failure.message
 

@@ -1,6 +1,7 @@
 """The command as a user meets it: results, exit status, and one clear line for each mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,25 @@ def test_check_passes():
     assert done.returncode == 0, done.stderr
     assert "sim   ok   20 examples" in done.stdout
     assert "linux   ok   2 examples" in done.stdout
+
+
+def test_check_of_a_fixed_plan_tells_how_fast_it_is():
+    done = simkernel("check", "servers/poll_echo.py", "--clients", "3", "--echoes", "2", "--examples", "20", "--linux-examples", "2")
+    assert done.returncode == 0, done.stderr
+    sim, linux, both = done.stdout.splitlines()
+    assert re.fullmatch(r"servers/poll_echo.py:serve    sim   ok   20 examples in [0-9.]+ s, [0-9,]+ a second", sim)
+    assert re.fullmatch(r"servers/poll_echo.py:serve    linux   ok   2 examples in [0-9.]+ s, [0-9,]+ a second", linux)
+    assert re.fullmatch(r"servers/poll_echo.py:serve    sim / linux   [0-9.]+ times as many examples a second", both)
+
+
+def test_a_fixed_plan_is_in_the_token():
+    done = simkernel("check", "servers/broken/article_select.py", "--clients", "2", "--echoes", "3", "--on", "sim")
+    assert done.returncode == 1
+    token = done.stdout.splitlines()[0].split("replay: ")[1]
+    again = simkernel("replay", token)
+    assert again.returncode == 1
+    assert again.stdout.splitlines()[:2] == ["client 0: turns, sizes (16, 16, 16)", "client 1: turns, sizes (16, 16, 16)"]
+    assert done.stdout.splitlines()[1:] == again.stdout.splitlines()[-len(done.stdout.splitlines()[1:]) :]
 
 
 def test_check_fails_and_its_token_replays():
@@ -124,6 +144,13 @@ def test_run_explains_a_deadlock(program):
         (["check", "importing.py"], "importing.py:2 can't be imported: ModuleNotFoundError"),
         (["check", "prog.py", "--examples", "0"], "--examples"),
         (["check", "prog.py", "--on", "mars"], "mars"),
+        (["check", "prog.py:ahead", "--clients", "3"], "clients is given and echoes is not"),
+        (["check", "prog.py:ahead", "--echoes", "3"], "echoes is given and clients is not"),
+        (["check", "prog.py:ahead", "--clients", "0", "--echoes", "1"], "clients must be 1 to 200, not 0"),
+        (["check", "prog.py:ahead", "--clients", "1", "--echoes", "-1"], "echoes must be 1 to 10000, not -1"),
+        (["check", "prog.py:ahead", "--contract", "echo:3"], "after the colon are clients and echoes, as in echo:10x10"),
+        (["check", "prog.py:ahead", "--contract", "echo:3x3", "--clients", "3"], "leave out --clients and --echoes"),
+        (["check", "prog.py:ahead", "--contract", "smtp:3x3"], "there is no contract 'smtp:3x3'"),
         (["check"], "FILE.py"),
         (["replay", "nonsense"], "is not a replay token"),
         (["replay", "sk1-AAAA"], "damaged"),

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simkernel import Plain, Recording, Seeded, Tape
+from simkernel import Plain, Recording, Seeded, Swarm, Tape
 
 
 def test_plain_is_always_zero():
@@ -35,3 +35,26 @@ def test_a_recording_replays(data, sizes):
     again = Tape(recording.tape())
     assert [again.pick(n, "x") for n in sizes] == first
     assert all(0 <= got < n for got, n in zip(first, sizes, strict=True))
+
+
+def test_a_swarm_gives_the_same_numbers_on_every_python():
+    def numbers(seed):
+        swarm = Swarm(seed)
+        return [swarm.pick(n, label) for n in (2, 10, 1000) for label in ("plan", "preempt", "segment", "plan", "preempt")]
+
+    assert numbers(7) == [1, 0, 0, 1, 0, 4, 0, 3, 4, 0, 123, 0, 0, 947, 0]
+    assert numbers(8) == [0, 1, 0, 0, 1, 4, 1, 0, 1, 1, 89, 1, 639, 266, 1]
+
+
+def test_a_swarm_departs_from_plain_more_or_less_often_by_label():
+    shares = set()
+    for seed in range(40):
+        swarm = Swarm(seed)
+        shares.add(round(sum(swarm.pick(9, "segment") > 0 for _ in range(400)) / 400, 1))
+    assert {0.0, 0.2, 0.9} <= shares
+
+
+def test_a_swarm_ends_plain():
+    swarm = Swarm(1)
+    assert sum(swarm.pick(9, "a") > 0 for _ in range(2000)) > 20
+    assert not any(swarm.pick(9, "a") for _ in range(2000))

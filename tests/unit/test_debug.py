@@ -7,6 +7,7 @@ from simkernel.kernel.machine import Kernel
 from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import Sched
 from simkernel.uapi import AF_INET, EPOLL_CTL_ADD, EPOLLIN, SIG_BLOCK, SIGUSR1, SOCK_STREAM
+from tests import interpreted
 
 
 def run(main):
@@ -108,6 +109,7 @@ def test_a_wrong_one_is_found(wrong, said):
         run(main)
 
 
+@interpreted
 @pytest.mark.parametrize("call", ["read", "poll", "epoll_wait"])
 def test_a_lost_wake_up_is_found(monkeypatch, call):
     """With wake-ups that get lost, somebody sleeps although what he waits for is there."""

@@ -32,15 +32,15 @@ from simkernel.uapi import (
 if TYPE_CHECKING:
     from simkernel.kernel.net.net_namespace import Net
 
-SIZEOF_SOCKADDR_IN = 16
+SIZEOF_SOCKADDR_IN: Final = 16
 # What is required of a struct sockaddr_in6: the scope may be left out.
-SIN6_LEN_RFC2133 = 24
-LOOPBACK_IFINDEX = 1
-TCP_SYN_SENT = 2
-TCP_CLOSE = 7
-MAPPED = "::ffff:"
+SIN6_LEN_RFC2133: Final = 24
+LOOPBACK_IFINDEX: Final = 1
+TCP_SYN_SENT: Final = 2
+TCP_CLOSE: Final = 7
+MAPPED: Final = "::ffff:"
 # The last option of level IPPROTO_IPV6 that Linux may know (netfilter has numbers up to here).
-IPV6_LAST = 80
+IPV6_LAST: Final = 80
 
 
 def sockaddr_len(addr: Address) -> int:

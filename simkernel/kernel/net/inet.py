@@ -1,7 +1,7 @@
 """Ports and who has them (net/ipv4/inet_hashtables.c, inet_connection_sock.c, inet_timewait_sock.c)."""
 
 import errno
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from simkernel.errors import oserror
 from simkernel.kernel.sched import Sched
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from simkernel.kernel.net.net_namespace import Net
     from simkernel.kernel.net.socket import Sysctl
 
-TIME_WAIT_LEN = 60 * NSEC_PER_SEC
-TCP_LISTEN = 10
+TIME_WAIT_LEN: Final = 60 * NSEC_PER_SEC
+TCP_LISTEN: Final = 10
 # inet_rcv_saddr of an AF_INET6 socket whose address has no IPv4 form (LOOPBACK4_IPV6, include/net/ipv6.h).
-LOOPBACK4_IPV6 = "127.0.0.6"
+LOOPBACK4_IPV6: Final = "127.0.0.6"
 # The broadcast address of lo's network.
-LO_BROADCAST = "127.255.255.255"
+LO_BROADCAST: Final = "127.255.255.255"
 
 
 def is_ipv4(host: str) -> bool:

@@ -1,6 +1,5 @@
 """The loopback device (drivers/net/loopback.c): what is sent comes back through the receive softirq, in order."""
 
-from collections import deque
 from collections.abc import Callable
 
 from simkernel.kernel.irq import Softirq
@@ -21,7 +20,7 @@ class Loopback(NetDevice):
         super().__init__()
         self.sched = sched
         self.deliver = deliver
-        self.backlog: deque[Packet] = deque()
+        self.backlog: list[Packet] = []
         self.net_rx = Softirq(sched, "NET_RX", self.net_rx_action)
 
     def netif_rx(self, skb: Packet) -> None:
@@ -40,7 +39,7 @@ class Loopback(NetDevice):
             skb.cause = len(events)
             flags = FLAG_TEXTS[skb.flags]
             events.append((trace.where, "net_dev_xmit", "loopback_xmit", trace.cause, "flags", flags, "len", len(skb.data)))
-        if sched.explore or net_rx.running:
+        if sched.explore or net_rx.running or net_rx.pending:
             net_rx.raise_softirq()
             return
         # raise_softirq, written out for the plain case, in which nothing is chosen.
@@ -63,7 +62,7 @@ class Loopback(NetDevice):
         sched = self.sched
         trace = sched.trace
         while backlog:
-            skb = backlog.popleft()
+            skb = backlog.pop(0)
             if trace.on:
                 events = trace.events
                 trace.cause = len(events)

@@ -2,6 +2,7 @@
 
 import errno
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.net.inet import InetTable, TimeWait, is_ipv4
@@ -18,26 +19,26 @@ from simkernel.kernel.sched import Sched
 from simkernel.uapi import AF_INET, AF_INET6, IN6ADDR_ANY, INADDR_ANY, NSEC_PER_SEC
 
 # The record of /proc/net/tcp is padded to this many characters (TMPSZ - 1).
-TCP_RECORD = 149
-TCP_HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
-TCP6_HEADER = (
+TCP_RECORD: Final = 149
+TCP_HEADER: Final = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+TCP6_HEADER: Final = (
     "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt"
     "   uid  timeout inode"
 )
-UDP_RECORD = 127
-UDP_HEADER = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops"
-UDP6_HEADER = TCP6_HEADER + " ref pointer drops"
-UNIX_HEADER = "Num       RefCount Protocol Flags    Type St Inode Path\n"
+UDP_RECORD: Final = 127
+UDP_HEADER: Final = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops"
+UDP6_HEADER: Final = TCP6_HEADER + " ref pointer drops"
+UNIX_HEADER: Final = "Num       RefCount Protocol Flags    Type St Inode Path\n"
 # struct socket's flag and states as af_unix.c prints them.
-SO_ACCEPTCON = 1 << 16
+SO_ACCEPTCON: Final = 1 << 16
 SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED, SS_DISCONNECTING = range(1, 5)
 # The states in which the peer's FIN has come.
-AFTER_FIN = (TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING)
+AFTER_FIN: Final = (TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING)
 # Times are shown in hundredths of a second (USER_HZ).
-USER_TICK = NSEC_PER_SEC // 100
+USER_TICK: Final = NSEC_PER_SEC // 100
 # Retransmission timeouts in jiffies of a hundredth of a second: before anything was measured, and on lo.
-TCP_TIMEOUT_INIT = 100
-TCP_RTO_MIN = 20
+TCP_TIMEOUT_INIT: Final = 100
+TCP_RTO_MIN: Final = 20
 
 
 def hex_addr(family: int, host: str, port: int) -> str:

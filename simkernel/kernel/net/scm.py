@@ -6,7 +6,7 @@ SCM_CREDENTIALS, and ETOOMANYREFS, which is for others than root, never comes.
 
 import errno
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 # struct ucred: pid, uid, gid.
 Ucred: TypeAlias = tuple[int, int, int]
-UCRED_SIZE = 12
+UCRED_SIZE: Final = 12
 ROOT_UID = ROOT_GID = 0
 # What a buffer's sender is when nobody asked who it was: no pid, and the ids that stand for none (/proc/sys/kernel/overflowuid).
 NO_CREDS: Ucred = (0, 65534, 65534)
-CMSG_HDR_SIZE = 16
-UINT_MAX = 2**32 - 1
+CMSG_HDR_SIZE: Final = 16
+UINT_MAX: Final = 2**32 - 1
 
 
 class ScmFpList:

@@ -13,13 +13,13 @@ CLOSED: Final = 7
 SYN_SENT: Final = 2
 
 # The flags of a TCP header (include/net/tcp.h, TCPHDR_*).
-FIN = 0x01
-SYN = 0x02
-RST = 0x04
-ACK = 0x10
-URG = 0x20
+FIN: Final = 0x01
+SYN: Final = 0x02
+RST: Final = 0x04
+ACK: Final = 0x10
+URG: Final = 0x20
 
-FLAG_NAMES = {SYN: "SYN", ACK: "ACK", FIN: "FIN", RST: "RST", URG: "URG"}
+FLAG_NAMES: Final = {SYN: "SYN", ACK: "ACK", FIN: "FIN", RST: "RST", URG: "URG"}
 # The text of each combination, for the trace; then what is not TCP.
 FLAG_TEXTS: Final = [*(flags(bits, FLAG_NAMES) for bits in range(2 * URG)), "UDP", "ICMP"]
 UDP: Final = 2 * URG

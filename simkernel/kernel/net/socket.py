@@ -6,7 +6,7 @@ connection not yet accepted).
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
@@ -38,24 +38,24 @@ from simkernel.uapi import (
     SPLICE_F_NONBLOCK,
 )
 
-RCV_SHUTDOWN = 1
-SEND_SHUTDOWN = 2
-SHUTDOWN_MASK = 3
+RCV_SHUTDOWN: Final = 1
+SEND_SHUTDOWN: Final = 2
+SHUTDOWN_MASK: Final = 3
 
 # sock->state
-SS_UNCONNECTED = 1
-SS_CONNECTING = 2
-SS_CONNECTED = 3
-SS_DISCONNECTING = 4
+SS_UNCONNECTED: Final = 1
+SS_CONNECTING: Final = 2
+SS_CONNECTED: Final = 3
+SS_DISCONNECTING: Final = 4
 
 # Keys of the wake-ups (net/core/sock.c): sock_def_readable and sock_def_error_report.
-KEY_READABLE = POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND
-KEY_ERROR = POLLERR
+KEY_READABLE: Final = POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND
+KEY_ERROR: Final = POLLERR
 
 # The largest piece of memory that sent bytes are laid in (SKB_FRAG_PAGE_ORDER).
-SKB_FRAG_PAGE = 32768
+SKB_FRAG_PAGE: Final = 32768
 # struct ucred: pid 0, uid and gid -1.
-NO_PEERCRED = bytes(4) + b"\xff" * 8
+NO_PEERCRED: Final = bytes(4) + b"\xff" * 8
 
 
 class Sysctl:
@@ -89,7 +89,7 @@ class Sysctl:
         self.tcp_syn_retries = 6
 
 
-CMSG_HDR = 16
+CMSG_HDR: Final = 16
 
 
 def cmsg_align(n: int) -> int:

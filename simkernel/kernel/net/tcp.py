@@ -328,7 +328,7 @@ class TcpSock(InetSock):
             and not self.write_queue
             and not self.shutdown_mask & SEND_SHUTDOWN
             and not self.err
-            and not self.sched.explore
+            and not self.sched.explored
             and self.wmem_queued < self.sndbuf
             and not self.cork
             and self.rtx is None

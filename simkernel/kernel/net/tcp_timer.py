@@ -7,7 +7,7 @@ unless TCP has given up by then: ETIMEDOUT.
 
 import errno
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from simkernel.kernel.clock import Timer
 from simkernel.kernel.net.skbuff import RST, SkBuff
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from simkernel.kernel.net.tcp import TcpSock
     from simkernel.kernel.net.veth import VethDev
 
-TCP_RTO_MAX = 120 * NSEC_PER_SEC
+TCP_RTO_MAX: Final = 120 * NSEC_PER_SEC
 # How long a segment is sent again, counted in timeouts that double: tcp_retries2; tcp_orphan_retries of a socket that no program has.
-TCP_RETRIES2 = 15
-TCP_ORPHAN_RETRIES = 8
+TCP_RETRIES2: Final = 15
+TCP_ORPHAN_RETRIES: Final = 8
 # Linux's defaults of TCP_KEEPIDLE, TCP_KEEPINTVL (seconds) and TCP_KEEPCNT.
-KEEPALIVE_TIME = 7200
-KEEPALIVE_INTVL = 75
-KEEPALIVE_PROBES = 9
+KEEPALIVE_TIME: Final = 7200
+KEEPALIVE_INTVL: Final = 75
+KEEPALIVE_PROBES: Final = 9
 
 
 def retransmits_timed_out(boundary: int) -> int:

@@ -60,10 +60,10 @@ from simkernel.uapi import (
     UDP_CORK,
 )
 
-KEY_WRITABLE = POLLOUT | POLLWRNORM | POLLWRBAND
-UDP_MAX_LEN = 0xFFFF
+KEY_WRITABLE: Final = POLLOUT | POLLWRNORM | POLLWRBAND
+UDP_MAX_LEN: Final = 0xFFFF
 # UDP_ENCAP, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX, UDP_SEGMENT, UDP_GRO.
-UDP_UNMODELLED = range(100, 105)
+UDP_UNMODELLED: Final = range(100, 105)
 # Control messages that Linux knows, none of which is modelled, by level.
 CMSGS: Mapping[int, Collection[int]] = {
     SOL_SOCKET: (SO_PRIORITY, 36, 37, 61),
@@ -72,8 +72,8 @@ CMSGS: Mapping[int, Collection[int]] = {
     IPPROTO_IPV6: range(1, 80),
 }
 # What means something over IPv4 too.
-PKTINFO_V6 = (IPPROTO_IPV6, 50)
-MSG_KNOWN = sum(MSG_NAMES)
+PKTINFO_V6: Final = (IPPROTO_IPV6, 50)
+MSG_KNOWN: Final = sum(MSG_NAMES)
 
 
 class UdpSock(InetSock):

@@ -1,7 +1,7 @@
 """UDP's ports, and whom a datagram is for (udp_table of net/ipv4/udp.c, net/ipv6/udp.c, net/core/sock_reuseport.c)."""
 
 import errno
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from simkernel.errors import oserror
 from simkernel.kernel.net.inet import LO_BROADCAST, ReuseportHash, is_ipv4, rcv_saddr_equal
@@ -14,24 +14,24 @@ from simkernel.uapi import AF_INET, AF_INET6, IN6ADDR_ANY, INADDR_ANY
 if TYPE_CHECKING:
     from simkernel.kernel.net.net_namespace import Net
 
-TCP_ESTABLISHED = 1
-TCP_CLOSE = 7
+TCP_ESTABLISHED: Final = 1
+TCP_CLOSE: Final = 7
 
 # What a buffer costs beside its bytes (x86-64): struct sk_buff, skb_shared_info; and the sizes of its head.
-SIZEOF_SKBUFF = 256
-SIZEOF_SHARED_INFO = 320
-HEAD_SIZES = (576, 1024, 2048, 4096, 8192, 16384)
-SKB_MAX_ALLOC = 16384 - SIZEOF_SHARED_INFO
+SIZEOF_SKBUFF: Final = 256
+SIZEOF_SHARED_INFO: Final = 320
+HEAD_SIZES: Final = (576, 1024, 2048, 4096, 8192, 16384)
+SKB_MAX_ALLOC: Final = 16384 - SIZEOF_SHARED_INFO
 # Room for the headers: the device's 16, IP 20 or 40, UDP 8; then room at the end: to align, or for the header of a fragment.
-HEADROOM_V4 = 44
-HEADROOM_V6 = 64
-TAILROOM_V4 = 15
-TAILROOM_V6 = 8
-UDP_HEADER = 8
+HEADROOM_V4: Final = 44
+HEADROOM_V6: Final = 64
+TAILROOM_V4: Final = 15
+TAILROOM_V6: Final = 8
+UDP_HEADER: Final = 8
 # Beyond the MTU of lo, 65,536, a datagram of IPv6 travels in two fragments, of which the first carries this much.
-FRAGMENT_V6 = 65480
-MAX_PAYLOAD_V4 = 65507
-MAX_PAYLOAD_V6 = 65527
+FRAGMENT_V6: Final = 65480
+MAX_PAYLOAD_V4: Final = 65507
+MAX_PAYLOAD_V6: Final = 65527
 
 
 class UdpReceiver(Protocol):

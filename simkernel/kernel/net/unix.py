@@ -7,7 +7,7 @@ with the kernel's own overhead (truesize), until the peer has read all of it.
 import errno
 from collections import deque
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from simkernel.api import Address
 from simkernel.errors import oserror
@@ -39,20 +39,20 @@ from simkernel.uapi import (
     SOCK_STREAM,
 )
 
-TCP_ESTABLISHED = 1
-TCP_CLOSE = 7
-TCP_LISTEN = 10
+TCP_ESTABLISHED: Final = 1
+TCP_CLOSE: Final = 7
+TCP_LISTEN: Final = 10
 
-KEY_WRITABLE = POLLOUT | POLLWRNORM | POLLWRBAND
+KEY_WRITABLE: Final = POLLOUT | POLLWRNORM | POLLWRBAND
 
 # What a buffer costs beside its bytes (x86-64): struct sk_buff, skb_shared_info, and the slab sizes that kmalloc rounds up to.
-SIZEOF_SKBUFF = 256
-SIZEOF_SHARED_INFO = 320
-SKB_MAX_HEAD = PAGE_SIZE - SIZEOF_SHARED_INFO
-SKB_MAX_ALLOC = 4 * PAGE_SIZE - SIZEOF_SHARED_INFO
-MAX_SKB_FRAGS = 17
-UNIX_SKB_FRAGS_SZ = 32768
-KMALLOC_SIZES = (8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192)
+SIZEOF_SKBUFF: Final = 256
+SIZEOF_SHARED_INFO: Final = 320
+SKB_MAX_HEAD: Final = PAGE_SIZE - SIZEOF_SHARED_INFO
+SKB_MAX_ALLOC: Final = 4 * PAGE_SIZE - SIZEOF_SHARED_INFO
+MAX_SKB_FRAGS: Final = 17
+UNIX_SKB_FRAGS_SZ: Final = 32768
+KMALLOC_SIZES: Final = (8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192)
 
 
 def skb_truesize(size: int, data_len: int) -> int:
@@ -67,7 +67,7 @@ def skb_truesize(size: int, data_len: int) -> int:
 
 
 # The same for one without pages, by its size in units of 64 bytes: so much of a page is left beside skb_shared_info.
-HEAD_TRUESIZE = [skb_truesize(64 * units, 0) for units in range((SKB_MAX_HEAD + 63) // 64 + 1)]
+HEAD_TRUESIZE: Final = [skb_truesize(64 * units, 0) for units in range((SKB_MAX_HEAD + 63) // 64 + 1)]
 
 
 def stream_data_len(size: int) -> int:

@@ -5,7 +5,7 @@ jitter more.  Segments of one TCP socket keep their order; datagrams need not.  
 datagram is gone.  What was on its way when the link failed still comes.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from simkernel.kernel.net.loopback import Loopback
 from simkernel.kernel.net.netdevice import NetDevice
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from simkernel.kernel.net.net_namespace import Net
 
 # What Ethernet, IP and TCP (with timestamps) or UDP add to a packet, in bytes.
-TCP_OVERHEAD = 14 + 20 + 32
-UDP_OVERHEAD = 14 + 20 + 8
+TCP_OVERHEAD: Final = 14 + 20 + 32
+UDP_OVERHEAD: Final = 14 + 20 + 8
 # Into how many steps a choice divides the jitter.
-JITTER_STEPS = 8
+JITTER_STEPS: Final = 8
 
 
 class VethDev(NetDevice):
@@ -146,4 +146,4 @@ class Neighbour(NetDevice):
 
 
 # Three probes, a second apart (mcast_solicit, retrans_time), and some jiffies: measured 3.06 s on Linux 6.18.
-ARP_TIMEOUT = 3_060_000_000
+ARP_TIMEOUT: Final = 3_060_000_000

@@ -5,7 +5,7 @@ Arguments of the wrong Python type raise TypeError, numbers that fit no C int Ov
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.fdtable import FilesStruct
@@ -39,17 +39,17 @@ from simkernel.uapi import (
     SA_RESTART,
 )
 
-INT_MAX = 2**31 - 1
-EP_MAX_EVENTS = INT_MAX // 12
-IOV_MAX = 1024
-SSIZE_MAX = 2**63 - 1
-NR_OPEN = 1048576
-SETFL_MASK = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME
+INT_MAX: Final = 2**31 - 1
+EP_MAX_EVENTS: Final = INT_MAX // 12
+IOV_MAX: Final = 1024
+SSIZE_MAX: Final = 2**63 - 1
+NR_OPEN: Final = 1048576
+SETFL_MASK: Final = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME
 # Numbers of net/socket.c: NPROTO and SOCK_MAX.
-AF_MAX = 46
-SOCK_MAX = 11
-SOCK_TYPE_MASK = 0xF
-IPPROTO_MAX = 263
+AF_MAX: Final = 46
+SOCK_MAX: Final = 11
+SOCK_TYPE_MASK: Final = 0xF
+IPPROTO_MAX: Final = 263
 
 
 def c_int(value: object, what: str) -> int:

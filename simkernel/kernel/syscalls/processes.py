@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Iterable
+from typing import Final
 
 from simkernel.api import Handler, Main
 from simkernel.errors import Unsupported, oserror
@@ -36,9 +37,9 @@ from simkernel.uapi import (
     TFD_TIMER_CANCEL_ON_SET,
 )
 
-SA_MODELLED = SA_RESTART | SA_NODEFER | SA_RESETHAND | SA_NOCLDSTOP | SA_NOCLDWAIT
-CLOCK_REALTIME_ALARM = 8
-CLOCK_BOOTTIME_ALARM = 9
+SA_MODELLED: Final = SA_RESTART | SA_NODEFER | SA_RESETHAND | SA_NOCLDSTOP | SA_NOCLDWAIT
+CLOCK_REALTIME_ALARM: Final = 8
+CLOCK_BOOTTIME_ALARM: Final = 9
 
 
 def hrtimer_nanosleep(sched: Sched, deadline: int) -> None:

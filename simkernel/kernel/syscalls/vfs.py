@@ -1,6 +1,7 @@
 """The calls on paths and positions (fs/open.c, namei.c, read_write.c, splice.c, mm/memfd.c)."""
 
 import errno
+from typing import Final
 
 from simkernel.api import Buffer
 from simkernel.errors import Unsupported, oserror
@@ -33,8 +34,8 @@ from simkernel.uapi import (
 )
 
 # include/linux/fcntl.h; open ignores what is not among them.
-VALID_OPEN_FLAGS = 0o37777703
-MODELLED_OPEN_FLAGS = (
+VALID_OPEN_FLAGS: Final = 0o37777703
+MODELLED_OPEN_FLAGS: Final = (
     O_ACCMODE
     | O_APPEND
     | O_CLOEXEC
@@ -50,9 +51,9 @@ MODELLED_OPEN_FLAGS = (
     | O_SYNC
     | O_TRUNC
 )
-SEEK_MAX = 4
-MFD_NAME_MAX = 249
-MFD_ALL_FLAGS = 0x1F
+SEEK_MAX: Final = 4
+MFD_NAME_MAX: Final = 249
+MFD_ALL_FLAGS: Final = 0x1F
 
 
 def c_offset(value: object) -> int:

@@ -11,10 +11,11 @@ from simkernel.testing.contracts.http import Http
 from simkernel.testing.contracts.lines import Lines, Question
 from simkernel.testing.contracts.patience import Patience
 from simkernel.testing.contracts.relay import Relay
-from simkernel.testing.contracts.surroundings import Burst, Crowded, Restarted, Sigterm
+from simkernel.testing.contracts.requests import RequestReply
+from simkernel.testing.contracts.surroundings import Burst, Crowded, Plain, Restarted, Sigterm
 
 CONTRACTS: dict[str, type[Contract]] = {
-    contract.name: contract for contract in (Echo, Http, Lines, Question, Relay, Sigterm, Restarted, Crowded, Burst, Flood, Patience)
+    contract.name: contract for contract in (Echo, Plain, Http, Lines, Question, Relay, Sigterm, Restarted, Crowded, Burst, Flood, Patience)
 }
 
-__all__ = ["CONTRACTS", "Contract", "Echo", "Http", "Plan", "Violation"]
+__all__ = ["CONTRACTS", "Contract", "Echo", "Http", "Plan", "RequestReply", "Violation"]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from simkernel.api import Address, Syscalls
+from simkernel.errors import UsageError
 from simkernel.kernel.choice import Choice
 from simkernel.kernel.liberties import PROFILES
 
@@ -56,12 +57,23 @@ class Plan:
         return f"client {self.number}: {self.behaviour}, {what}"
 
 
+# The most clients that a plan may ask for, so that the server has fds for all, and the most messages of each.
+MAX_CLIENTS = 200
+MAX_ECHOES = 10_000
+
+
 class Contract:
-    """A promise to check.  Subclasses draw plans and play them."""
+    """A promise to check.  Subclasses draw plans and play them.
+
+    ``clients`` and ``echoes``, given together: not drawn, but always so many clients that take so many small turns each.  What is
+    explored then is the schedule alone.
+    """
 
     name = "contract"
+    clients: int | None = None
+    echoes: int | None = None
     behaviours: tuple[str, ...] = ("turns",)
-    # Those who are still connected when the server is told to stop: they sleep when ``play`` returns, and are killed at the end.
+    # Those who are still connected when the server is told to stop: what ``play`` leaves open stays so.
     stays: frozenset[str] = frozenset()
     # Who makes many connections at one moment: when the server has few fds, it has too few for them.
     crowd = ""
@@ -86,14 +98,34 @@ class Contract:
     # Whether the server may be killed and started again while clients are served (profile "network"): it keeps what it must elsewhere.
     restarts = False
 
+    def __init__(self, clients: int | None = None, echoes: int | None = None) -> None:
+        if clients is None and echoes is None:
+            return
+        if clients is None or echoes is None:
+            given, missing = ("clients", "echoes") if echoes is None else ("echoes", "clients")
+            raise UsageError(f"{given} is given and {missing} is not: a fixed plan needs both")
+        if "turns" not in self.behaviours or type(self).plans is not Contract.plans:
+            raise UsageError(f"the contract {self.name} has plans of its own: leave out clients and echoes")
+        if not 1 <= clients <= MAX_CLIENTS:
+            raise UsageError(f"clients must be 1 to {MAX_CLIENTS}, not {clients}")
+        if not 1 <= echoes <= MAX_ECHOES:
+            raise UsageError(f"echoes must be 1 to {MAX_ECHOES}, not {echoes}")
+        self.clients = clients
+        self.echoes = echoes
+        # As a token names it, and contract_of finds it again.
+        self.name = f"{self.name}:{clients}x{echoes}"
+
     def plans(self, choice: Choice) -> list[Plan]:
         """The clients of one example: one, with one small message, when all choices are 0."""
+        if self.clients is not None and self.echoes is not None:
+            return [Plan(number, "turns", SIZES[:1] * self.echoes) for number in range(self.clients)]
+        tight = bool(self.crowd) and choice.pick(TIGHT, "tight") == TIGHT - 1
         count = 1 + choice.pick(self.max_clients, "clients")
         plans = [self.plan(choice, number) for number in range(count)]
-        if self.crowd and choice.pick(TIGHT, "tight") == TIGHT - 1:
+        if tight:
             # Without those who stay: they keep the server's fds, so nobody else might ever be served.
-            plans = [replace(plan, tight=True) for plan in plans if plan.behaviour not in self.stays]
-            plans.append(replace(self.plan(choice, count), behaviour=self.crowd, tight=True))
+            plans = [replace(plan, behaviour=self.crowd if plan.behaviour in self.stays else plan.behaviour, tight=True) for plan in plans]
+            plans[0] = replace(plans[0], behaviour=self.crowd)
         return plans
 
     def plan(self, choice: Choice, number: int) -> Plan:

@@ -20,6 +20,8 @@ class Flood(Echo):
 
     name = "flood"
     behaviours = ("turns", "turns", "stream", "pour", "vanish")
+    stays = frozenset()
+    crowd = ""
     memory_per_connection = 64 * 1024
     send_buffer = SMALL
 

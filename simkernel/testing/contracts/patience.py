@@ -23,6 +23,8 @@ class Patience(Echo):
 
     name = "patience"
     behaviours = ("turns", "turns", "leisurely", "quiet", "lazy", "congested")
+    stays = frozenset()
+    crowd = ""
     within_ms = 1200
     # On a network, what is slow may be the link.
     profiles = ("linux", "posix")

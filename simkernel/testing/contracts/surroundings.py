@@ -8,10 +8,12 @@ from simkernel.uapi import AF_INET, F_SETFL, FD_SETSIZE, POLLOUT, SIGTERM, SOCK_
 
 
 class Plain(Echo):
-    """Echo to clients that come, talk and go by themselves."""
+    """Echo to clients that come, talk and go by themselves, by a server that has fds for all of them."""
 
     name = "plain"
-    behaviours = ("turns", "turns", "stream", "vanish", "deaf")
+    behaviours = ("turns", "turns", "stream", "vanish", "deaf", "reset", "early")
+    stays = frozenset()
+    crowd = ""
 
 
 class Sigterm(Plain):

@@ -50,19 +50,22 @@ class Call:
 
 
 class Calls:
-    """The calls of a trace by step: step n is the nth call that any process but the first began."""
+    """The calls of a trace by step: step n is the nth call that any process but ``harness`` began.
 
-    def __init__(self, trace: Trace) -> None:
+    Process 1 of a check is the check itself; a test's own process 1 counts (``harness`` 0).
+    """
+
+    def __init__(self, trace: Trace, harness: int = 1) -> None:
         self.trace = trace
         self.list: list[Call] = []
         # Of each process: its main's name, and who forked it.
         self.comm: dict[int, str] = {}
         self.parent: dict[int, int] = {}
-        by_enter: dict[int, Call] = {}
+        by_enter = self.by_enter = dict[int, Call]()
         for seq, ((_t, pid, _ctx), ev, fn, code, lasti, _cause, fields) in enumerate(trace.unpacked()):
             if ev == "sys_enter":
                 # The check's own calls, in the server's process as in the first, are no steps.
-                if pid != 1 and not (code is not None and code.co_filename == _SCENARIO):
+                if pid != harness and not (harness and code is not None and code.co_filename == _SCENARIO):
                     at = place_of(code, lasti) if code is not None else ""
                     call = by_enter[seq] = Call(len(self.list) + 1, seq, pid, fn, fields[1], at)
                     self.list.append(call)
@@ -103,6 +106,10 @@ class Calls:
         for call in self.list:
             if self.is_server(call.pid):
                 yield call
+
+    def last_of(self, pid: int) -> str:
+        """The last finished call of a task, shown; "" if it made none."""
+        return next((call.show() for call in reversed(self.list) if call.pid == pid and call.exit is not None), "")
 
     def last_on_fd(self, pids: set[int], fd: int, names: tuple[str, ...], after: int) -> Call | None:
         """The last call among ``names`` that a task in ``pids`` made on ``fd`` after event ``after``."""

@@ -23,11 +23,11 @@ def cycle_of(calls: list[Call]) -> tuple[list[Call], bool]:
     return calls[first : first + period], True
 
 
-def explain_spin(kernel: Kernel) -> tuple[list[str], int]:
+def explain_spin(kernel: Kernel, harness: int = 1) -> tuple[list[str], int]:
     """The cycle of calls that a spinning task repeats, and the event with which its first turn ends."""
     trace = kernel.sched.trace
     task = kernel.sched.current
-    cycle, _same = cycle_of([call for call in Calls(trace).list if call.pid == task.pid and call.exit is not None])
+    cycle, _same = cycle_of([call for call in Calls(trace, harness).list if call.pid == task.pid and call.exit is not None])
     lines = [f"{name_of(task)} spins: these {len(cycle)} calls again and again, and nothing moves"]
     lines += [f"  {call.line()}" for call in cycle]
     lines += _spin_hints(cycle)

@@ -23,14 +23,14 @@ MANY = 6
 HELD = "bytes read and not written back"
 
 
-def explain_stop(kernel: Kernel) -> list[str]:
-    """Why nothing moves: a few lines for each task that matters."""
-    calls = Calls(kernel.sched.trace)
+def explain_stop(kernel: Kernel, harness: int = 1) -> list[str]:
+    """Why nothing moves: a few lines for each task that matters, without that of the ``harness``."""
+    calls = Calls(kernel.sched.trace, harness)
     lines: list[str] = []
     clients = 0
     told: set[int] = set()
     for pid in sorted(kernel.sched.tasks):
-        if pid == 1:
+        if pid == harness:
             continue
         task = kernel.sched.tasks[pid]
         if task.process.comm == CLIENT:
