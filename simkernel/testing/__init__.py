@@ -10,6 +10,7 @@ report = check(serve, contract=Echo(), examples=500)
     explore      examples until one fails           explain      why a run stands still
     escapes      the real world inside a run        determinism  two runs of one tape
     oracles      what is wrong, whatever is served  replay       tokens
+    hosts        a network for tests                weather      what goes wrong on that of a check
 """
 
 import importlib
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from simkernel.testing.escapes import no_escape
     from simkernel.testing.example import Failure
     from simkernel.testing.explore import tapes
-    from simkernel.testing.network import Network, disturbed, network, under_test
+    from simkernel.testing.hosts import Network, disturbed, network, under_test
     from simkernel.testing.replay import tape
     from simkernel.testing.scenario import listen, open_fds, scenario
     from simkernel.testing.simulate import simulate
@@ -37,7 +38,7 @@ _HOMES = {
     "escapes": ("no_escape",),
     "example": ("Failure",),
     "explore": ("tapes",),
-    "network": ("Network", "disturbed", "network", "under_test"),
+    "hosts": ("Network", "disturbed", "network", "under_test"),
     "replay": ("tape",),
     "scenario": ("listen", "open_fds", "scenario"),
     "simulate": ("simulate",),
