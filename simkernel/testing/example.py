@@ -125,6 +125,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
     )
     oracles.sched = kernel.sched
     plans = contract.plans(choice)
+    oracles.tight = any(plan.tight for plan in plans)
     weather = forecast(choice, len(plans), contract.restarts) if profile == "network" else None
     found: Finding | None
     try:
