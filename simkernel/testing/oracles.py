@@ -29,7 +29,7 @@ from simkernel.uapi import F_GETFD, F_GETFL, NSEC_PER_SEC, RLIMIT_NOFILE
 STARVED_CALLS = 400
 TURN_CALLS = 10
 # How many fds more a server may open when they are few.
-ROOM = 2
+ROOM = 1
 # How long the server may take to close a connection whose client has gone, once all is quiet.
 SETTLE_NS = 1 * NSEC_PER_SEC
 # A herd: at least so many woken tasks found nothing, for each connection that one of them got.

@@ -19,7 +19,7 @@ from simkernel.uapi import (
 RESET = (1).to_bytes(4, "little") + bytes(4)
 # A crowd has so many connections, and one more for each of its messages: more than a server has room for that can have ROOM more
 # (oracles.py), and all crowds together fewer than a backlog.
-CROWD = 3
+CROWD = 2
 # What each of them sends at most: it has to fit into the receive buffer of a connection that is not accepted yet.
 CROWD_BYTES = 1000
 # A client that never reads gives up sending when there was no room for so long.
@@ -104,14 +104,14 @@ class Echo(Contract):
     def _crowd(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
         fds = [self._connect(sys, addr, plan) for _ in range(CROWD + len(plan.sizes))]
         data = pattern(plan.number, min(plan.sizes[0], CROWD_BYTES))
+        if plan.pause_ms:
+            sys.nanosleep(plan.pause_ms * MS)
         for fd in fds:
             try:
                 self._send_all(sys, fd, plan, data)
             except TurnedAway:
                 # Its recv will tell.
                 pass
-        if plan.pause_ms:
-            sys.nanosleep(plan.pause_ms * MS)
         # In the order in which they connected: a server that has room for some only serves the others as these end.
         for fd in fds:
             try:
