@@ -14,6 +14,8 @@ from simkernel.uapi import (
     WNOHANG,
 )
 
+CONTRACT = "plain"
+
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
     def reap(_signum: int) -> None:
@@ -35,8 +37,7 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
         try:
             conn, _peer = sys.accept4(listener)
         except OSError:
-            sys.nanosleep(1_000_000)  # gone again, or no room now: a pause, not a spin
-            continue
+            continue  # gone again, or no room now
         try:
             sys.spawn(child, conn, stop)
         except OSError:

@@ -22,6 +22,8 @@ class Patience(Echo):
     """
 
     name = "patience"
+    # On a network a partition, or a lost segment, is longer than this patience.
+    profiles = ("linux", "posix")
     behaviours = ("turns", "turns", "leisurely", "quiet", "lazy", "congested")
     stays = frozenset()
     crowd = ""

@@ -17,6 +17,8 @@ class Relay(Echo):
     """
 
     name = "relay"
+    # Not under posix: what fails between the server and its upstream fails for a client that the fault did not hit.
+    profiles = ("linux", "network")
     behaviours = ("turns", "turns", "stream", "vanish", "deaf")
     # It needs two fds for each client, and may turn one away for want of the second.
     crowd = ""

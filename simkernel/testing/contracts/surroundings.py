@@ -51,6 +51,8 @@ class Burst(Plain):
     """Echo, to clients that come all at once: each is connected within ``within_ms``, before a lost SYN would be sent again (1 s)."""
 
     name = "burst"
+    # A network loses a SYN of its own accord.
+    profiles = ("linux", "posix")
     within_ms = 500
 
     def plan(self, choice: Choice, number: int) -> Plan:
