@@ -54,13 +54,13 @@ class Loop:
 
 
 class Transport:
-    def __init__(self, loop: Loop, fd: int, open_: set["Transport"]) -> None:
+    def __init__(self, loop: Loop, fd: int, open_: dict[int, "Transport"]) -> None:
         self.loop = loop
         self.fd = fd
         self.open = open_
         self.unsent = b""  # received, not yet sent
         self.waits = 0  # how often it had to wait for room
-        open_.add(self)
+        open_[fd] = self
         loop.watch(fd, self.go_on, None)
 
     def go_on(self) -> None:
@@ -85,7 +85,7 @@ class Transport:
                 count_wait(self)
 
     def close(self) -> None:
-        self.open.discard(self)
+        del self.open[self.fd]
         self.loop.watch(self.fd, None, None)
         self.loop.sys.close(self.fd)
 
@@ -98,7 +98,7 @@ def count_wait(transport: Transport) -> None:
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
     sys.fcntl(listener, F_SETFL, O_NONBLOCK)
     loop = Loop(sys)
-    transports: set[Transport] = set()
+    transports: dict[int, Transport] = {}
     stopped: list[bool] = []
 
     def welcome() -> None:
@@ -110,7 +110,7 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
     loop.watch(listener, welcome, None)
     while not stopped:
         loop.run_once()
-    for transport in list(transports):
+    for transport in list(transports.values()):
         transport.close()
     sys.close(loop.ep)
 

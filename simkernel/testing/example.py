@@ -131,6 +131,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
         weather = forecast(choice, len(plans), contract.restarts)
         # Where connections overtake each other, a client may wait for one that its own others keep the last fds from.
         plans = [replace(plan, tight=False) for plan in plans]
+    oracles.tight = any(plan.tight for plan in plans)
     found: Finding | None
     try:
         addr = SIM_ADDR if weather is None else (SERVER_ADDR, SIM_ADDR[1])

@@ -28,6 +28,8 @@ from simkernel.uapi import F_GETFD, F_GETFL, NSEC_PER_SEC, RLIMIT_NOFILE
 # may have their turn first.
 STARVED_CALLS = 400
 TURN_CALLS = 10
+# How many fds more a server may open when they are few.
+ROOM = 1
 # How long the server may take to close a connection whose client has gone, once all is quiet.
 SETTLE_NS = 1 * NSEC_PER_SEC
 # A herd: at least so many woken tasks found nothing, for each connection that one of them got.
@@ -84,11 +86,13 @@ class Oracles(Watch):
 
     ``served_within_ns``  virtual time that a client may wait while the server has time; None: no limit
     ``memory``            bytes that the server may hold for one connection; None: no limit
+    ``tight``             each process of the server has room for ROOM more fds after its first accept, to see what it does without
     """
 
     __slots__ = (
         "_accepts",
         "_closes",
+        "_limited",
         "_servers",
         "_useless",
         "_waiting",
@@ -98,12 +102,15 @@ class Oracles(Watch):
         "sched",
         "served_within_ns",
         "starved",
+        "tight",
     )
 
     def __init__(self, served_within_ns: int | None, memory: int | None) -> None:
         self.sched: Sched = None  # type: ignore[assignment]  # set by watch()
         self.served_within_ns = served_within_ns
         self.memory = memory
+        self.tight = False
+        self._limited: set[int] = set()
         self.findings: list[dict[str, Any]] = []
         # Bytes that the server had read and not written back when it closed the connection: fd, how many, when.
         self.dropped: list[tuple[int, int, int]] = []
@@ -300,6 +307,16 @@ class Oracles(Watch):
             task.woken = False
             if task.learnt is not None and (file := task.files.fd[fd]) is not None:
                 task.learnt[fd] = file
+            if self.tight and task.process.pid not in self._limited:
+                # As prlimit(2) by somebody else would: not before it runs, so that what it opened to begin with had room.
+                self._limited.add(task.process.pid)
+                fds = task.files.fd
+                free = limit = 0
+                while free < ROOM:
+                    free += limit >= len(fds) or fds[limit] is None
+                    limit += 1
+                hard = task.process.rlimits[RLIMIT_NOFILE][1]
+                task.process.rlimits[RLIMIT_NOFILE] = (limit, hard)
 
     def herd(self) -> list[dict[str, Any]]:
         """Findings, when the run is over."""

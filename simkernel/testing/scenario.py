@@ -37,8 +37,6 @@ Finding: TypeAlias = dict[str, Any]
 BACKLOG = 128
 # What calls of a client say whose connection is broken.
 BROKEN = (ECONNRESET, EPIPE, ENOTCONN, ETIMEDOUT)
-# How many fds a server may open when they are few.
-ROOM = 8
 
 
 def listen(sys: Syscalls, addr: Address = ("127.0.0.1", 0), backlog: int = BACKLOG) -> int:
@@ -93,7 +91,7 @@ def scenario(
     r, w = sys.pipe2(O_NONBLOCK)
     helpers = contract.beside(sys, addr)
     take_fds(sys, contract.open_fds)
-    server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
+    server = sys.spawn(server_main, serve, contract, listener, stop, w)
     servers = [server]
     failed = False
     for _ in range(contract.lives - 1):
@@ -102,7 +100,7 @@ def scenario(
         failed = failed or sys.waitpid(start(first))[1] != 0
         sys.kill(server, contract.stop_signal or SIGKILL)
         sys.waitpid(server)
-        server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
+        server = sys.spawn(server_main, serve, contract, listener, stop, w)
         servers.append(server)
     clients = [start(plan) for plan in plans]
     waiting = set(clients)
@@ -114,7 +112,7 @@ def scenario(
         waiting.discard(pid)
         if pid == server:
             if weather is not None and weather.restarts(code):
-                server = sys.spawn(server_main, serve, contract, listener, stop, w, plans)
+                server = sys.spawn(server_main, serve, contract, listener, stop, w)
                 servers.append(server)
             else:
                 status = code
@@ -199,14 +197,9 @@ def take_fds(sys: Syscalls, count: int) -> None:
             pass
 
 
-def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, stop: int, w: int, plans: Sequence[Plan]) -> None:
+def server_main(sys: Syscalls, serve: Serve, contract: Contract, listener: int, stop: int, w: int) -> None:
     """The server's process: serve, then look what it left behind."""
     before = open_fds(sys)
-    if any(plan.tight for plan in plans):
-        limit = ROOM
-        while limit - sum(fd < limit for fd in before) < ROOM:
-            limit += 1
-        sys.setrlimit(RLIMIT_NOFILE, (limit, sys.getrlimit(RLIMIT_NOFILE)[1]))
     under_test(sys)
     try:
         serve(sys, listener, stop)

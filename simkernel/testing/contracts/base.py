@@ -18,7 +18,7 @@ READ_SIZE = 65536
 # Sizes of a message, the plain one first.  On both sides of what servers like to read at once.
 SIZES = (16, 1, 1000, 1300, 2500, 4096, 10_000, 70_000)
 # What a client with a small receive window sends at once: more than fits into it and the server's send buffer.
-SLOW_SIZE = 40_000
+SLOW_SIZE = 24_000
 # One example in so many has a server with few fds.
 TIGHT = 8
 DELAYS_MS = (0, 0, 1, 30)
@@ -40,8 +40,8 @@ class Plan:
                    "vanish" (send and close without reading), "deaf" (send as much as fits, never read, then close); more: see the contract
     ``sizes``      bytes of each message; ``start_ms``, ``pause_ms`` virtual or real milliseconds before connecting and between messages
     ``read_size``  how much it reads at once
-    ``tight``      the server has few fds (RLIMIT_NOFILE, which it inherits): it may let clients wait, or turn one away before it has
-                   served it at all
+    ``tight``      the server has few fds (on the fake kernel somebody lowers its RLIMIT_NOFILE): it may let clients wait, or turn one
+                   away before it has served it at all
     """
 
     number: int
@@ -137,7 +137,7 @@ class Contract:
         elif behaviour == "torrent":
             sizes = (MIB // 2,)
         elif behaviour == "slow":
-            sizes = (SLOW_SIZE,) * min(len(sizes), 2)
+            sizes = (SLOW_SIZE, *sizes[1:])
         start = DELAYS_MS[choice.pick(len(DELAYS_MS), "start")]
         pause = DELAYS_MS[choice.pick(len(DELAYS_MS), "pause")]
         read_size = (READ_SIZE, 1000, 100)[choice.pick(3, "read-size")] if sum(sizes) < 20_000 else READ_SIZE

@@ -17,9 +17,9 @@ from simkernel.uapi import (
 
 # struct linger {l_onoff 1, l_linger 0}: close sends a reset (socket(7)).
 RESET = (1).to_bytes(4, "little") + bytes(4)
-# A crowd has so many connections, and one more for each of its messages: more than a server with few fds has room for (scenario.ROOM),
-# and all crowds together fewer than a backlog.
-CROWD = 7
+# A crowd has so many connections, and one more for each of its messages: more than a server has room for that can have ROOM more
+# (oracles.py), and all crowds together fewer than a backlog.
+CROWD = 2
 # What each of them sends at most: it has to fit into the receive buffer of a connection that is not accepted yet.
 CROWD_BYTES = 1000
 # A client that never reads gives up sending when there was no room for so long.
@@ -49,20 +49,21 @@ class Echo(Contract):
 
     name = "echo"
     memory_per_connection: int | None = 512 * 1024
+    # In this order since shrinking tries the first few.
     behaviours: tuple[str, ...] = (
         "turns",
-        "turns",
+        "slow",
+        "reset",
+        "idle",
+        "stuck",
         "stream",
+        "crowd",
+        "torrent",
         "vanish",
         "deaf",
-        "reset",
-        "crowd",
-        "idle",
-        "torrent",
-        "stuck",
         "silent",
         "early",
-        "slow",
+        "turns",
     )
     stays = frozenset({"idle", "silent", "stuck"})
     crowd = "crowd"
@@ -103,14 +104,14 @@ class Echo(Contract):
     def _crowd(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
         fds = [self._connect(sys, addr, plan) for _ in range(CROWD + len(plan.sizes))]
         data = pattern(plan.number, min(plan.sizes[0], CROWD_BYTES))
+        if plan.pause_ms:
+            sys.nanosleep(plan.pause_ms * MS)
         for fd in fds:
             try:
                 self._send_all(sys, fd, plan, data)
             except TurnedAway:
                 # Its recv will tell.
                 pass
-        if plan.pause_ms:
-            sys.nanosleep(plan.pause_ms * MS)
         # In the order in which they connected: a server that has room for some only serves the others as these end.
         for fd in fds:
             try:
@@ -210,18 +211,16 @@ class Echo(Contract):
             )
 
     def _pump(self, sys: Syscalls, fd: int, plan: Plan, data: bytes, base: int, shut: bool) -> None:
-        """Send and receive at the same time, as poll allows, until all has come back."""
+        """Send and receive at the same time until all has come back."""
         total = len(data)
         sent = got = 0
         whole = pattern(plan.number, sum(plan.sizes))
         while got < total:
-            want = POLLIN | (POLLOUT if sent < total else 0)
-            sys.poll([(fd, want)], -1)
             if sent < total:
                 try:
                     sent += sys.send(fd, data[sent : sent + READ_SIZE], MSG_DONTWAIT | MSG_NOSIGNAL)
                 except BlockingIOError:
-                    pass
+                    sys.poll([(fd, POLLIN | POLLOUT)], -1)
                 except (ConnectionResetError, BrokenPipeError) as error:
                     raise broken_off(plan, base + got, f"the server broke off while it sent: {error.strerror}") from None
                 else:
@@ -230,7 +229,7 @@ class Echo(Contract):
                     if plan.behaviour == "slow":
                         continue
             try:
-                chunk = sys.recv(fd, min(plan.read_size, total - got), MSG_DONTWAIT)
+                chunk = sys.recv(fd, min(plan.read_size, total - got), MSG_DONTWAIT if sent < total else 0)
             except BlockingIOError:
                 continue
             except ConnectionResetError:
