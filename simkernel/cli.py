@@ -41,11 +41,25 @@ def cli() -> None:
 
 
 def contract_of(name: str | None, module: object, clients: int | None = None, echoes: int | None = None) -> Contract:
-    """The contract by its name; without one, the module's own CONTRACT, else echo.  ``echo:10x10`` is one with a fixed plan."""
-    name = name or getattr(module, "CONTRACT", None) or "echo"
+    """The contract by its name; without one, the module's own CONTRACT, else echo.  ``echo:10x10`` is one with a fixed plan.
+
+    A module's CONTRACT is a name, a subclass of Contract, or one of its objects.
+    """
+    known = dict(CONTRACTS)
+    own = getattr(module, "CONTRACT", None)
+    if isinstance(own, Contract):
+        if name in (None, own.name) and clients is None and echoes is None:
+            return own
+        own = type(own)
+    if isinstance(own, type) and issubclass(own, Contract):
+        known[own.name] = own
+        own = own.name
+    if own is not None and not isinstance(own, str):
+        raise UsageError(f"CONTRACT is {own!r}: it must be a contract's name, or a subclass of simkernel.testing.Contract")
+    name = name or own or "echo"
     kind, _, plan = name.partition(":")
-    if kind not in CONTRACTS:
-        raise UsageError(f"there is no contract {name!r}: choose one of {', '.join(sorted(CONTRACTS))}")
+    if kind not in known:
+        raise UsageError(f"there is no contract {name!r}: choose one of {', '.join(sorted(known))}")
     if plan:
         both = plan.split("x")
         if len(both) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in both):
@@ -53,7 +67,7 @@ def contract_of(name: str | None, module: object, clients: int | None = None, ec
         if clients is not None or echoes is not None:
             raise UsageError(f"the contract {name!r} has its clients and echoes: leave out --clients and --echoes")
         clients, echoes = map(int, both)
-    return CONTRACTS[kind](clients, echoes)
+    return known[kind](clients, echoes)
 
 
 @cli.command("check")
@@ -211,8 +225,8 @@ def replay_command(token: str, file: str | None) -> int:
     target = file or parsed.target
     if not target:
         raise UsageError("this token belongs to a test's own server: name its file with --file FILE.py:FUNCTION")
-    _module, serve, target = load(target, "serve", 3)
-    promise = contract_of(parsed.contract, None)
+    module, serve, target = load(target, "serve", 3)
+    promise = contract_of(parsed.contract, module)
     failure = run_sim(serve, promise, Tape(parsed.tape), Trace(), parsed.profile)
     if failure is None:
         click.echo(f"{target}    sim   ok   the failure does not show: the server has changed since, or simkernel has")

@@ -86,9 +86,22 @@ class Tape(Choice):
         return min(self._pos, len(self._data))
 
 
+class Dice:
+    """Numbers from a seed, for those who make runs.  ``random.Random.random`` gives the same ones on every supported Python."""
+
+    __slots__ = ("_random",)
+
+    def __init__(self, seed: int) -> None:
+        self._random: Callable[[], float] = random.Random(seed).random
+
+    def below(self, n: int) -> int:
+        """A number in range(n)."""
+        return int(self._random() * n)
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Seeded(Choice):
-    """Choices from a seed.  ``random.Random.random`` gives the same numbers on every supported Python."""
+    """Choices from a seed, each as likely as the others."""
 
     __slots__ = ("_random",)
 

@@ -50,28 +50,32 @@ F = TypeVar("F", bound=Call)
 
 
 class FaultAttr:
-    """struct fault_attr: ``times`` is how many faults are left in this run; ``serving`` are the processes that have begun to accept."""
+    """struct fault_attr: ``times`` is how many faults are left in this run; ``serving`` are the processes that have begun to accept.
 
-    __slots__ = ("_kinds", "sched", "serving", "sys", "times")
+    ``harsh`` says whether the program may be stopped while it waits, and the machine short of memory, numbers and processes for more than
+    accept and a send that has to wait.
+    """
 
-    def __init__(self, sys: SimSyscalls) -> None:
+    __slots__ = ("_kinds", "harsh", "sched", "serving", "sys", "times")
+
+    def __init__(self, sys: SimSyscalls, harsh: bool) -> None:
         self.sys = sys
         self.sched: Sched = sys.sched
+        self.harsh = harsh
         self.times = self.sched.choice.pick(TIMES + 1, "faults")
         self.serving: set[int] = set()
         kinds: dict[str, Callable[[tuple[Any, ...], Call], Call]] = {
             "accept4": self.accept,
-            "epoll_ctl": self.epoll_ctl,
             "close": self.close,
-            "spawn": self.fork,
-            "thread": self.fork,
         }
+        if harsh:
+            kinds |= {"epoll_ctl": self.epoll_ctl, "spawn": self.fork, "thread": self.fork}
+            kinds |= dict.fromkeys((*FD_MAKERS, *SOCKET_MAKERS), self.make_fd)
         kinds |= dict.fromkeys(("epoll_wait", "epoll_pwait", "epoll_pwait2"), self.epoll_wait)
         kinds |= dict.fromkeys(("poll", "ppoll"), self.poll)
         kinds |= dict.fromkeys(("select", "pselect"), self.select)
         kinds |= dict.fromkeys(("recv", "read", "recvfrom"), self.recv)
         kinds |= dict.fromkeys(("send", "write", "sendto"), self.send)
-        kinds |= dict.fromkeys((*FD_MAKERS, *SOCKET_MAKERS), self.make_fd)
         self._kinds = kinds
 
     def inject(self, name: str, function: F, args: tuple[Any, ...]) -> F:
@@ -177,7 +181,7 @@ class FaultAttr:
         ep = self.file(call[1])
         if not isinstance(ep, EventPoll) or ep.rdllist or not isinstance(call[2], int) or call[2] < 1 or call[3:4] == (0,):
             return function
-        if self.should_fail("fault-eintr"):
+        if self.harsh and self.should_fail("fault-eintr"):
             return self.fails((errno.EINTR,), "fault-eintr")
         items = [epi for epi in ep.rbr.values() if not epi.linked and epi.events & EPOLLIN and quiet(epi.file)]
         if not items or not self.should_fail("fault-spurious"):
@@ -247,7 +251,7 @@ class FaultAttr:
             return function
         if not self.should_fail("fault-send"):
             return function
-        how = self.sched.choice.pick(4, "fault-send")
+        how = self.sched.choice.pick(4 if self.harsh else 3, "fault-send")
         if how == 3:
             self.sys.disturb(sk, f"{name} failed")
             return self.fails((errno.ENOBUFS, errno.ENOMEM), "fault-send")

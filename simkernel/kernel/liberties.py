@@ -140,8 +140,9 @@ def markdown() -> str:
         "that heals, a reset of all connections, a client killed, and where the contract says `restarts` the server killed and started",
         "again. A client whose connection was hit is excused, a server that dies or hangs of it is not.",
         "",
-        "The faults of `posix` hit the process under test and its children alone (`simkernel.testing.under_test`). After one that lets a",
-        "right server turn a client away (`fault-make-fd`, `fault-fork`, `fault-epoll-ctl`, ENOBUFS and ENOMEM of `fault-send`) those",
-        "that it may have been are excused; the server still has to serve all others, and to end when it is told.",
+        "The faults of `posix` hit the process under test and its children alone (`simkernel.testing.under_test`). The harsh ones are",
+        "`fault-eintr`, `fault-make-fd`, `fault-fork`, `fault-epoll-ctl`, and ENOBUFS and ENOMEM of `fault-send`: the check has them where",
+        "the contract says `harsh`. Of a shortage a right server may turn a client away, so those that it may have been are excused; it",
+        "still has to serve all others, and to end when it is told.",
     ]
     return "\n".join(lines) + "\n"

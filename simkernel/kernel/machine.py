@@ -54,6 +54,8 @@ class Kernel:
     debug        check the kernel's own books after each call, and look for lost wake-ups (slow): InvariantViolation
     profile      what the machine may do of its own accord: "linux", "network" or "posix" (liberties.py)
     watch        who looks on, for bugs of the programs (watch.py)
+    harsh        under "posix", whether the program may be stopped while it waits (epoll_wait: EINTR), and memory, fds and processes may run
+                 out for more than accept and a send that has to wait
     on_crash     called with (task, exception) when a process other than 1 ends by an exception (default: print it to stderr)
     probes       called with ("sys_enter" or "sys_exit", name of the call) around each system call (tracepoint.py)
     on_stop      called with this Kernel when the run has ended by Deadlock, Livelock, Verdict or a probe\'s AssertionError, while every
@@ -73,6 +75,7 @@ class Kernel:
         file_max: int | None = None,
         debug: bool = False,
         profile: str = "linux",
+        harsh: bool = True,
         watch: Watch | None = None,
         on_crash: Crash = print_crash,
         on_stop: "Callable[[Kernel], None] | None" = None,
@@ -115,7 +118,7 @@ class Kernel:
             self.sys = SimSyscalls(sched, self.sysctl, on_crash)
         sched.ticks = profile != "linux"
         if profile == "posix" and sched.explore and isinstance(self.sys, EnteredSyscalls):
-            self.sys.faults = FaultAttr(self.sys)
+            self.sys.faults = FaultAttr(self.sys, harsh)
         self.result: Any = None
         self.on_stop = on_stop
         sched.send_sigpipe = lambda: send_sigpipe(sched)

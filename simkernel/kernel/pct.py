@@ -3,7 +3,7 @@
 from typing import Final
 
 from simkernel.errors import UsageError
-from simkernel.kernel.choice import Choice, Seeded, Swarm
+from simkernel.kernel.choice import Choice, Dice, Swarm
 from simkernel.kernel.sched import TIMESLICE_CALLS, Sched, Task
 
 # Without a number of steps, the seed chooses one of these.
@@ -23,14 +23,14 @@ class Pct(Choice):
     clients, sizes and pieces have to vary as well.
     """
 
-    __slots__ = ("_changes", "_depth", "_last", "_others", "_priority", "_random", "_sched", "_stalled", "_step")
+    __slots__ = ("_changes", "_depth", "_dice", "_last", "_others", "_priority", "_sched", "_stalled", "_step")
 
     def __init__(self, seed: int, depth: int = 3, steps: int = 0, others: Choice | None = None) -> None:
         if depth < 1:
             raise UsageError(f"depth must be at least 1, not {depth}: it is the number of steps that a bug needs in one order")
         if steps < 0:
             raise UsageError(f"steps must not be negative, but {steps} is")
-        self._random = Seeded(seed)
+        self._dice = Dice(seed)
         self._others = others if others is not None else Swarm(seed)
         self._depth = depth
         self._sched: Sched | None = None
@@ -40,9 +40,9 @@ class Pct(Choice):
         self._step = 0
         # Calls without progress when a task was last put last.
         self._stalled = 0
-        steps = steps or STEPS[self._random.pick(len(STEPS), "steps")]
+        steps = steps or STEPS[self._dice.below(len(STEPS))]
         # Where the running task falls, and to what.
-        self._changes: dict[int, int] = {1 + self._random.pick(steps, "change"): to for to in range(1, depth)}
+        self._changes: dict[int, int] = {1 + self._dice.below(steps): to for to in range(1, depth)}
 
     def bind(self, sched: Sched) -> None:
         self._sched = sched
@@ -83,5 +83,5 @@ class Pct(Choice):
         priority = self._priority.get(task.pid)
         if priority is None:
             # No two are the same but by a chance of one in a billion, and then the run queue's order decides.
-            priority = self._priority[task.pid] = self._depth + self._random.pick(1 << 30, "priority")
+            priority = self._priority[task.pid] = self._depth + self._dice.below(1 << 30)
         return priority

@@ -116,6 +116,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
         choice,
         trace,
         profile=profile,
+        harsh=contract.harsh,
         watch=oracles,
         deadline_ns=DEADLINE_NS,
         max_stalled=MAX_STALLED,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simkernel.errors import UsageError
-from simkernel.kernel.choice import Choice, Seeded, Swarm, Tape
+from simkernel.kernel.choice import Choice, Dice, Swarm, Tape
 from simkernel.kernel.coverage import Coverage, Covering
 from simkernel.kernel.exhaustive import Departures, Exhaustive, Schedule
 from simkernel.kernel.lanes import Journal, Lanes, Pick
@@ -83,18 +83,18 @@ class Outcome:
 
 def mutant(picks: list[Pick], seed: int) -> Choice:
     """A recorded run, changed in a few places; where it goes beyond what was recorded, a Swarm answers."""
-    dice = Seeded(seed)
-    for _ in range(1 + dice.pick(4, "changes")):
+    dice = Dice(seed)
+    for _ in range(1 + dice.below(4)):
         if not picks:
             break
-        how = dice.pick(4, "how")
-        at = dice.pick(len(picks), "at")
+        how = dice.below(4)
+        at = dice.below(len(picks))
         if how == 0:
             picks = picks[:at]
             continue
-        size = 1 + dice.pick(min(len(picks) - at, 1 << dice.pick(6, "scale")), "size")
+        size = 1 + dice.below(min(len(picks) - at, 1 << dice.below(6)))
         for i in range(at, at + size):
-            picks[i] = picks[i]._replace(value=dice.pick(picks[i].n, "value") if how > 1 else 0, whom="")
+            picks[i] = picks[i]._replace(value=dice.below(picks[i].n) if how > 1 else 0, whom="")
     return Lanes(picks, Swarm(seed))
 
 
@@ -288,9 +288,9 @@ class Portfolio(Strategy):
         if slot in (0, 4):
             return Try(number, "pct", seed)
         if slot in (1, 2) and self._corpus:
-            dice = Seeded(seed)
+            dice = Dice(seed)
             # Of two, the newer: what was found late is what others have not seen.
-            at = max(dice.pick(len(self._corpus), "parent"), dice.pick(len(self._corpus), "parent"))
+            at = max(dice.below(len(self._corpus)), dice.below(len(self._corpus)))
             return Try(number, "mutant", seed, parent=self._corpus[at])
         if slot == 3 and (taken := self._plans.take()) is not None:
             return Try(number, "schedule", tape=taken[0], departures=taken[1])

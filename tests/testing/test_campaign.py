@@ -91,6 +91,7 @@ class SmallEcho(Echo):
     max_clients = 2
     behaviours = ("turns", "turns", "stream")
     served_within_ns = None
+    crowd = ""
 
 
 SMALL = SmallEcho()

@@ -96,6 +96,7 @@ class OwnEcho(Echo):
     """Clients that may wait: what is looked for here is something else."""
 
     served_within_ns = None
+    crowd = ""
     memory_per_connection = None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from servers import epoll_et_echo, epoll_lt_echo, threads_echo
+from servers import blocking_echo, epoll_et_echo, epoll_lt_echo, prefork_echo, threads_echo
 from simkernel.api import Syscalls
 from simkernel.kernel.choice import Recording, Seeded, Tape
 from simkernel.kernel.trace import Trace
@@ -18,7 +18,6 @@ from simkernel.uapi import (
     EPOLLET,
     EPOLLIN,
     F_SETFL,
-    MSG_NOSIGNAL,
     O_CREAT,
     O_EXCL,
     O_NONBLOCK,
@@ -29,7 +28,7 @@ from simkernel.uapi import (
 
 def search(serve: Serve, profile: str, runs: int, contract: Contract | None = None) -> tuple[Failure, bytes] | None:
     """The first failing run of so many, told in words, and its tape."""
-    example = sim_example(serve, contract or Echo(), profile)
+    example = sim_example(serve, contract or Roomy(), profile)
     for seed in range(runs):
         recording = Recording(Seeded(seed))
         if example(recording) is None:
@@ -54,22 +53,28 @@ def finds(serve: Serve, profile: str, kind: str, *words: str, contract: Contract
     assert all(word in text for word in words), text
 
 
-class Restarts(Echo):
+class Roomy(Echo):
+    """Echo of a server that has fds enough."""
+
+    crowd = ""
+
+
+class Harsh(Roomy):
+    """Echo of a server that goes on whatever the machine is short of."""
+
+    harsh = True
+
+
+class Restarts(Roomy):
     """Echo of a server that may be killed and started again."""
 
     name = "restarts"
     restarts = True
 
 
-def echo(sys: Syscalls, conn: int) -> None:
+def echo(sys: Syscalls, conn: int, stop: int) -> None:
     """A thread for each client."""
-    try:
-        while data := sys.recv(conn, 65536):
-            done = 0
-            while done < len(data):
-                done += sys.send(conn, data[done:], MSG_NOSIGNAL)
-    except OSError:
-        pass
+    blocking_echo.echo(sys, conn, stop)
     sys.close(conn)
 
 
@@ -79,7 +84,7 @@ def serve(sys: Syscalls, stop: int, wait: Callable[[], Collection[int]], accept:
     while stop not in wait():
         for conn in accept():
             try:
-                tids.append(sys.thread(echo, conn))
+                tids.append(sys.thread(echo, conn, stop))
             except OSError:
                 sys.close(conn)
     for tid in tids:
@@ -166,7 +171,8 @@ def test_an_edge_that_an_aborted_connection_used_up() -> None:
 
 
 def test_a_stopped_process_is_interrupted() -> None:
-    finds(no_eintr, "posix", "crash", "epoll_wait", "EINTR")
+    assert search(no_eintr, "posix", 30) is None
+    finds(no_eintr, "posix", "crash", "epoll_wait", "EINTR", contract=Harsh())
 
 
 def test_a_server_that_is_started_again() -> None:
@@ -177,6 +183,11 @@ def test_a_server_that_is_started_again() -> None:
 def test_the_check_takes_a_profile() -> None:
     report = check(accept_is_safe, examples=200, profile="posix")
     assert report.failure is not None and parse(report.failure.token).profile == "posix"
+
+
+@pytest.mark.parametrize("serve", [epoll_lt_echo.serve, prefork_echo.serve], ids=lambda serve: serve.__module__)
+def test_right_servers_take_what_is_harsh(serve: Serve) -> None:
+    assert search(serve, "posix", 60, Harsh()) is None
 
 
 @pytest.mark.parametrize("serve", [epoll_et_echo.serve, threads_echo.serve], ids=lambda serve: serve.__module__)

@@ -277,6 +277,35 @@ def test_keepalive_finds_a_dead_link() -> None:
     run(main)
 
 
+def test_a_reset_behind_a_lost_fin_comes_all_the_same() -> None:
+    """The server closes into a partition, with bytes unread that come after its FIN: the client must not stay half-open."""
+
+    def main(sys: Syscalls, net: Network) -> None:
+        fd = connected(sys)
+        # The server is one that closes at once.
+        net.partition("server", "client", one_way=True)
+        sys.nanosleep(30 * MS)
+        sys.send(fd, b"x")
+        sys.nanosleep(2 * SECOND)
+        net.heal("server", "client")
+        assert code_of(sys.recv, fd, 9) == errno.ECONNRESET
+
+    def rude(sys: Syscalls) -> None:
+        fd = listening(sys)
+        conn, _ = sys.accept4(fd)
+        sys.close(conn)
+        sys.nanosleep(60 * SECOND)
+
+    def init(sys: Syscalls) -> None:
+        net = two_hosts(sys, latency_ns=10 * MS)
+        net.spawn("server", rude)
+        net.enter("client")
+        sys.nanosleep(1000)
+        main(sys, net)
+
+    Kernel(debug=True).run(init)
+
+
 def test_one_way() -> None:
     """The request arrives, its answer does not."""
 

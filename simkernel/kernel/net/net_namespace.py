@@ -120,4 +120,6 @@ def power_off(net: Net) -> None:
     """Every connection of a host is forgotten, and nobody is told."""
     for sk in [*net.inet.established.values(), *net.inet.requests.values()]:
         sk.purge_write_queue()
+        if sk.rtx is not None:
+            sk.rtx.queue.clear()
         sk.tcp_done()

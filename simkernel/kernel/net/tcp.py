@@ -413,7 +413,7 @@ class TcpSock(InetSock):
         """tcp_write_queue_purge: what was not sent is lost."""
         self.write_queue.clear()
         if self.rtx is not None:
-            self.rtx.queue.clear()
+            self.rtx.purge()
         self.wmem_queued = self.unsent = 0
         self.fin_queued = False
 

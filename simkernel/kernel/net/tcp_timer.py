@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from simkernel.kernel.clock import Timer
-from simkernel.kernel.net.skbuff import SkBuff
+from simkernel.kernel.net.skbuff import RST, SkBuff
 from simkernel.kernel.net.tcp_states import SYN_TIMEOUT, SYNACK_RETRIES, TCP_CLOSE, TCP_RTO_MIN, TCP_SYN_RECV, TCP_SYN_SENT
 from simkernel.uapi import IPPROTO_TCP, NSEC_PER_MSEC, NSEC_PER_SEC, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL
 
@@ -61,6 +61,11 @@ class RtxQueue:
         self.backoff = 0
         self.stamp = self.sk.sched.clock.now
         self.reset_xmit_timer()
+
+    def purge(self) -> None:
+        """tcp_rtx_queue_purge: what was lost is lost for good, but for a RST, which says so."""
+        if self.queue:
+            self.queue = deque(skb for skb in self.queue if skb.flags & RST)
 
     def reset_xmit_timer(self) -> None:
         """tcp_reset_xmit_timer: the next try, but not later than TCP_USER_TIMEOUT (tcp_clamp_rto_to_user_timeout)."""

@@ -92,6 +92,9 @@ class Contract:
     # How many bytes the server may have read from a connection and not yet written back to it; None: the contract does not say.
     memory_per_connection: int | None = None
 
+    # Whether the server must go on when it is stopped and continued (epoll_wait: EINTR), and when memory, fds or processes run out for more
+    # than accept (profile "posix"): it may turn clients away.
+    harsh = False
     # Whether the server may be killed and started again while clients are served (profile "network"): it keeps what it must elsewhere.
     restarts = False
 
