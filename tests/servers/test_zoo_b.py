@@ -114,7 +114,7 @@ class Stage:
             got += data
         return got, "silence"
 
-    def status(self, ms: int = 500) -> int | None:
+    def status(self, ms: int = 1000) -> int | None:
         """The server's wait status, None if it does not end in that time."""
         for _ in range(ms // 10):
             pid, status = self.sys.waitpid(self.server, WNOHANG)
@@ -147,7 +147,10 @@ def sigpipe(stage: Stage) -> object:
 
 def eintr(stage: Stage) -> object:
     stage.start()
-    stage.sys.close(stage.dial())
+    fd = stage.dial()
+    # The parent sleeps in poll when its child ends.
+    stage.sys.nanosleep(200 * MS)
+    stage.sys.close(fd)
     return stage.status()
 
 

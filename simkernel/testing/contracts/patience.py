@@ -9,7 +9,7 @@ from simkernel.uapi import MSG_DONTWAIT, MSG_NOSIGNAL, POLLIN, POLLOUT
 # Milliseconds between two reads of a leisurely client.
 SLOW_MS = 200
 # How much a lazy client sends, and for how long it sleeps then.
-LAZY_SIZE = 40_000
+LAZY_SIZE = 150_000
 LAZY_MS = 700
 
 
@@ -17,7 +17,7 @@ class Patience(Echo):
     """Echo; a client that neither sends nor takes anything is cut off, after 500 ms at the earliest and 1,200 ms at the latest.
 
     Whoever is slower than that gets all the same exactly its bytes, and whoever is cut off holds a beginning of them.  Behaviours:
-    "turns" of Echo, "leisurely" (reads all there is, and sleeps 200 ms), "quiet" (one message, and no more), "lazy" (sends 40 kB,
+    "turns" of Echo, "leisurely" (reads all there is, and sleeps 200 ms), "quiet" (one message, and no more), "lazy" (sends 150 kB,
     and reads nothing for 700 ms, which the server may bear or not), "congested" (sends until nothing moves, and reads nothing).
     """
 

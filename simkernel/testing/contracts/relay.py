@@ -44,6 +44,7 @@ def upstream(sys: Syscalls, listener: int) -> None:
 
 
 def echo_one(sys: Syscalls, conn: int) -> None:
+    """Echo one connection to its end."""
     try:
         while data := sys.recv(conn, 65536):
             sent = 0
