@@ -10,9 +10,12 @@ report = check(serve, contract=Echo(), examples=500)
     explore      examples until one fails           explain      why a run stands still
     escapes      the real world inside a run        determinism  two runs of one tape
     oracles      what is wrong, whatever is served  replay       tokens
+    hosts        a network for tests                weather      what goes wrong on that of a check
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from simkernel.testing.escapes import no_escape
     from simkernel.testing.example import Failure
     from simkernel.testing.explore import tapes
-    from simkernel.testing.network import Network, disturbed, network, under_test
+    from simkernel.testing.hosts import Network, disturbed, network, under_test
     from simkernel.testing.replay import tape
     from simkernel.testing.scenario import listen, open_fds, scenario
     from simkernel.testing.simulate import simulate
@@ -35,7 +38,7 @@ _HOMES = {
     "escapes": ("no_escape",),
     "example": ("Failure",),
     "explore": ("tapes",),
-    "network": ("Network", "disturbed", "network", "under_test"),
+    "hosts": ("Network", "disturbed", "network", "under_test"),
     "replay": ("tape",),
     "scenario": ("listen", "open_fds", "scenario"),
     "simulate": ("simulate",),
@@ -75,6 +78,18 @@ __all__ = [
     "tapes",
     "under_test",
 ]
+
+
+class _Package(ModuleType):
+    """Where a function has the name of its module, the name is the function's, also when the module has been imported by itself."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _HOME_OF.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

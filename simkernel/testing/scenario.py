@@ -13,7 +13,7 @@ from simkernel.api import Address, Syscalls
 from simkernel.errors import SimulationError, is_ours
 from simkernel.kernel.syscalls import SimSyscalls
 from simkernel.testing.contracts import Contract, Plan, Violation
-from simkernel.testing.network import disturbed, under_test
+from simkernel.testing.hosts import disturbed, under_test
 from simkernel.testing.oracles import SETTLE_NS, Oracles
 from simkernel.testing.weather import CALM_NS, CLIENTS, Weather, make_network, network_main
 from simkernel.uapi import (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from simkernel.api import Syscalls
 from simkernel.kernel.choice import Choice
-from simkernel.testing.network import Network, network
+from simkernel.testing.hosts import Network, network
 from simkernel.uapi import SIGKILL
 
 MS = 1_000_000

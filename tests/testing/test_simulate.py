@@ -354,3 +354,10 @@ def test_the_plugin_imports_nothing_of_the_kernel():
     code = "import simkernel.testing.plugin, sys; print([m for m in sys.modules if 'simkernel.kernel' in m or m in ('hypothesis', 'trio')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["simulate", "scenario", "network"])
+def test_a_function_keeps_its_name_though_its_module_is_imported_first(name):
+    code = f"import simkernel.testing.{name}; from simkernel.testing import {name}; print(type({name}).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "function"
