@@ -248,7 +248,7 @@ KINDS = {
     "emfile_spin": {"spin"},
     "eagain_not_rearmed": {"hang", "starvation"},
     "hup_unhandled": {"spin", "hang", "starvation"},
-    "interest_zero_spin": {"spin"},
+    "interest_zero_spin": {"spin", "starvation"},
     "epollout_armed": {"spin"},
     "eventfd_et_wakes_one": {"hang"},
     "shared_epoll_lt": {"crash", "corruption", "stale-fd"},
