@@ -291,7 +291,7 @@ class EventPoll(File):
         got: list[tuple[Any, int]] = []
         trace = self.sched.trace
         learnt = self.sched.current.learnt
-        watch = self.sched.watch
+        vain: EpItem | None = None
         if learnt:
             learnt.clear()
         left = maxevents
@@ -301,8 +301,7 @@ class EventPoll(File):
             events = epi.events
             revents = epi.poll(None) & events
             if not revents:
-                if watch is not None:
-                    watch.vain(epi.file.sk)
+                vain = epi
                 continue
             got.append((epi.data, revents))
             if learnt is not None:
@@ -321,6 +320,8 @@ class EventPoll(File):
         if txlist:
             txlist.extend(rdllist)
             self.rdllist = txlist
+        if vain is not None and not got and self.sched.watch is not None:
+            self.sched.watch.vain(vain.file.sk)
         if self.rdllist and self.wq.entries:
             wake_up(self.wq)
         return got

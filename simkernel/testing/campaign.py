@@ -86,6 +86,7 @@ class Workers:
         self._stop = stop
 
     def run(self, batches: Sequence[Sequence[Try]], seen: frozenset[int] | None) -> Iterator[list[Outcome]]:
+        """The outcomes of each batch, in their order; ``seen`` are the pairs that count as covered already, None: nobody looks."""
         futures: list[Future[list[Outcome]]] = []
         try:
             futures += (self._executor.submit(run_job, self._job, batch, seen) for batch in batches)

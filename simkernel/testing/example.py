@@ -14,7 +14,7 @@ from simkernel.testing.contracts import Contract, Plan
 from simkernel.testing.escapes import check_seen
 from simkernel.testing.explain import Calls, explain_finding, explain_memory, explain_spin, explain_starvation, explain_stop
 from simkernel.testing.explain.calls import CLIENT
-from simkernel.testing.oracles import Oracles
+from simkernel.testing.oracles import MOST_CALLS, Oracles
 from simkernel.testing.scenario import Finding, Serve, crash_text, scenario
 from simkernel.testing.weather import SERVER_ADDR, forecast
 from simkernel.tools.strace import strace_lines
@@ -22,6 +22,7 @@ from simkernel.tools.strace import strace_lines
 # In the simulator: how much virtual time an example may take, and how many calls may pass without progress.
 DEADLINE_NS = 600_000_000_000
 MAX_STALLED = 600
+CALLS_OF_A_MESSAGE = 100
 # On the real kernel: seconds for one example.
 LINUX_TIMEOUT = 20.0
 # Where the servers of a simulated check listen; a shown address then says who is who.
@@ -131,6 +132,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
         weather = forecast(choice, len(plans), contract.restarts)
         # Where connections overtake each other, a client may wait for one that its own others keep the last fds from.
         plans = [replace(plan, tight=False) for plan in plans]
+    oracles.most_calls = max(MOST_CALLS, CALLS_OF_A_MESSAGE * sum(len(plan.sizes) for plan in plans))
     oracles.tight = any(plan.tight for plan in plans)
     found: Finding | None
     try:

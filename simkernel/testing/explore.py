@@ -68,6 +68,7 @@ class Here:
         self._tick = tick
 
     def run(self, batches: Sequence[Sequence[Try]], seen: frozenset[int] | None) -> Iterator[list[Outcome]]:
+        """The outcomes of each batch, in their order; ``seen`` are the pairs that count as covered already, None: nobody looks."""
         for batch in batches:
             yield run_batch(self._example, batch, seen, self._tick)
 

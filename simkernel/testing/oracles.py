@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from errno import EAGAIN, EBADF
 from typing import Any
 
-from simkernel.errors import Verdict
+from simkernel.errors import Deadlock, Verdict
 from simkernel.kernel.file import File
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.tcp_states import TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LISTEN
@@ -30,6 +30,8 @@ STARVED_CALLS = 400
 TURN_CALLS = 10
 # How many fds more a server may open when they are few.
 ROOM = 1
+# The most calls of an example of few messages.
+MOST_CALLS = 100_000
 # How long the server may take to close a connection whose client has gone, once all is quiet.
 SETTLE_NS = 1 * NSEC_PER_SEC
 # A herd: at least so many woken tasks found nothing, for each connection that one of them got.
@@ -86,6 +88,7 @@ class Oracles(Watch):
 
     ``served_within_ns``  virtual time that a client may wait while the server has time; None: no limit
     ``memory``            bytes that the server may hold for one connection; None: no limit
+    ``most_calls``        an example that is not done after so many is a hang
     ``tight``             each process of the server has room for ROOM more fds after its first accept, to see what it does without
     """
 
@@ -99,6 +102,7 @@ class Oracles(Watch):
         "dropped",
         "findings",
         "memory",
+        "most_calls",
         "sched",
         "served_within_ns",
         "starved",
@@ -110,6 +114,7 @@ class Oracles(Watch):
         self.served_within_ns = served_within_ns
         self.memory = memory
         self.tight = False
+        self.most_calls = MOST_CALLS
         self._limited: set[int] = set()
         self.findings: list[dict[str, Any]] = []
         # Bytes that the server had read and not written back when it closed the connection: fd, how many, when.
@@ -155,6 +160,9 @@ class Oracles(Watch):
                 self._starves(waiting, f"waits for {waited / NSEC_PER_SEC:g} s, although the server has nothing else to do")
 
     def sample(self) -> None:
+        if self.sched.calls > self.most_calls:
+            # Timers may keep a hopeless run alive for as long as the virtual deadline lets them.
+            self.sched.stop(Deadlock(f"not done after {self.most_calls} system calls"))
         self._look()
         if self.served_within_ns is None:
             return

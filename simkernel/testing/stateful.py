@@ -185,7 +185,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.addr = sys.getsockname(listener)
         self._stop = sys.eventfd(0)
         self._report, w = sys.pipe2(O_NONBLOCK)
-        self._server = sys.spawn(server_main, self.serve, Contract(), listener, self._stop, w, ())
+        self._server = sys.spawn(server_main, self.serve, Contract(), listener, self._stop, w)
         sys.close(w)
         while True:
             assert self._rules is not None
