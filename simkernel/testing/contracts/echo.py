@@ -17,9 +17,9 @@ from simkernel.uapi import (
 
 # struct linger {l_onoff 1, l_linger 0}: close sends a reset (socket(7)).
 RESET = (1).to_bytes(4, "little") + bytes(4)
-# A crowd has so many connections, and one more for each of its messages: more than a server has room for that can have ROOM more
-# (oracles.py), and all crowds together fewer than a backlog.
-CROWD = 2
+# A crowd has so many connections, and one more for each of its messages, and one more again where fds are few: more than a server has room
+# for that can have ROOM more (oracles.py).  All crowds together are fewer than a backlog.
+CROWD = 1
 # What each of them sends at most: it has to fit into the receive buffer of a connection that is not accepted yet.
 CROWD_BYTES = 1000
 # A client that never reads gives up sending when there was no room for so long.
@@ -102,7 +102,7 @@ class Echo(Contract):
             raise Violation("corruption", f"{plan}: connect failed: {error.strerror}") from None
 
     def _crowd(self, sys: Syscalls, addr: Address, plan: Plan) -> None:
-        fds = [self._connect(sys, addr, plan) for _ in range(CROWD + len(plan.sizes))]
+        fds = [self._connect(sys, addr, plan) for _ in range(CROWD + plan.tight + len(plan.sizes))]
         data = pattern(plan.number, min(plan.sizes[0], CROWD_BYTES))
         if plan.pause_ms:
             sys.nanosleep(plan.pause_ms * MS)
