@@ -20,7 +20,7 @@ from simkernel.kernel.trace import Trace
 from simkernel.testing.example import Example
 
 # What an oracle notices only now and then, unless there is a trace: without one the calls of such a run are a rough number.
-SEEN_LATE = ("memory",)
+SEEN_LATE = ("memory", "starvation")
 # How many runs shrinking may take, and how many of them are searches.
 RUNS = 800
 SEARCH_RUNS = 300

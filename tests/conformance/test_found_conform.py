@@ -4,6 +4,7 @@ from simkernel.api import Syscalls
 from simkernel.conform.program import Program
 from simkernel.conform.stage import play_tasks
 from simkernel.uapi import (
+    AF_INET,
     AF_INET6,
     AF_UNIX,
     EPOLL_CTL_ADD,
@@ -20,10 +21,12 @@ from simkernel.uapi import (
     SIGKILL,
     SIGPIPE,
     SIOCATMARK,
+    SO_RCVBUF,
     SOCK_STREAM,
+    SOL_SOCKET,
 )
 
-from .helpers import World, client, err, settle, start, tcp_pair, watch, who
+from .helpers import World, client, err, listener, settle, start, tcp_pair, watch, who
 
 
 def test_a_sleeping_accept_has_its_number_already(world: World) -> None:
@@ -206,5 +209,28 @@ def test_a_recv_of_nothing_ends_with_the_first_wake_up(world: World) -> None:
         sys.shutdown(a, SHUT_WR)
         sys.join(tid)
         assert got == [b""]
+
+    world.run(main)
+
+
+def test_waitall_of_more_than_the_window(world: World) -> None:
+    """MSG_WAITALL reads as it comes: a peer that was stopped by a small window goes on, and its answer to the new window wakes the reader."""
+
+    def reader(sys: Syscalls, addr: tuple[str, int]) -> None:
+        fd = sys.socket(AF_INET, SOCK_STREAM)
+        sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, 4096)
+        sys.connect(fd, addr)
+        sys.send(fd, b"go")
+        assert len(sys.recv(fd, 24_000, MSG_WAITALL)) == 24_000
+
+    def main(sys: Syscalls) -> None:
+        fd, addr = listener(sys)
+        pid = sys.spawn(reader, addr)
+        conn, _ = sys.accept4(fd)
+        sys.recv(conn, 10)
+        left = bytes(24_000)
+        while left:
+            left = left[sys.send(conn, left) :]
+        assert sys.waitpid(pid) == (pid, 0)
 
     world.run(main)

@@ -112,6 +112,10 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
         if sk.copied_seq != taken:
             taken = sk.copied_seq
             tcp_cleanup_rbuf(sk)
+            if sk.rmem > seen or sk.err or sk.shutdown_mask & RCV_SHUTDOWN or sk.state == TCP_CLOSE:
+                # The peer has answered the new window already: what it sent is no reason to sleep (sk_wait_data looks for it as well).
+                seq, index, offset = sk.copied_seq, 0, sk.queue_offset
+                continue
         left = None if deadline is None else max(deadline - sk.sched.clock.now, 0)
 
         def may_go_on(seen: int = seen) -> bool:
