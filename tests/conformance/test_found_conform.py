@@ -214,7 +214,7 @@ def test_a_recv_of_nothing_ends_with_the_first_wake_up(world: World) -> None:
 
 
 def test_waitall_of_more_than_the_window(world: World) -> None:
-    """MSG_WAITALL reads as it comes: a peer that was stopped by a small window goes on, and its answer to the new window wakes the reader."""
+    """MSG_WAITALL reads as it comes: a peer that a small window has stopped goes on, and what it sends then wakes the reader."""
 
     def reader(sys: Syscalls, addr: tuple[str, int]) -> None:
         fd = sys.socket(AF_INET, SOCK_STREAM)
