@@ -168,8 +168,11 @@ class Oracles(Watch):
             return
         for waiting in self._waiting.values():
             process = waiting.process
+            if len(process.threads) > 1:
+                # Which of its threads would serve this one, and whether that one had a chance to run, is not known.
+                waiting.calls = process.calls
             calls = process.calls - waiting.calls
-            if calls > STARVED_CALLS and len(process.threads) == 1:
+            if calls > STARVED_CALLS:
                 limit = STARVED_CALLS + TURN_CALLS * sum(file is not None for file in process.files.fd)
                 if calls > limit:
                     self._starves(waiting, f"waits while the server (pid {process.pid}) makes {limit} calls for others")
