@@ -17,7 +17,7 @@ from simkernel.testing.contracts import CONTRACTS
 from simkernel.testing.example import sim_example
 from simkernel.testing.plugin import World
 from simkernel.uapi import RLIMIT_NOFILE, SHUT_WR, SO_LINGER, SO_RCVBUF, SO_SNDBUF, SOL_SOCKET
-from tests.servers.test_zoo_b import MS, Stage
+from tests.servers.test_zoo_protocols import MS, Stage
 
 RESET = (1).to_bytes(4, "little") + bytes(4)
 MUCH = 40_000  # more than a small window and a small send buffer hold
