@@ -105,13 +105,15 @@ def test_any_executor_gives_the_same_report(serve, target):
         assert plain(check(serve, SMALL, examples=200, seed=4, target=target, executor=threads)) == alone
 
 
-def test_a_dask_cluster_gives_the_same_report():
+def test_a_dask_cluster_gives_the_same_report(tmp_path):
     distributed = pytest.importorskip("distributed")
     alone = plain(check(et_read_once.serve, SMALL, examples=150, seed=1, target=BROKEN))
     threads = threading.active_count()
     # Threads of this process: a cluster's processes would leave multiprocessing's helper behind.
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50) as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50, local_directory=str(tmp_path)
+        ) as cluster,
         dask_workers(cluster.scheduler_address) as workers,
     ):
         assert plain(check(et_read_once.serve, SMALL, examples=150, seed=1, target=BROKEN, executor=workers)) == alone
