@@ -111,9 +111,8 @@ def test_a_dask_cluster_gives_the_same_report(tmp_path):
     threads = threading.active_count()
     # Threads of this process: a cluster's processes would leave multiprocessing's helper behind.
     with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50, local_directory=str(tmp_path)
-        ) as cluster,
+        pytest.importorskip("dask").config.set({"temporary-directory": str(tmp_path)}),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50) as cluster,
         dask_workers(cluster.scheduler_address) as workers,
     ):
         assert plain(check(et_read_once.serve, SMALL, examples=150, seed=1, target=BROKEN, executor=workers)) == alone
