@@ -204,7 +204,8 @@ class Oracles(Watch):
                     if memory is not None and sk.copied_seq - sk.write_seq > memory:
                         held = sk.copied_seq - sk.write_seq
                         self.sched.stop(Verdict("memory", f"the server (pid {process.pid}) holds {held} bytes of fd {fd}, {sk.describe()}"))
-                    if not sk.rmem or not sk.writable():
+                    if not sk.rmem or not sk.writable() or (memory is not None and sk.copied_seq > sk.write_seq):
+                        # Nothing to read, or reasons not to: no room for the answer, or it waits to be told of room.
                         continue
                     key, progress = sk.ino, sk.copied_seq
                 waiting = before.get(key)
