@@ -169,8 +169,11 @@ def _result(shared: mmap.mmap) -> Any:
             raise UsageError(f"what main returned can't be unpickled: {e!r}; return plain data") from e
     if kind == _RAISED:
         exception, text = pickle.loads(body)
-        if isinstance(exception, SystemExit) and not exception.code:
-            return None
+        if isinstance(exception, SystemExit):
+            # Its code is its only argument, but who has registered another way to pickle exceptions (tblib) may have lost it.
+            exception.code = exception.args[0] if exception.args else None
+            if not exception.code:
+                return None
         raise exception from _RemoteTraceback(text)
     code = os.WEXITSTATUS(status)
     if code:

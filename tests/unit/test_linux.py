@@ -1,5 +1,6 @@
 """The binding to the real kernel: each errno is the kernel's, nothing is tried again; and run() leaves nothing behind."""
 
+import copyreg
 import errno
 import os
 import signal
@@ -642,6 +643,18 @@ def test_exit() -> None:
         with pytest.raises(SystemExit) as e:
             linux.run(main)
         assert e.value.code == 3
+
+
+def bare_exit(args: tuple[object, ...]) -> SystemExit:
+    """As tblib makes exceptions again: with its arguments, and without what __init__ makes of them."""
+    made = SystemExit.__new__(SystemExit)
+    made.args = args
+    return made
+
+
+def test_exit_where_exceptions_are_pickled_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(copyreg.dispatch_table, SystemExit, lambda e: (bare_exit, (e.args,)))
+    test_exit()
 
 
 @pytest.mark.parametrize("signum", [SIGTERM, SIGKILL, int(signal.SIGINT), int(signal.SIGSEGV)])
