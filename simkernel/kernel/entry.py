@@ -16,9 +16,9 @@ from simkernel.kernel.sched import Sched
 from simkernel.kernel.syscalls import SimSyscalls
 
 Args = TypeVarTuple("Args")
+R = TypeVar("R")
 # Before a call a timer that is due soon fires once in so many.
 TICK_ODDS: Final = 8
-R = TypeVar("R")
 
 # How often a Watch looks: a power of two.
 WATCH_CALLS: Final = 64
@@ -83,7 +83,7 @@ class EnteredSyscalls(SimSyscalls):
         return True
 
     def unmet(self, name: str, args: tuple[Any, ...], error: OSError) -> None:
-        """A call that nobody records has failed."""
+        """A call has failed: whoever looks on is told."""
         watch = self.sched.watch
         if watch is not None:
             watch.failed(name, args, error.errno or 0)
@@ -106,12 +106,10 @@ class EnteredSyscalls(SimSyscalls):
             sched.stall(name)
         trace = sched.trace
         if not trace.on:
-            if sched.watch is None:
-                return function(self, *args)
             try:
                 return function(self, *args)
             except OSError as error:
-                sched.watch.failed(name, args, error.errno or 0)
+                self.unmet(name, args, error)
                 raise
         kept: Any = args
         for arg in kept:
@@ -128,8 +126,7 @@ class EnteredSyscalls(SimSyscalls):
             result = function(self, *args)
         except OSError as error:
             self.failed(name, enter, error)
-            if sched.watch is not None:
-                sched.watch.failed(name, args, error.errno or 0)
+            self.unmet(name, args, error)
             raise
         value = result if type(result) in _PLAIN_TYPES else shown(result)
         events.append((trace.where, "sys_exit", name, trace.cause, "enter", enter, "ret", value))

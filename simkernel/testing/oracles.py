@@ -146,6 +146,14 @@ class Oracles(Watch):
             if process.threads and not process.exiting and self._is_server(process):
                 yield process
 
+    def _server_sockets(self) -> Iterator[tuple[Process, int, TcpSock]]:
+        """The TCP sockets behind the server's fds, listeners too; one that several processes have comes several times."""
+        for process in self._server_processes():
+            for fd, file in enumerate(process.files.fd):
+                sk = file.sk if file is not None else None
+                if isinstance(sk, TcpSock):
+                    yield process, fd, sk
+
     # --- starvation and memory ---
     def idle(self, expires: int | None) -> None:
         if expires is None:
@@ -191,27 +199,23 @@ class Oracles(Watch):
         before = self._waiting
         now: dict[int, Waiting] = {}
         memory = self.memory
-        for process in self._server_processes():
-            for fd, file in enumerate(process.files.fd):
-                sk = file.sk if file is not None else None
-                if not isinstance(sk, TcpSock):
+        for process, fd, sk in self._server_sockets():
+            if sk.state == TCP_LISTEN:
+                if not sk.acceptq or not self._has_room(process):
                     continue
-                if sk.state == TCP_LISTEN:
-                    if not sk.acceptq or not self._has_room(process):
-                        continue
-                    key, progress = sk.acceptq[0].ino, 0
-                else:
-                    if memory is not None and sk.copied_seq - sk.write_seq > memory:
-                        held = sk.copied_seq - sk.write_seq
-                        self.sched.stop(Verdict("memory", f"the server (pid {process.pid}) holds {held} bytes of fd {fd}, {sk.describe()}"))
-                    if not sk.rmem or not sk.writable() or (memory is not None and sk.copied_seq > sk.write_seq):
-                        # Nothing to read, or reasons not to: no room for the answer, or it waits to be told of room.
-                        continue
-                    key, progress = sk.ino, sk.copied_seq
-                waiting = before.get(key)
-                if waiting is None or waiting.progress != progress:
-                    waiting = Waiting(sk, process, fd, progress, self.sched)
-                now.setdefault(key, waiting)
+                key, progress = sk.acceptq[0].ino, 0
+            else:
+                if memory is not None and sk.copied_seq - sk.write_seq > memory:
+                    held = sk.copied_seq - sk.write_seq
+                    self.sched.stop(Verdict("memory", f"the server (pid {process.pid}) holds {held} bytes of fd {fd}, {sk.describe()}"))
+                if not sk.rmem or not sk.writable() or (memory is not None and sk.copied_seq > sk.write_seq):
+                    # Nothing to read, or reasons not to: no room for the answer, or it waits to be told of room.
+                    continue
+                key, progress = sk.ino, sk.copied_seq
+            waiting = before.get(key)
+            if waiting is None or waiting.progress != progress:
+                waiting = Waiting(sk, process, fd, progress, self.sched)
+            now.setdefault(key, waiting)
         self._waiting = now
 
     def _has_room(self, process: Process) -> bool:
@@ -223,11 +227,9 @@ class Oracles(Watch):
     def gone(self) -> dict[int, tuple[Process, int, TcpSock]]:
         """The connections of the server whose client has gone, by number."""
         found: dict[int, tuple[Process, int, TcpSock]] = {}
-        for process in self._server_processes():
-            for fd, file in enumerate(process.files.fd):
-                sk = file.sk if file is not None else None
-                if isinstance(sk, TcpSock) and sk.rport and sk.state in (TCP_CLOSE_WAIT, TCP_CLOSE):
-                    found.setdefault(sk.ino, (process, fd, sk))
+        for process, fd, sk in self._server_sockets():
+            if sk.rport and sk.state in (TCP_CLOSE_WAIT, TCP_CLOSE):
+                found.setdefault(sk.ino, (process, fd, sk))
         return found
 
     def kept(self, before: dict[int, tuple[Process, int, TcpSock]]) -> list[dict[str, Any]]:

@@ -4,8 +4,7 @@ from simkernel.api import Address, Syscalls
 from simkernel.testing.contracts.echo import Echo
 from simkernel.uapi import AF_INET, MSG_NOSIGNAL, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
 
-# The upstream's addresses, all at the port on which the server listens.
-REFUSES = "127.0.0.2"
+# Where the upstream listens, at the port on which the server listens; nobody does at 127.0.0.2.
 SERVES = "127.0.0.3"
 
 
