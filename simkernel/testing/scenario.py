@@ -183,8 +183,8 @@ def report(sys: Syscalls, w: int, kind: str, who: str, message: str) -> None:
     """Tell the parent.  A line of at most PIPE_BUF bytes is written whole, whoever else writes."""
     finding: Finding = {"kind": kind, "who": who, "message": message[:1000]}
     if isinstance(sys, SimSyscalls):
-        # The story ends here: after how many calls, and at which event.
-        finding |= {"calls": sys.sched.calls, "end": len(sys.sched.trace)}
+        # The story ends here: after how many calls, and at which event; and who told it.
+        finding |= {"calls": sys.sched.calls, "end": len(sys.sched.trace), "pid": sys.sched.current.pid}
     sys.write(w, json.dumps(finding).encode() + b"\n")
 
 

@@ -1,6 +1,7 @@
 """Why a run failed, in words: from a Kernel that has just stopped, or from its trace.
 
 stop      who sleeps where, what lies unread, what would have woken the sleeper
+missed    what came between a sleeper's last look and its sleep: a signal, a notice, what another thread did
 spin      the calls that are made again and again
 verdict   what an oracle or a client saw: starvation, memory, crash, corruption, stale-fd, leak, herd
 facts     what an error of Linux means, and what to do about it

@@ -11,6 +11,8 @@ from simkernel.tools.strace import call_text, result_text
 # Who is who in a check: the server's process, and the clients'.
 SERVER = "server_main"
 CLIENT = "client_main"
+# The calls that wait for several fds at once.
+WAITS = ("epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect")
 _SCENARIO = str(Path(__file__).parent.parent / "scenario.py")
 
 
@@ -35,6 +37,11 @@ class Call:
         """The fd that it is about: epoll_ctl's is the one that it registers."""
         return (self.args[2] if self.name == "epoll_ctl" else self.args[0]) if self.args else None
 
+    @property
+    def done(self) -> bool:
+        """Whether it has returned."""
+        return self.exit is not None
+
     def show(self) -> str:
         """The call with its result and place: ``recv(7, 1024) = 1024, server.py:44``."""
         text = call_text(self.name, self.args)
@@ -47,6 +54,10 @@ class Call:
     def line(self) -> str:
         """The same with its step."""
         return f"step {self.step}: {self.show()}"
+
+    def begun(self) -> str:
+        """The same without what became of it."""
+        return f"step {self.step}: {call_text(self.name, self.args)}, {self.at}"
 
 
 class Calls:
@@ -61,6 +72,10 @@ class Calls:
         # Of each process: its main's name, and who forked it.
         self.comm: dict[int, str] = {}
         self.parent: dict[int, int] = {}
+        # And the signals that it took: event and number of each.
+        self.delivered: dict[int, list[tuple[int, int]]] = {}
+        # When each ran for the first time: the event.
+        self.began: dict[int, int] = {}
         by_enter = self.by_enter = dict[int, Call]()
         for seq, ((_t, pid, _ctx), ev, fn, code, lasti, _cause, fields) in enumerate(trace.unpacked()):
             if ev == "sys_enter":
@@ -80,6 +95,10 @@ class Calls:
             elif ev == "sched_process_fork":
                 self.comm[fields[1]] = fields[3]
                 self.parent[fields[1]] = pid
+            elif ev == "signal_deliver":
+                self.delivered.setdefault(pid, []).append((seq, fields[1]))
+            elif ev == "sched_switch":
+                self.began.setdefault(fields[5], seq)
 
     def __len__(self) -> int:
         return len(self.list)
@@ -111,6 +130,30 @@ class Calls:
         """The last finished call of a task, shown; "" if it made none."""
         return next((call.show() for call in reversed(self.list) if call.pid == pid and call.exit is not None), "")
 
+    def sleep_of(self, pid: int) -> Call | None:
+        """The call in which a task is, or None."""
+        return next((call for call in reversed(self.list) if call.pid == pid and not call.done), None)
+
+    def before(self, call: Call) -> Call | None:
+        """The call that the same task made before."""
+        return next((c for c in reversed(self.list[: call.step - 1]) if c.pid == call.pid), None)
+
+    def between(self, first: Call, then: Call, pids: set[int]) -> Iterator[Call]:
+        """The calls of ``pids`` that returned after ``first`` had, and before ``then`` began."""
+        for call in self.list[: then.step - 1]:
+            if call.pid in pids and (first.exit or 0) < (call.exit or 0) < then.enter:
+                yield call
+
+    def around(self, pid: int, moment: Call) -> str:
+        """Between which two of its calls a task was when ``moment`` returned, in words; "" if it was within one, or not yet born."""
+        end = moment.exit or 0
+        mine = [call for call in self.list if call.pid == pid]
+        before = next((call for call in reversed(mine) if call.enter < end), None)
+        after = next((call for call in mine if call.enter > end), None)
+        if after is None or self.began.get(pid, end) >= end or (before is not None and (before.exit is None or before.exit > end)):
+            return ""
+        return f"between {before.line() if before is not None else 'its beginning'} and {after.line()}"
+
     def last_on_fd(self, pids: set[int], fd: int, names: tuple[str, ...], after: int) -> Call | None:
         """The last call among ``names`` that a task in ``pids`` made on ``fd`` after event ``after``."""
         found = None
@@ -118,6 +161,15 @@ class Calls:
             if call.enter > after and call.pid in pids and call.name in names and call.args and call.args[0] == fd:
                 found = call
         return found
+
+
+def gave(call: Call, fd: int) -> bool:
+    """Whether a call returned this fd number as a new one."""
+    if call.name == "accept4":
+        return isinstance(call.result, tuple) and call.result[0] == fd
+    if call.name in ("pipe2", "socketpair"):
+        return isinstance(call.result, tuple) and fd in call.result
+    return call.name in ("socket", "dup", "dup2", "dup3", "open", "eventfd", "epoll_create1") and call.result == fd
 
 
 def place_of(code: CodeType, lasti: int) -> str:

@@ -1,14 +1,12 @@
 """Why a run goes round in circles: the calls that are made again and again."""
 
 from simkernel.kernel.machine import Kernel
-from simkernel.testing.explain.calls import Call, Calls
+from simkernel.testing.explain.calls import WAITS, Call, Calls
 from simkernel.testing.explain.stop import MANY, name_of
 from simkernel.uapi import EPOLLERR, EPOLLHUP, EPOLLOUT
 
 # The longest cycle of calls that a spin is recognised by.
 LONGEST_CYCLE = 24
-
-WAITS = ("epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect")
 
 
 def cycle_of(calls: list[Call]) -> tuple[list[Call], bool]:

@@ -16,6 +16,7 @@ from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import Task
 from simkernel.testing.explain.calls import CLIENT, SERVER, Calls
+from simkernel.testing.explain.missed import missed_acts, missed_notice, missed_signal, unserved, waits_for
 from simkernel.uapi import EPOLL_NAMES, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLRDHUP, flags
 
 # At most so many fds of one epoll, and so many sleeping clients, are told about.
@@ -62,18 +63,29 @@ def _explain_task(kernel: Kernel, task: Task, calls: Calls, told: set[int]) -> I
     line = f"{name_of(task)} sleeps in {function}({inside}), {at}"
     if isinstance(file, EventPoll):
         yield line + f", on the wait queue of epoll fd {fd}"
-        if file.ino not in told:
-            told.add(file.ino)
-            yield from _explain_epoll(file, fds, task, calls)
-    elif file is not None:
-        yield line + _explain_file(file, function)
-        yield from _explain_neglected(fds, told, fd)
     else:
-        yield line
-        yield from _explain_neglected(fds, told, fd)
+        yield line + (_explain_file(file, function) if file is not None else "")
+    yield from _explain_missed(task, calls)
+    if not isinstance(file, EventPoll):
+        yield from _explain_neglected(fds, told, fd, task, calls)
+    elif file.ino not in told:
+        told.add(file.ino)
+        yield from _explain_epoll(file, fds, task, calls)
 
 
-def _explain_neglected(fds: dict[int, File], told: set[int], waits_on: int | None) -> Iterator[str]:
+def _explain_missed(task: Task, calls: Calls) -> Iterator[str]:
+    """What came between the sleeper's last look and its sleep."""
+    missed = [*missed_signal(task, calls), *missed_notice(task, calls)]
+    if not missed and len(task.process.threads) > 1:
+        watched = {fd for thread in task.process.threads for fd in waits_for(thread, calls)}
+        lies = [fd for fd, file in task.process.files.open_fds().items() if file.sk is not None and (_unread(file.sk) or _pending(file.sk))]
+        # Where it is enough to look at what a thread waits for, what others did is beside the point.
+        if not lies or any(fd not in watched for fd in lies):
+            missed = list(missed_acts(task, calls))
+    yield from missed
+
+
+def _explain_neglected(fds: dict[int, File], told: set[int], waits_on: int | None, task: Task, calls: Calls) -> Iterator[str]:
     """What lies there for a sleeper that waits for something else."""
     shown = 0
     for fd, file in fds.items():
@@ -87,6 +99,7 @@ def _explain_neglected(fds: dict[int, File], told: set[int], waits_on: int | Non
         shown += 1
         if shown <= MANY:
             yield f"  fd {fd}  {sk.describe()}   {what}"
+            yield from unserved(fd, task, calls)
             if what.endswith(HELD):
                 yield "        what a program has read is in no buffer of the kernel: no wait tells of it, so use it up before sleeping"
 
@@ -160,6 +173,7 @@ def _explain_epoll(ep: EventPoll, fds: dict[int, File], task: Task, calls: Calls
             if shown <= MANY:
                 yield f"  fd {fd}  {sk.describe()}   {_what(sk)}   watched by nobody"
                 yield "        no epoll has it in its interest list: EPOLL_CTL_ADD it, or read it"
+                yield from unserved(fd, task, calls)
 
 
 def _there(file: File) -> str:

@@ -5,9 +5,9 @@ from typing import Any
 
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
-from simkernel.testing.explain.calls import Call, Calls
+from simkernel.testing.explain.calls import WAITS, Call, Calls, gave
 from simkernel.testing.explain.facts import SIGPIPE_HINT, hint
-from simkernel.testing.explain.spin import WAITS, cycle_of
+from simkernel.testing.explain.spin import cycle_of
 from simkernel.testing.explain.stop import MANY, explain_stop
 from simkernel.testing.oracles import Oracles, Waiting
 from simkernel.uapi import SIGPIPE
@@ -16,6 +16,8 @@ Finding = dict[str, Any]
 
 SENDS = ("send", "sendto", "write")
 RECVS = ("recv", "recvfrom", "read")
+# Where the calls that wait have their timeout.
+_TIMEOUTS = {"poll": 1, "ppoll": 1, "epoll_wait": 2, "epoll_pwait": 2, "epoll_pwait2": 2, "select": 3, "pselect": 3}
 
 
 # --- while every task is still where it stopped ---
@@ -219,7 +221,7 @@ def _stale(calls: Calls, finding: Finding) -> Iterator[str]:
     if closer is not None:
         yield f"fd {fd} was closed at {closer.line()}"
         for call in calls.list:
-            if closer.enter < call.enter < seq and calls.is_server(call.pid) and _gave(call, fd):
+            if closer.enter < call.enter < seq and calls.is_server(call.pid) and gave(call, fd):
                 yield f"the number was given again at {call.line()}"
     acting = next((call for call in reversed(calls.list) if call.enter <= seq and call.pid == finding["pid"]), None)
     if acting is not None:
@@ -227,20 +229,15 @@ def _stale(calls: Calls, finding: Finding) -> Iterator[str]:
     yield "a number may be another file's as soon as it is closed: take it out of every table before, and drop what was queued for it"
 
 
-def _gave(call: Call, fd: int) -> bool:
-    """Whether a call returned this fd number as a new one."""
-    if call.name == "accept4":
-        return isinstance(call.result, tuple) and call.result[0] == fd
-    return call.name in ("socket", "dup", "dup2", "dup3", "open", "eventfd", "epoll_create1") and call.result == fd
-
-
 def _leak(calls: Calls, finding: Finding) -> Iterator[str]:
     """Where the fd came from, and what the server last heard of it."""
     fd = finding.get("fd")
     if fd is None or "seq" not in finding:
+        if finding["who"].startswith("client") and "pid" in finding:
+            yield from _kept(calls, finding["pid"], finding["end"])
         return
     mine = [call for call in calls.of_server() if call.exit is not None and call.enter < finding["seq"]]
-    made = next((call for call in reversed(mine) if _gave(call, fd)), None)
+    made = next((call for call in reversed(mine) if gave(call, fd)), None)
     if made is not None:
         yield f"it comes from {made.line()}"
     last = next((call for call in reversed(mine) if call.fd == fd and call is not made), None)
@@ -251,6 +248,61 @@ def _leak(calls: Calls, finding: Finding) -> Iterator[str]:
     if told is not None and (last is None or told.enter > last.enter):
         yield f"the last that was heard of it: {told.line()}"
     yield "an empty recv, an error, EPOLLHUP or EPOLLERR is the end of a connection: close it then"
+
+
+def _kept(calls: Calls, client: int, end: int) -> Iterator[str]:
+    """A client says, at event ``end``, that its connection is kept: what the server did with it, and which timer might have ended it."""
+    port = next((fields[3] for fields in reversed(_connects(calls.trace, client, end))), None)
+    mine = [call for call in calls.of_server() if call.enter < end]
+    made = next((c for c in reversed(mine) if c.name == "accept4" and isinstance(c.result, tuple) and c.result[1][1:2] == (port,)), None)
+    if made is None or made.exit is None or made.exit > end:
+        yield "the server has not accepted it"
+        return
+    fd, since = made.result[0], made.exit
+    yield f"it is fd {fd} of the server, from {made.line()}"
+    last = next((call for call in reversed(mine) if call.fd == fd and call.enter > since and call.done), None)
+    if last is not None and last.exit is not None:
+        yield f"the last call on it: {last.line()}"
+        since = last.exit
+    timed = [call for call in mine if _timeout(call)]
+    ended = [call for call in timed if call.enter > since and call.exit is not None and call.exit < end and _ran_out(call)]
+    if ended:
+        often = "once" if len(ended) == 1 else f"{len(ended)} times"
+        yield f"since then a timeout ran out {often} and it was not closed, the last time at {ended[-1].line()}"
+    for call in mine:
+        if call.exit is None or call.exit > end:
+            if call in timed:
+                yield f"the server sleeps with a timeout: {call.begun()}"
+            elif call.name in WAITS:
+                yield f"the server sleeps without a timeout: {call.begun()}"
+                before = next((c for c in reversed(timed) if c.pid == call.pid and c.enter < call.enter), None)
+                yield f"the last call with one was {before.line()}" if before is not None else "no call before had one"
+    for call in [call for call in mine if call.name == "timerfd_settime"][-1:]:
+        yield f"its timer was last set at {call.line()}"
+    yield "time must end a connection whatever it waits for, to read or to write: count from what moved last"
+
+
+def _connects(trace: Trace, client: int, end: int) -> list[tuple[Any, ...]]:
+    """The fields of the state changes with which a task began to connect, until event ``end``."""
+    return [
+        fields
+        for (_t, pid, _ctx), ev, _fn, _code, _lasti, _cause, fields in trace.unpacked(end)
+        if ev == "inet_sock_set_state" and pid == client and fields[9] == "SYN_SENT"
+    ]
+
+
+def _timeout(call: Call) -> bool:
+    """Whether a call sleeps until a certain time at the latest."""
+    if call.name == "nanosleep":
+        return True
+    at = _TIMEOUTS.get(call.name)
+    given = call.args[at] if at is not None and len(call.args) > at else None
+    return given is not None and given >= 0
+
+
+def _ran_out(call: Call) -> bool:
+    """Whether such a call came to that time."""
+    return call.error is None and (call.result is None or not any(call.result))
 
 
 def _herd(calls: Calls, finding: Finding) -> Iterator[str]:
