@@ -18,8 +18,9 @@ The machine is process 1 and plays all clients; the server is a process of its o
 the server run, as the scheduler (a tape that Hypothesis draws and shrinks) decides, and between two rules the whole machine stands still.
 
 What must hold: each client gets exactly ``due(sent)``, a function of all bytes that it has sent so far; whoever waits for what is due
-gets it within ``within`` of virtual time; after a client's shutdown the server answers what is left and closes; at the end it stops when it
-is told to and leaves nothing open.  Hypothesis's ``@invariant()`` adds more, and ``self.do(lambda sys: ...)`` is a step of one's own.
+gets it within ``within`` of virtual time; after a client's shutdown the server answers what is left and closes; at the end, after
+``boot``'s ``steps`` or Hypothesis's last step, it stops when it is told to and leaves nothing open.  Hypothesis's ``@invariant()`` adds
+more, and ``self.do(lambda sys: ...)`` is a step of one's own.
 A failure shows Hypothesis's steps, then the explanation and the story.
 """
 
@@ -32,6 +33,8 @@ from typing import Any, ClassVar, TypeVar
 from greenlet import getcurrent, greenlet
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
+from hypothesis.control import current_build_context
+from hypothesis.internal.conjecture.data import Status
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, precondition, rule
 
 from simkernel.api import Address, Syscalls
@@ -69,6 +72,8 @@ T = TypeVar("T")
 MS = 1_000_000
 SEC = 1_000 * MS
 READ_SIZE = 65536
+# The most steps that ``boot`` may be given.  Hypothesis makes 50 unless told otherwise, so most examples are as long as it wants them.
+MOST_STEPS = 150
 
 
 @dataclass(eq=False)
@@ -132,6 +137,7 @@ class ServerMachine(RuleBasedStateMachine):
         self._process1: greenlet | None = None
         self._rules: greenlet | None = None
         self._failed = False
+        self._steps = 0
 
     # --- what a subclass says ---
     def serve(self, sys: Syscalls, listener: int, stop: int) -> object:
@@ -143,9 +149,10 @@ class ServerMachine(RuleBasedStateMachine):
         return sent
 
     # --- the machine under the rules ---
-    @initialize(tape=tapes())
-    def boot(self, tape: Choice) -> None:
-        """Boot the kernel with the schedule that Hypothesis has drawn, and start the server."""
+    @initialize(steps=st.integers(0, MOST_STEPS), tape=tapes())
+    def boot(self, steps: int, tape: Choice) -> None:
+        """Boot the kernel with the schedule that Hypothesis has drawn, and start the server.  After so many ``steps`` all ends."""
+        self._steps = steps
 
         def on_crash(task: Task, error: BaseException) -> None:
             self._crashes.append(f"{task.process.comm} (pid {task.pid}) died of {crash_text(error)}")
@@ -380,19 +387,37 @@ class ServerMachine(RuleBasedStateMachine):
         """All clients sleep."""
         self.do(lambda sys: sys.nanosleep(ms * MS))
 
+    def check_invariants(self, *args: Any) -> None:
+        """Called by Hypothesis after each step: after the last one that ``boot`` has been given, what teardown does is done at once.
+
+        A failure in teardown has all of Hypothesis's steps before it, and it gives up before it has deleted them one by one.  One in a step
+        has none behind it, and one number to shrink before it.
+        """
+        super().check_invariants(*args)
+        if self._process1 is None or self._initialize_rules_to_run:
+            return
+        if self._steps:
+            self._steps -= 1
+            return
+        self._finish_all()
+        current_build_context().data.conclude_test(Status.VALID)
+
     def teardown(self) -> None:
         """Every client gets what it is due and the end of its stream; the server is told to stop, and leaves nothing behind."""
         process1 = self._process1
         try:
             # A rule that failed is the failure: what would come after it is none.
             if process1 is not None and not self._failed and python.exception() is None:
-                for client in list(self.open):
-                    self.finish(client)
-                self.do(self._end)
+                self._finish_all()
         finally:
             if process1 is not None and not process1.dead:
                 self._step = None
                 self._switch(process1)
+
+    def _finish_all(self) -> None:
+        for client in list(self.open):
+            self.finish(client)
+        self.do(self._end)
 
     def _end(self, sys: Syscalls) -> None:
         sys.write(self._stop, (1).to_bytes(8, "little"))

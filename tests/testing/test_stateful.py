@@ -42,6 +42,13 @@ def fails(which, **options):
     return caught.value, "\n".join(caught.value.__notes__)
 
 
+def steps_of(text):
+    """The steps that Hypothesis shows between the machine's boot and its teardown."""
+    shown = text[text.index("state = ") :].splitlines()
+    assert shown[1].startswith("state.boot(") and shown[-1] == "state.teardown()"
+    return shown[2:-1]
+
+
 @pytest.mark.parametrize("server", [epoll_lt_echo, epoll_et_echo, threads_echo], ids=lambda m: m.__name__)
 def test_a_right_server_passes(server):
     run_state_machine_as_test(machine(server.serve), settings=QUICK)
@@ -51,18 +58,45 @@ def test_a_hang_shows_the_steps_and_the_story():
     error, text = fails(machine(et_read_once.serve))
     assert error.kind == "hang" and "client" in str(error) and "waited 60 s for" in str(error)
     assert "server (pid 2) sleeps in epoll_wait(7), et_read_once.py:" in text and "its last edge came at step" in text
-    assert "state.send(" in text and "state.teardown()" in text
     assert "wakes [" in text and "et_read_once.py:" in text
+    steps = steps_of(text)
+    assert len(steps) <= 3 and any(step.startswith("state.send(") for step in steps)
 
 
-def test_a_leak_is_found_at_the_end():
+def test_a_leak_is_found_at_the_end_and_needs_no_step():
     def leaves_an_eventfd(sys, listener, stop):
         sys.eventfd(0)
         epoll_lt_echo.serve(sys, listener, stop)
 
-    error, text = fails(machine(leaves_an_eventfd), phases=[Phase.generate])
+    error, text = fails(machine(leaves_an_eventfd))
     assert error.kind == "leak" and "left open" in str(error)
-    assert text.splitlines()[-1] == "state.teardown()"
+    assert steps_of(text) == [] and "state.boot(steps=0, tape=Tape(b''))" in text
+
+
+def test_what_shows_at_the_end_alone_has_the_steps_that_it_needs():
+    class Leaky:
+        """The system calls, of which every second accept leaves an eventfd behind."""
+
+        def __init__(self, sys):
+            self.sys = sys
+            self.accepted = 0
+
+        def __getattr__(self, name):
+            return getattr(self.sys, name)
+
+        def accept4(self, fd, flags=0):
+            got = self.sys.accept4(fd, flags)
+            self.accepted += 1
+            if not self.accepted % 2:
+                self.sys.eventfd(0)
+            return got
+
+    def keeps_one_in_two(sys, listener, stop):
+        epoll_lt_echo.serve(Leaky(sys), listener, stop)
+
+    error, text = fails(machine(keeps_one_in_two))
+    assert error.kind == "leak" and "(eventfd)" in str(error)
+    assert [step.split(" = ")[-1] for step in steps_of(text)] == ["state.connect()"] * 2
 
 
 def test_a_crash_and_an_escape():
@@ -70,14 +104,16 @@ def test_a_crash_and_an_escape():
         if (listener, POLLIN) in sys.poll([(listener, POLLIN), (stop, POLLIN)]):
             raise KeyError("no such client")
 
-    error, _text = fails(machine(crashes), phases=[Phase.generate])
+    error, text = fails(machine(crashes))
     assert error.kind == "crash" and "KeyError: 'no such client', at test_stateful.py" in str(error)
+    assert [step.split(" = ")[-1] for step in steps_of(text)] == ["state.connect()"]
 
     def escapes(sys, listener, stop):
         time.time()
 
-    error, _text = fails(machine(escapes), phases=[Phase.generate])
+    error, text = fails(machine(escapes))
     assert isinstance(error, Escape) and "test_stateful.py" in str(error)
+    assert steps_of(text) == []
     # And all is put back, though the run ended in the middle.
     assert time.time.__module__ == "time" and type(time.time).__name__ == "builtin_function_or_method"
 
@@ -88,7 +124,7 @@ class Lines(ServerMachine):
     bug = False
 
     def serve(self, sys, listener, stop):
-        serve_lines(sys, listener, stop, answer=lambda line: line.upper() if not self.bug or line != b"abcabc\n" else b"?\n")
+        serve_lines(sys, listener, stop, answer=lambda line: line.upper() if not self.bug or line != b"de\n" else b"?\n")
 
     def due(self, sent):
         return b"".join(line.upper() + b"\n" for line in sent.split(b"\n")[:-1])
@@ -111,9 +147,11 @@ class BadLines(Lines):
 
 def test_a_machine_of_ones_own():
     run_state_machine_as_test(Lines, settings=QUICK)
-    error, text = fails(BadLines, phases=[Phase.generate])
-    assert error.kind == "corruption" and "is wrong: got b'?\\n', due b'ABCABC\\n'" in str(error)
-    assert [line for line in text.splitlines() if line.startswith("state.")][-2].startswith("state.say(")
+    error, text = fails(BadLines)
+    assert error.kind == "corruption" and "is wrong: got b'?\\n', due b'DE\\n'" in str(error)
+    # With its invariant, which Hypothesis shows after each step.
+    steps = [step for step in steps_of(text) if not step.startswith("state.nobody_gets")]
+    assert len(steps) <= 3 and steps[-1].startswith("state.say(")
 
 
 def test_a_rule_that_fails_is_the_failure():
@@ -125,9 +163,9 @@ def test_a_rule_that_fails_is_the_failure():
         def wrong(self, client):
             assert client.number < 0, "the author's own"
 
-    error, text = fails(Wrong, phases=[Phase.generate])
+    error, text = fails(Wrong)
     assert isinstance(error, AssertionError) and "the author's own" in str(error)
-    assert "state.wrong(" in text
+    assert steps_of(text) == ["clients_0 = state.connect()", "state.wrong(client=clients_0)"]
 
 
 TestLines = Lines.TestCase
