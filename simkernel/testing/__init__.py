@@ -9,7 +9,8 @@ report = check(serve, contract=Echo(), examples=500)
     example      one run, on either kernel          scenario     a server, its clients, and the verdict
     explore      examples until one fails           explain      why a run stands still
     escapes      the real world inside a run        determinism  two runs of one tape
-    oracles      what is wrong, whatever is served  replay       tokens
+    oracles      what is wrong, whatever is served  spawned      what of that holds for a test's processes
+    replay       tokens                             shrink       the smallest run that fails alike
     hosts        a network for tests                weather      what goes wrong on that of a check
 """
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from simkernel.testing.replay import tape
     from simkernel.testing.scenario import listen, open_fds, scenario
     from simkernel.testing.simulate import simulate
+    from simkernel.testing.spawned import leaks
     from simkernel.testing.stateful import Client, ServerMachine
     from simkernel.testing.temporal import Broken, Conditions, always, eventually, never, sometimes
 
@@ -42,6 +44,7 @@ _HOMES = {
     "replay": ("tape",),
     "scenario": ("listen", "open_fds", "scenario"),
     "simulate": ("simulate",),
+    "spawned": ("leaks",),
     "stateful": ("Client", "ServerMachine"),
     "temporal": ("Broken", "Conditions", "always", "eventually", "never", "sometimes"),
 }
@@ -66,6 +69,7 @@ __all__ = [
     "check",
     "disturbed",
     "eventually",
+    "leaks",
     "listen",
     "network",
     "never",

@@ -13,8 +13,7 @@ from simkernel.kernel.trace import Trace
 from simkernel.testing.contracts import Contract, Plan
 from simkernel.testing.escapes import check_seen
 from simkernel.testing.explain import Calls, explain_finding, explain_memory, explain_spin, explain_starvation, explain_stop
-from simkernel.testing.explain.calls import CLIENT
-from simkernel.testing.oracles import MOST_CALLS, Oracles
+from simkernel.testing.oracles import CLIENT, MOST_CALLS, Oracles
 from simkernel.testing.scenario import Finding, Serve, crash_text, scenario
 from simkernel.testing.weather import SERVER_ADDR, forecast
 from simkernel.tools.strace import strace_lines

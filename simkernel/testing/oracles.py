@@ -24,6 +24,9 @@ from simkernel.kernel.sched import Process, Sched
 from simkernel.kernel.watch import Watch
 from simkernel.uapi import F_GETFD, F_GETFL, NSEC_PER_SEC, RLIMIT_NOFILE
 
+# Who is who in a check: the mains of the server's process and of the clients' (scenario.py).
+SERVER = "server_main"
+CLIENT = "client_main"
 # The server's own calls, while one of its connections waits and it serves others; and how many more for each of its open fds, since all
 # may have their turn first.
 STARVED_CALLS = 400
@@ -36,28 +39,6 @@ MOST_CALLS = 100_000
 SETTLE_NS = 1 * NSEC_PER_SEC
 # A herd: at least so many woken tasks found nothing, for each connection that one of them got.
 HERD_TASKS = 2
-# Calls whose first argument is a number, but not of an fd.
-_NO_FD = frozenset(
-    {
-        "clock_gettime_ns",
-        "epoll_create1",
-        "eventfd",
-        "exit",
-        "getrlimit",
-        "join",
-        "kill",
-        "nanosleep",
-        "pidfd_open",
-        "pipe2",
-        "setrlimit",
-        "sigaction",
-        "sigprocmask",
-        "socket",
-        "socketpair",
-        "timerfd_create",
-        "waitpid",
-    }
-)
 # Calls that may ask about a number that is closed, since asking is what they are for.
 _ASKS = (F_GETFD, F_GETFL)
 # Calls whose first argument is a number, but no fd's.
@@ -135,11 +116,15 @@ class Oracles(Watch):
         if known is None:
             parent = process.parent
             if parent is None or parent.pid == 1:
-                known = process.comm == "server_main"
+                known = process.comm == SERVER
             else:
                 known = self._is_server(parent)
             self._servers[process.pid] = known
         return known
+
+    def called(self, process: Process) -> str:
+        """What a process of the server is called in a message."""
+        return f"the server (pid {process.pid})"
 
     def _server_processes(self) -> Iterator[Process]:
         for process in self.sched.processes.values():
@@ -183,7 +168,7 @@ class Oracles(Watch):
             if calls > STARVED_CALLS:
                 limit = STARVED_CALLS + TURN_CALLS * sum(file is not None for file in process.files.fd)
                 if calls > limit:
-                    self._starves(waiting, f"waits while the server (pid {process.pid}) makes {limit} calls for others")
+                    self._starves(waiting, f"waits while {self.called(process)} makes {limit} calls for others")
 
     def _starves(self, waiting: Waiting, how: str) -> None:
         self.starved = waiting
@@ -207,7 +192,7 @@ class Oracles(Watch):
             else:
                 if memory is not None and sk.copied_seq - sk.write_seq > memory:
                     held = sk.copied_seq - sk.write_seq
-                    self.sched.stop(Verdict("memory", f"the server (pid {process.pid}) holds {held} bytes of fd {fd}, {sk.describe()}"))
+                    self.sched.stop(Verdict("memory", f"{self.called(process)} holds {held} bytes of fd {fd}, {sk.describe()}"))
                 if not sk.rmem or not sk.writable() or (memory is not None and sk.copied_seq > sk.write_seq):
                     # Nothing to read, or reasons not to: no room for the answer, or it waits to be told of room.
                     continue
@@ -238,7 +223,7 @@ class Oracles(Watch):
         for ino, (process, fd, sk) in self.gone().items():
             if ino in before:
                 how = "its client has closed it" if sk.state == TCP_CLOSE_WAIT else "it has been reset"
-                text = f"the server (pid {process.pid}) keeps fd {fd} open, {sk.describe()}, although {how}"
+                text = f"{self.called(process)} keeps fd {fd} open, {sk.describe()}, although {how}"
                 seq = len(self.sched.trace)
                 out.append({"kind": "leak", "who": "server", "message": text, "pid": process.pid, "fd": fd, "seq": seq})
         return out
@@ -276,9 +261,9 @@ class Oracles(Watch):
             if (process.pid, fd) not in self._closes or (fd < len(fds) and fds[fd] is not None):
                 continue
             if call == "close":
-                message = f"double close: the server (pid {process.pid}) closes fd {fd}, which it has closed already"
+                message = f"double close: {self.called(process)} closes fd {fd}, which it has closed already"
             else:
-                message = f"the server (pid {process.pid}) calls {call} on fd {fd}, which it has closed"
+                message = f"{self.called(process)} calls {call} on fd {fd}, which it has closed"
             # The call that failed has ended.
             self._stale(message, fd, self._closes[process.pid, fd], len(self.sched.trace) - 1)
             return
@@ -296,7 +281,7 @@ class Oracles(Watch):
         now: File | None = fds[fd]
         if now is not None and now is not was and self._is_server(task.process):
             message = (
-                f"thread {task.pid} of the server calls {call} on fd {fd}, of which an event told it; "
+                f"thread {task.pid} of {self.called(task.process)} calls {call} on fd {fd}, of which an event told it; "
                 "meanwhile another thread has closed it, and the number is another file's"
             )
             self._stale(message, fd, self._closes.get((task.process.pid, fd), -1), len(self.sched.trace))

@@ -8,7 +8,9 @@
         assert got == sent
 
 A failure is an assertion or any other exception of the test, a process that dies of an exception, Deadlock, Livelock, a Violation of a
-contract's client, or an assertion of temporal.py.  It is shrunk, explained, and ends in one command that shows it again.
+contract's client, an assertion of temporal.py, or what an oracle sees of the processes that the test spawns: a call on a number that is
+closed or another file's and, with limits, starvation and memory; spawned.py tells why no more.  It is shrunk, explained, and ends in one
+command that shows it again.
 
 Hypothesis's settings count: ``max_examples``, ``derandomize``, ``phases`` and ``database``, of ``@settings(...)`` on the test (below
 @simulate, or above it where the pytest plugin is on) or else of the active profile.  The database remembers what failed: the next run
@@ -30,7 +32,7 @@ from hypothesis.errors import UnsatisfiedAssumption
 
 from simkernel import linux
 from simkernel.api import Syscalls
-from simkernel.errors import Deadlock, Killed, Livelock, Nondeterminism, SimulationError, UsageError
+from simkernel.errors import Deadlock, Killed, Livelock, Nondeterminism, SimulationError, UsageError, Verdict
 from simkernel.kernel.choice import Choice, Tape
 from simkernel.kernel.liberties import check_profile
 from simkernel.kernel.machine import Kernel
@@ -40,11 +42,20 @@ from simkernel.testing.contracts import Violation
 from simkernel.testing.determinism import KIND, Sampled, confirmed
 from simkernel.testing.escapes import check_seen, kinds_of, no_escape
 from simkernel.testing.example import DEADLINE_NS, Failure
-from simkernel.testing.explain import Calls, explain_spin, explain_stop
+from simkernel.testing.explain import (
+    Calls,
+    explain_before,
+    explain_finding,
+    explain_memory,
+    explain_spin,
+    explain_starvation,
+    explain_stop,
+)
 from simkernel.testing.explore import Found, explore
 from simkernel.testing.replay import Token, parse
 from simkernel.testing.scenario import program_place
 from simkernel.testing.session import Session
+from simkernel.testing.spawned import Spawned
 from simkernel.testing.temporal import Broken, Conditions, watched
 from simkernel.tools.strace import strace_lines
 
@@ -69,6 +80,7 @@ class Simulation:
         on: str,
         allow_real: bool | Collection[str],
         may_crash: bool,
+        oracles: Callable[[], Spawned],
         timeout: float,
         machine: dict[str, Any],
     ) -> None:
@@ -80,6 +92,7 @@ class Simulation:
         self.on = on
         self.allow_real = allow_real
         self.may_crash = may_crash
+        self.oracles = oracles
         self.timeout = timeout
         self.machine = {"deadline_ns": DEADLINE_NS, "max_stalled": MAX_STALLED, **machine}
         self.settings: settings | None = None
@@ -92,6 +105,7 @@ class Simulation:
         crashes: list[tuple[Task, BaseException]] = []
         explanation: list[str] = []
         end: list[int] = []
+        oracles = self.oracles()
 
         def main(sys: Syscalls) -> None:
             self.test(*args, sys=sys, **kwargs)
@@ -102,14 +116,30 @@ class Simulation:
         def on_stop(kernel: Kernel) -> None:
             if trace is None:
                 return
-            if isinstance(kernel.sched.fatal, Livelock):
+            fatal = kernel.sched.fatal
+            if isinstance(fatal, Livelock):
                 lines, last = explain_spin(kernel, harness=0)
-                explanation.extend(lines)
                 end.append(last)
+            elif oracles.starved is not None:
+                lines, last = explain_starvation(kernel, oracles.starved, str(fatal), harness=0)
+                end.append(last)
+            elif isinstance(fatal, Verdict):
+                lines = explain_memory(kernel, str(fatal), harness=0)
             else:
-                explanation.extend(explain_stop(kernel, harness=0))
+                lines = explain_stop(kernel, harness=0)
+            explanation.extend(lines)
 
-        kernel = Kernel(choice, trace, profile=self.profile, on_crash=on_crash, on_stop=on_stop, probes=[conditions], **self.machine)
+        kernel = Kernel(
+            choice,
+            trace,
+            profile=self.profile,
+            watch=oracles,
+            on_crash=on_crash,
+            on_stop=on_stop,
+            probes=[conditions],
+            **self.machine,
+        )
+        oracles.sched = kernel.sched
         failure: Failure | None = None
         error: BaseException | None = None
         try:
@@ -134,6 +164,8 @@ class Simulation:
             failure = Failure(f"crash at {place.partition(' in ')[0]}", what, "sim")
             if isinstance(error, Violation):
                 failure.kind = error.kind
+        elif isinstance(error, Verdict):
+            failure = Failure(error.kind, str(error), "sim")
         elif isinstance(error, Deadlock):
             failure = Failure("hang", str(error), "sim")
         elif isinstance(error, Livelock):
@@ -143,6 +175,10 @@ class Simulation:
         elif error is not None:
             place = program_place(error).partition(" in ")[0]
             failure = Failure(f"{type(error).__name__} at {place}", str(error) or type(error).__name__, "sim")
+        stale = oracles.findings[0] if oracles.findings else None
+        if failure is None and stale is not None:
+            failure = Failure(stale["kind"], stale["message"], "sim")
+            end.append(stale["end"])
         if failure is None:
             return None
         failure.error = error
@@ -153,8 +189,12 @@ class Simulation:
             failure.trace = trace
             failure.end = end[0] if end else None
             failure.calls = Calls(trace, harness=0).step_at(end[0] if end else len(trace))
-            if explanation and failure.kind not in ("hang", "spin"):
+            if explanation and failure.kind not in ("hang", "spin") and not isinstance(error, Verdict):
                 failure.explanation = [failure.message, *explanation]
+            if stale is not None and failure.kind == stale["kind"]:
+                failure.explanation = explain_finding(trace, stale, oracles, harness=0)
+            elif stale is not None:
+                failure.explanation = [*failure.explanation, *explain_before(Calls(trace, harness=0), oracles)]
         return failure
 
     # --- all runs ---
@@ -272,7 +312,7 @@ class Memory:
 
 def is_failure(error: BaseException) -> bool:
     """Whether an exception is the test's failure, and no matter of simkernel's, pytest's or the user's at the keyboard."""
-    if isinstance(error, (Deadlock, Livelock, Killed)):
+    if isinstance(error, (Deadlock, Livelock, Verdict, Killed)):
         return True
     if isinstance(error, (SimulationError, UsageError)):
         return False
@@ -328,6 +368,9 @@ def simulate(
     on: str = "sim",
     allow_real: bool | Collection[str] = (),
     may_crash: bool = False,
+    may_use_closed: bool = False,
+    served_within_ns: int | None = None,
+    memory_per_connection: int | None = None,
     timeout: float = 30,
     **machine: Any,
 ) -> Any:
@@ -340,6 +383,11 @@ def simulate(
     on          "sim"; "linux": once on the real kernel; or "both", the fake one first.  With the fixture ``world`` the test runs on that
     allow_real  kinds of escapes.py that are meant, or True: by default a use of the real clock, network or chance raises Escape
     may_crash   a process that dies of an exception is no failure: the test looks at its wait status
+    may_use_closed
+                a spawned process that calls with a number it has closed is no failure: it means to see EBADF
+    served_within_ns, memory_per_connection
+                limits for the connections that spawned processes have accepted: virtual time for which bytes may wait to be read while
+                nothing else is to be done, and bytes read and not yet written back; None: none
     timeout     seconds that the test may take on the real kernel
     machine     options of simkernel.Kernel: nofile, file_max, deadline_ns (default: 600 s), max_stalled, debug
 
@@ -353,7 +401,7 @@ def simulate(
             raise UsageError(f"@simulate: {name}{signature} must take sys, the system calls")
         if inspect.iscoroutinefunction(test):
             raise UsageError(f"@simulate: {name} is a coroutine function; process 1 is a plain function")
-        simulation = Simulation(test, examples, profile, seed, strategy, on, allow_real, may_crash, timeout, machine)
+        simulation = Simulation(test, examples, profile, seed, strategy, on, allow_real, may_crash, oracles, timeout, machine)
         take_settings(test, simulation)
 
         @functools.wraps(test)
@@ -373,6 +421,7 @@ def simulate(
         raise UsageError(f"@simulate: on must be 'sim', 'linux' or 'both', not {on!r}")
     kinds_of(allow_real)
     check_profile(profile)
+    oracles = functools.partial(Spawned, served_within_ns, memory_per_connection, may_use_closed)
     return decorate if test is None else decorate(test)
 
 

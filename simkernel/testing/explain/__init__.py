@@ -10,6 +10,6 @@ facts     what an error of Linux means, and what to do about it
 from simkernel.testing.explain.calls import Calls
 from simkernel.testing.explain.spin import explain_spin
 from simkernel.testing.explain.stop import explain_stop
-from simkernel.testing.explain.verdict import explain_finding, explain_memory, explain_starvation
+from simkernel.testing.explain.verdict import explain_before, explain_finding, explain_memory, explain_starvation
 
-__all__ = ["Calls", "explain_finding", "explain_memory", "explain_spin", "explain_starvation", "explain_stop"]
+__all__ = ["Calls", "explain_before", "explain_finding", "explain_memory", "explain_spin", "explain_starvation", "explain_stop"]

@@ -6,11 +6,9 @@ from types import CodeType
 from typing import Any
 
 from simkernel.kernel.trace import Trace, line_of
+from simkernel.testing.oracles import SERVER
 from simkernel.tools.strace import call_text, result_text
 
-# Who is who in a check: the server's process, and the clients'.
-SERVER = "server_main"
-CLIENT = "client_main"
 # The calls that wait for several fds at once.
 WAITS = ("epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect")
 _SCENARIO = str(Path(__file__).parent.parent / "scenario.py")
@@ -68,10 +66,13 @@ class Calls:
 
     def __init__(self, trace: Trace, harness: int = 1) -> None:
         self.trace = trace
+        self.harness = harness
         self.list: list[Call] = []
         # Of each process: its main's name, and who forked it.
         self.comm: dict[int, str] = {}
         self.parent: dict[int, int] = {}
+        # Of each thread but a process's first: which process it is of.
+        self.thread_of: dict[int, int] = {}
         # And the signals that it took: event and number of each.
         self.delivered: dict[int, list[tuple[int, int]]] = {}
         # When each ran for the first time: the event.
@@ -92,6 +93,8 @@ class Calls:
                         done.error = fields[3]
                     else:
                         done.result = fields[3]
+                        if done.name == "thread":
+                            self.thread_of[done.result] = self.process_of(pid)
             elif ev == "sched_process_fork":
                 self.comm[fields[1]] = fields[3]
                 self.parent[fields[1]] = pid
@@ -113,12 +116,18 @@ class Calls:
         return step
 
     def is_server(self, pid: int) -> bool:
-        """Whether a task is the server's, or descends from it."""
+        """Whether a task is the server's, or descends from it; of a test's own run: whether the test has made it."""
+        if not self.harness:
+            return pid in self.comm
         while pid in self.comm:
             if self.parent[pid] == 1:
                 return self.comm[pid] == SERVER
             pid = self.parent[pid]
         return False
+
+    def process_of(self, pid: int) -> int:
+        """The process of a task."""
+        return self.thread_of.get(pid, pid)
 
     def of_server(self) -> Iterator[Call]:
         """The server's own calls."""

@@ -15,8 +15,9 @@ from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
 from simkernel.kernel.sched import Task
-from simkernel.testing.explain.calls import CLIENT, SERVER, Calls
+from simkernel.testing.explain.calls import Calls
 from simkernel.testing.explain.missed import missed_acts, missed_notice, missed_signal, unserved, waits_for
+from simkernel.testing.oracles import CLIENT, SERVER
 from simkernel.uapi import EPOLL_NAMES, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLRDHUP, flags
 
 # At most so many fds of one epoll, and so many sleeping clients, are told about.

@@ -21,9 +21,9 @@ _TIMEOUTS = {"poll": 1, "ppoll": 1, "epoll_wait": 2, "epoll_pwait": 2, "epoll_pw
 
 
 # --- while every task is still where it stopped ---
-def explain_starvation(kernel: Kernel, waiting: Waiting, message: str) -> tuple[list[str], int]:
+def explain_starvation(kernel: Kernel, waiting: Waiting, message: str, harness: int = 1) -> tuple[list[str], int]:
     """What the server did while a client waited, and the event with which the story may end."""
-    calls = Calls(kernel.sched.trace)
+    calls = Calls(kernel.sched.trace, harness)
     lines = [message]
     since = waiting.seq
     lines.append(f"  it waits since step {calls.step_at(since)}, fd {waiting.fd}  {waiting.sk.describe()}")
@@ -35,7 +35,7 @@ def explain_starvation(kernel: Kernel, waiting: Waiting, message: str) -> tuple[
         lines.append("  one busy client must not hold up the others: do a bounded piece of work for one fd, then look at the next")
         end = turn[-1].exit
         return lines, len(kernel.sched.trace) if end is None else end + 1
-    lines += [f"  {line}" for line in explain_stop(kernel)]
+    lines += [f"  {line}" for line in explain_stop(kernel, harness)]
     lines.append("  whoever waits for one client alone, or for a while, keeps all others waiting: wait for all of them at once")
     return lines, len(kernel.sched.trace)
 
@@ -52,9 +52,9 @@ def _turn(calls: list[Call]) -> list[Call]:
     return cycle_of(calls)[0]
 
 
-def explain_memory(kernel: Kernel, message: str) -> list[str]:
+def explain_memory(kernel: Kernel, message: str, harness: int = 1) -> list[str]:
     """Where the bytes came in, and what went out."""
-    calls = Calls(kernel.sched.trace)
+    calls = Calls(kernel.sched.trace, harness)
     lines = [message]
     mine = [call for call in calls.of_server() if call.exit is not None]
     last_recv = next((call for call in reversed(mine) if call.name in RECVS and call.result), None)
@@ -68,9 +68,9 @@ def explain_memory(kernel: Kernel, message: str) -> list[str]:
 
 
 # --- when the run is over: from its trace alone ---
-def explain_finding(trace: Trace, finding: Finding, oracles: Oracles) -> list[str]:
+def explain_finding(trace: Trace, finding: Finding, oracles: Oracles, harness: int = 1) -> list[str]:
     """What led to a finding that did not end the run."""
-    calls = Calls(trace)
+    calls = Calls(trace, harness)
     known: dict[str, Callable[[Calls, Finding], Iterator[str]]] = {
         "crash": _crash,
         "corruption": _corruption,
@@ -84,13 +84,15 @@ def explain_finding(trace: Trace, finding: Finding, oracles: Oracles) -> list[st
         lines += [f"  {line}" for line in explain(calls, finding)]
     if finding["kind"] == "corruption":
         lines += [f"  {line}" for line in _dropped(calls, oracles)]
+    return lines + explain_before(calls, oracles, finding)
+
+
+def explain_before(calls: Calls, oracles: Oracles, finding: Finding | None = None) -> list[str]:
+    """What an oracle noticed before the failure (the ``finding``, if it is an oracle's): often the cause."""
     for other in oracles.findings:
-        # What an oracle noticed before: often the cause.
         if other is not finding and other["kind"] == "stale-fd":
-            lines.append(f"  before that: {other['message']}")
-            lines += [f"    {line}" for line in _stale(calls, other)]
-            break
-    return lines
+            return [f"  before that: {other['message']}", *(f"    {line}" for line in _stale(calls, other))]
+    return []
 
 
 def _crash(calls: Calls, finding: Finding) -> Iterator[str]:
@@ -220,8 +222,9 @@ def _stale(calls: Calls, finding: Finding) -> Iterator[str]:
     closer = next((call for call in closes if call.enter <= closed_at <= (call.exit or 0)), None)
     if closer is not None:
         yield f"fd {fd} was closed at {closer.line()}"
+        process = calls.process_of(finding["pid"])
         for call in calls.list:
-            if closer.enter < call.enter < seq and calls.is_server(call.pid) and gave(call, fd):
+            if closer.enter < call.enter < seq and calls.process_of(call.pid) == process and gave(call, fd):
                 yield f"the number was given again at {call.line()}"
     acting = next((call for call in reversed(calls.list) if call.enter <= seq and call.pid == finding["pid"]), None)
     if acting is not None:
