@@ -4,7 +4,8 @@ A program that reaches past its ``sys`` sees a world that is not simulated: it m
 ``no_escape()`` such a use raises Escape with the program's file and line, and the run ends with it even if the program catches it.
 
     seen as      what
-    time         time.time, monotonic, perf_counter, process_time, thread_time and their _ns twins, clock_gettime
+    time         time.time, monotonic, perf_counter, process_time, thread_time and their _ns twins, clock_gettime; localtime, gmtime, ctime,
+                 asctime and strftime of now; datetime.now, utcnow and today, date.today
     sleep        time.sleep
     random       the functions of module random, random.Random() and seed() without a seed, os.urandom, getrandom (so uuid4, secrets)
     socket       a new socket.socket, connect, bind, sendto, name resolution (Python's audit events, so from C code as well)
@@ -15,9 +16,13 @@ A program that reaches past its ``sys`` sees a world that is not simulated: it m
     process      os.fork, posix_spawn, exec, system, os.kill, waitpid, subprocess
     signal       signal.signal, alarm, setitimer, pause, sigwait
 
-Names bound by ``from time import monotonic`` are found in the modules that are loaded when the run begins.  Not seen: what C extensions
-do (uvloop, numpy.random, psycopg), datetime.now(), functions kept before the run in defaults, closures or objects, locks made before the
-run, dicts and sets ordered by hash or id.  What these change is found as nondeterminism, where two runs differ for it.
+The modules that are loaded when the run begins are searched for what they have bound: ``from time import monotonic``, class attributes,
+and the defaults and closures of their functions and methods, so also ``field(default_factory=time.time)``.  There, datetime and date are
+bound to classes that make, and count as, the real ones; only ``type(x) is datetime`` is false, and they can't be pickled themselves.
+
+Not seen: what C extensions do (uvloop, numpy.random, psycopg); datetime imported within a function; functions and classes kept before the
+run in objects, containers, partials, or in functions that no module holds (inner ones); locks made before the run; dicts and sets ordered
+by hash or id.  What these change is found as nondeterminism, where two runs differ for it.
 
 Only what a simulated task does counts, and in it not what Python's logging and imports, Hypothesis, pytest and simkernel do.  Outside of
 ``no_escape()`` nothing is patched; there is one audit hook, which Python can't take back, and it looks at one flag.
@@ -25,6 +30,7 @@ Only what a simulated task does counts, and in it not what Python's logging and 
 
 import _thread
 import contextlib
+import datetime
 import os
 import random
 import select
@@ -35,7 +41,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from types import FrameType, ModuleType
+from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from greenlet import getcurrent
@@ -226,6 +232,57 @@ def _forbidden(module: str, name: str, real: Any, kind: str, when: Callable[...,
     return guarded
 
 
+# --- dates ---
+
+
+class _Stands(type):
+    """The class of a class that stands for ``real``: what is an instance of one is one of the other."""
+
+    real: type
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, cls.real)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, cls.real)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is cls.real
+
+    def __hash__(cls) -> int:
+        return hash(cls.real)
+
+
+def _standing_for(real: type, *clocks: str) -> _Stands:
+    """A class that makes ``real`` objects, and that tells nobody what time it is."""
+
+    def new(cls: type, *args: Any, **kwargs: Any) -> Any:
+        made: Any = real.__new__
+        return made(real if cls is stand else cls, *args, **kwargs)
+
+    def clock(name: str) -> Any:
+        def now(cls: type, *args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            guard = _guard
+            if guard is not None and getcurrent().parent is not None:
+                _escape(f"the real {real.__name__}.{name}", "time", guard, sys._getframe(1))
+            return getattr(super(stand, cls), name)(*args, **kwargs)
+
+        return classmethod(now)
+
+    names: dict[str, Any] = {"__module__": real.__module__, "__doc__": real.__doc__, "__new__": new, "__slots__": (), "real": real}
+    stand = _Stands(real.__name__, (real,), {**names, **{name: clock(name) for name in clocks}})
+    return stand
+
+
+def _dates() -> tuple[ModuleType, dict[str, _Stands]]:
+    """What a program is to have instead of the module datetime, and of its two classes that know what time it is."""
+    stands = {"datetime": _standing_for(datetime.datetime, "now", "utcnow", "today"), "date": _standing_for(datetime.date, "today")}
+    module = ModuleType(datetime.__name__, datetime.__doc__)
+    vars(module).update({**vars(datetime), **stands})
+    return module, stands
+
+
 # --- locks ---
 
 
@@ -351,6 +408,9 @@ def _table() -> dict[tuple[Any, str], Any]:
 
     clocks = "time monotonic perf_counter process_time thread_time"
     put(time, "time", f"{clocks} {' '.join(f'{clock}_ns' for clock in clocks.split())} clock_gettime clock_gettime_ns")
+    put(time, "time", "localtime gmtime ctime", lambda secs=None: secs is None)
+    put(time, "time", "asctime", lambda t=None: t is None)
+    put(time, "time", "strftime", lambda form, t=None: t is None)
     put(time, "sleep", "sleep")
     put(
         random,
@@ -389,21 +449,106 @@ def _table() -> dict[tuple[Any, str], Any]:
 _placed: list[tuple[Any, str, Any, Any]] = []
 
 
+class _Twins:
+    """Finds the guarded twin of what a program has bound: a function, or a method of a C class, which is another object each time."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[int, tuple[Any, Any]] = {}
+        self.methods: dict[Any, Any] = {}
+
+    def put(self, real: Any, guarded: Any) -> None:
+        self.by_id[id(real)] = real, guarded
+        if isinstance(guarded, _Stands):
+            for name in vars(guarded).keys() & vars(real).keys():
+                if isinstance(getattr(real, name), BuiltinFunctionType):
+                    self.methods[getattr(real, name)] = getattr(guarded, name)
+
+    def of(self, value: Any) -> Any:
+        """The twin, or None."""
+        found = self.by_id.get(id(value))
+        if found is not None:
+            return found[1]
+        return self.methods.get(value) if type(value) is BuiltinFunctionType else None
+
+    def at(self, owner: Any, value: Any) -> Any:
+        """What has to stand where ``owner`` has ``value``, or None: that may stay."""
+        kind = type(value)
+        if isinstance(owner, type):
+            twin = self.of(value.__func__ if kind is staticmethod or kind is classmethod else value)
+            # A C function in a class is no method; what stands for it must not become one.
+            return twin if twin is None or isinstance(twin, type) else staticmethod(twin)
+        if kind is tuple and isinstance(owner, FunctionType):
+            return tuple([self.of(item) or item for item in value]) if any(self.of(item) is not None for item in value) else None
+        if kind is dict and isinstance(owner, FunctionType):
+            twins = {name: self.of(item) for name, item in value.items()}
+            return {name: twins[name] or item for name, item in value.items()} if any(twins.values()) else None
+        return self.of(value)
+
+
+# Where a function, a class or a module may have bound something: the owner and its attribute.
+Place = tuple[Any, str]
+
+
+def _places(module: ModuleType) -> Iterator[Place]:
+    for name, value in list(vars(module).items()):
+        yield module, name
+        if getattr(value, "__module__", None) == module.__name__:
+            if isinstance(value, FunctionType):
+                yield from _function_places(value)
+            elif isinstance(value, type):
+                for attribute, held in list(vars(value).items()):
+                    yield value, attribute
+                    function = held.__func__ if isinstance(held, (staticmethod, classmethod)) else held
+                    if isinstance(function, FunctionType):
+                        yield from _function_places(function)
+
+
+def _function_places(function: FunctionType) -> Iterator[Place]:
+    if function.__defaults__:
+        yield function, "__defaults__"
+    if function.__kwdefaults__:
+        yield function, "__kwdefaults__"
+    for cell in function.__closure__ or ():
+        yield cell, "cell_contents"
+
+
+def _held(owner: Any, name: str) -> Any:
+    if isinstance(owner, (ModuleType, type)):
+        return vars(owner).get(name)
+    try:
+        return getattr(owner, name)
+    except ValueError:
+        # A cell that is not bound yet.
+        return None
+
+
 def _install() -> None:
     """Put the guarded functions in place, also where a module of the program has bound a real one by its own name."""
-    by_id = {}
+    twins = _Twins()
     for (owner, name), guarded in _table().items():
         real = vars(owner)[name]
-        by_id[id(real)] = real, guarded
+        twins.put(real, guarded)
         _placed.append((owner, name, real, guarded))
         setattr(owner, name, guarded)
+    # A C class can't be changed, and Python's own modules (pickle) need the module datetime as it is: the program alone has others.
+    dates, stands = _dates()
+    twins.put(datetime, dates)
+    for name, stand in stands.items():
+        twins.put(getattr(datetime, name), stand)
     for module in _modules():
-        bound = [(name, *by_id[id(value)]) for name, value in vars(module).items() if id(value) in by_id]
-        for name, real, guarded in bound:
-            _placed.append((module, name, real, guarded))
-            setattr(module, name, guarded)
-        if not bound:
-            _clean[module.__name__] = module, len(vars(module))
+        known = _known.get(module.__name__)
+        fresh = known is not None and known[:2] == (module, len(vars(module)))
+        places = list[Place]()
+        for owner, name in known[2] if known is not None and fresh else _places(module):
+            real = _held(owner, name)
+            guarded = twins.at(owner, real)
+            # A class may refuse.
+            with contextlib.suppress(AttributeError, TypeError):
+                if guarded is not None:
+                    setattr(owner, name, guarded)
+                    _placed.append((owner, name, real, guarded))
+                    places.append((owner, name))
+        _known[module.__name__] = module, len(vars(module)), places
 
 
 def _uninstall() -> None:
@@ -419,19 +564,19 @@ def _uninstall() -> None:
     _placed.clear()
 
 
-# Modules in which nothing was found, or that need no look: by name, which one it was and how many names it had.
-_clean: dict[str, tuple[ModuleType, int]] = {}
+# The modules that were looked through, by name: which one it was, how many names it had, and where something of ours has to stand.
+_known: dict[str, tuple[ModuleType, int, list[Place]]] = {}
 
 
 def _modules() -> Iterator[ModuleType]:
     """The loaded modules that may belong to the program: neither Python's own, nor ours, nor a tool's, nor known to bind nothing of it."""
     for name, module in list(sys.modules.items()):
-        if type(module) is not ModuleType or _clean.get(name) == (module, len(vars(module))):
+        if type(module) is not ModuleType or _known.get(name) == (module, len(vars(module)), []):
             continue
         if name == "__main__" or _is_programs(name, getattr(module, "__file__", None)):
             yield module
         else:
-            _clean[name] = module, len(vars(module))
+            _known[name] = module, len(vars(module)), []
 
 
 def _is_programs(name: str, filename: str | None) -> bool:

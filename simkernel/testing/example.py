@@ -21,6 +21,8 @@ from simkernel.tools.strace import strace_lines
 # In the simulator: how much virtual time an example may take, and how many calls may pass without progress.
 DEADLINE_NS = 600_000_000_000
 MAX_STALLED = 600
+# So many calls a message an example may take, MOST_CALLS at least: fixed plans have up to 2,000,000 messages.  A small turn took 5 to 7
+# calls with the reference servers; a big message up to 700, in small pieces, but plans with such are short.
 CALLS_OF_A_MESSAGE = 100
 # On the real kernel: seconds for one example.
 LINUX_TIMEOUT = 20.0

@@ -42,7 +42,7 @@ class Exhibit:
 
 @dataclass
 class Row:
-    """What was found of one exhibit, or of one reference server (``bug_class`` is "" then).
+    """What was found of one exhibit, or of one reference server (``bug_class`` and ``seen_in`` are "" then).
 
     ``kinds``, ``examples`` and ``calls``: for each seed the failure's kind ("" if nothing was found), how many examples it took, and how
     many calls its story has.  ``passed``: for each profile, how many examples the right server passed; ``alarms``: what was said of it.
@@ -52,6 +52,7 @@ class Row:
     bug_class: str
     contract: str
     profile: str
+    seen_in: str = ""
     kinds: list[str] = field(default_factory=list)
     examples: list[int] = field(default_factory=list)
     calls: list[int] = field(default_factory=list)
@@ -152,7 +153,7 @@ def visit(
     jobs: list[tuple[str, str, tuple[Any, ...]]] = []
     for e in shown:
         if not names or e.name in names:
-            rows[e.name] = Row(e.name, e.bug_class, e.contract, e.profile)
+            rows[e.name] = Row(e.name, e.bug_class, e.contract, e.profile, e.seen_in)
             jobs += [(e.name, f"seed {seed}", (e.broken, e.contract, e.profile, seed)) for seed in seeds]
             jobs += _twin_jobs(e.name, e.fixed, e.contract, twin_examples)
     for name, path, contract in right:
@@ -196,11 +197,15 @@ def as_plain(rows: list[Row]) -> list[dict[str, Any]]:
     return [{**asdict(row), "median": row.median(), "found": row.found, "ok": row.ok} for row in rows]
 
 
+# Of the page's first table; where the class was seen is in no other.
+HEAD = "| class | server | kind | examples (median) | calls | twin: false alarms | seen in |"
+
+
 def markdown(rows: list[Row], date: str) -> str:
     """The table as a page."""
     lines = ["# The zoo", "", f"Made by `simkernel zoo` on {date}: each class of bug, a server that has it, and its twin that has not.", ""]
-    lines += ["| class | server | kind | examples (median) | calls | twin: false alarms |", "|---|---|---|---|---|---|"]
-    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows if row.bug_class]
+    lines += [HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
+    lines += ["| " + " | ".join([*cells(row), row.seen_in]) + " |" for row in rows if row.bug_class]
     lines += ["", "| right server | contract | examples | false alarms |", "|---|---|---|---|"]
     for row in rows:
         if not row.bug_class:

@@ -1,9 +1,12 @@
 """Each use of the real world inside a simulated run is seen, with its line; outside of runs nothing is patched."""
 
 import asyncio
+import dataclasses
+import datetime
 import gc
 import logging
 import os
+import pickle
 import queue
 import random
 import secrets
@@ -14,6 +17,8 @@ import subprocess
 import threading
 import time
 import uuid
+from datetime import date
+from datetime import datetime as dt
 from time import monotonic
 from time import sleep as nap
 
@@ -31,6 +36,23 @@ ESCAPES = {
         lambda: time.perf_counter(),
         lambda: monotonic(),
         lambda: time.clock_gettime(time.CLOCK_REALTIME),
+        lambda: time.localtime(),
+        lambda: time.strftime("%Y"),
+        lambda: time.ctime(),
+        lambda: datetime.datetime.now(),
+        lambda: datetime.datetime.now(datetime.UTC),
+        lambda: datetime.date.today(),
+        lambda: dt.utcnow(),
+        lambda: dt.today(),
+        lambda: date.today(),
+        lambda: by_default(),
+        lambda: by_keyword(),
+        lambda: in_closure(),
+        lambda: Clocked().now(),
+        lambda: Clocked.wall(),
+        lambda: Clocked().read(),
+        lambda: Stamped(),
+        lambda: current(),
     ],
     "sleep": [lambda: time.sleep(0.001), lambda: nap(0.001)],
     "random": [
@@ -58,7 +80,44 @@ HARMLESS = [
     lambda: queue.Queue().put(1),
     lambda: time.strftime("%Y", (2000, 1, 1, 0, 0, 0, 0, 1, 0)),
     lambda: os.strerror(1),
+    lambda: time.gmtime(0),
+    lambda: dt(2000, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(1),
+    lambda: dt.fromtimestamp(0, datetime.UTC),
+    lambda: date.fromisoformat("2000-01-01"),
+    lambda: dt.strptime("2000", "%Y"),
 ]
+current = dt.now
+
+
+def by_default(clock=time.monotonic):
+    return clock()
+
+
+def by_keyword(*, stamp=dt):
+    return stamp.now()
+
+
+def _kept(clock):
+    def call():
+        return clock()
+
+    return call
+
+
+in_closure = _kept(time.time_ns)
+
+
+class Clocked:
+    now = time.monotonic
+    wall = staticmethod(time.time)
+
+    def read(self, clock=monotonic):
+        return clock()
+
+
+@dataclasses.dataclass
+class Stamped:
+    at: datetime.datetime = dataclasses.field(default_factory=dt.now)
 
 
 def _twice(lock):
@@ -113,6 +172,65 @@ def test_an_escape_that_is_caught_ends_the_run_all_the_same():
 
     with pytest.raises(Escape):
         escaping(caught)
+
+
+BEFORE = dt(2000, 1, 1)
+
+
+def test_dates_are_what_they_are():
+    class Own(dt):
+        pass
+
+    def main(sys):
+        made = dt(2001, 2, 3, 4, 5, 6, 7)
+        assert isinstance(BEFORE, dt) and isinstance(BEFORE, date) and isinstance(made, datetime.datetime)
+        assert not isinstance(date(2000, 1, 1), dt) and not isinstance(3, date)
+        assert issubclass(dt, date) and issubclass(Own, dt) and not issubclass(date, dt)
+        assert type(made) == dt and {dt: "here"}[type(made)] == "here"  # noqa: E721
+        assert type(made) is type(BEFORE) is type(made + datetime.timedelta(1)) is type(dt.fromtimestamp(0))
+        assert pickle.loads(pickle.dumps([made, date(2000, 1, 1)])) == [made, date(2000, 1, 1)]
+        assert dt.max.year == 9999 and dt.combine(date(2001, 2, 3), made.time()) == made
+        assert type(Own(2001, 2, 3)) is Own
+
+        class Inner(dt):
+            pass
+
+        assert type(Inner(2001, 2, 3)) is Inner and isinstance(Inner(2001, 2, 3), dt)
+        return made
+
+    with no_escape():
+        made = simkernel.run(main)
+        # The test itself is not simulated.
+        assert type(dt.now()) is type(BEFORE)
+    assert type(made) is dt is datetime.datetime is type(BEFORE)
+
+
+def test_all_is_put_back():
+    def bound():
+        return (
+            *(dt, date, datetime, current, monotonic, time.localtime),
+            *(by_default.__defaults__, by_keyword.__kwdefaults__, in_closure.__closure__[0].cell_contents),
+            *(vars(Clocked)["now"], vars(Clocked)["wall"], Clocked.read.__defaults__),
+        )
+
+    before = bound()
+    with no_escape():
+        assert not any(now is then for now, then in zip(bound(), before, strict=True))
+    assert all(now is then for now, then in zip(bound(), before, strict=True))
+    assert Stamped().at <= dt.now() and Clocked.wall() > 0 and by_default() > 0
+
+
+def test_a_class_that_refuses_is_left_alone():
+    escaping(lambda: Frozen.clock)
+
+
+class Refusing(type):
+    def __setattr__(cls, name, value):
+        raise AttributeError(name)
+
+
+class Frozen(metaclass=Refusing):
+    clock = time.monotonic
 
 
 def test_a_lock_that_another_task_holds():

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from simkernel.cli import cli
 from simkernel.errors import UsageError
 from simkernel.testing.contracts import CONTRACTS
-from simkernel.testing.zoo import exhibits, visit
+from simkernel.testing.zoo import HEAD, exhibits, visit
 
 ROOT = Path(__file__).parents[2]
 SERVERS = ROOT / "servers"
@@ -55,7 +55,16 @@ def test_the_table_and_the_page(tmp_path):
     assert result.return_value == 0
     assert "regular file in epoll" in result.output and "(a right server)" in result.output
     assert "2001-09-09" in page.read_text()
-    assert "| regular file in epoll | file_in_epoll | crash | 1 |" in page.read_text()
+    (row,) = [line for line in page.read_text().splitlines() if line.startswith("| regular file in epoll | file_in_epoll | crash | 1 |")]
+    assert row.endswith("| clustershell#56; cpython#73903 |")
+
+
+def test_the_page_of_the_last_run_shows_the_zoo_that_there_is():
+    lines = (ROOT / "docs" / "zoo.md").read_text().splitlines()
+    head = lines.index(HEAD)
+    shown = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[head + 2 : head + 2 + CLASSES]]
+    assert [(row[0], row[1], row[-1]) for row in shown] == [(e.bug_class, e.name, e.seen_in) for e in exhibits(SERVERS)]
+    assert lines[head + 2 + CLASSES] == ""
 
 
 def test_a_right_server_that_is_blamed_fails_the_zoo(tmp_path):
