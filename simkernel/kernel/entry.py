@@ -157,8 +157,9 @@ class EnteredSyscalls(SimSyscalls):
             if choice.spent():
                 sched.explore = False
             else:
-                if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
-                    sched.softirq()
+                net_rx = self.lo.net_rx
+                if net_rx.pending and choice.pick(2, "softirq-now"):
+                    net_rx.do_softirq()
                 if sched.ticks and sched.due_soon() and choice.pick(TICK_ODDS, "tick") == TICK_ODDS - 1:
                     sched.tick()
                 if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):

@@ -10,7 +10,7 @@ from simkernel.errors import UsageError
 from simkernel.kernel.choice import Choice
 from simkernel.kernel.coverage import Coverage, CoveredSyscalls, Covering
 from simkernel.kernel.entry import EnteredSyscalls
-from simkernel.kernel.lanes import Journal, Lanes
+from simkernel.kernel.lanes import Journal, Lanes, Record
 from simkernel.kernel.machine import Kernel
 from simkernel.uapi import POLLIN
 
@@ -243,7 +243,7 @@ def test_lanes_replay_what_was_noted(program):
     for seed in range(5):
         journal, first, again = Journal(Swarm(seed)), Trace(), Trace()
         simkernel.run(program, choice=journal, trace=first)
-        simkernel.run(program, choice=Lanes(journal.picks), trace=again)
+        simkernel.run(program, choice=Lanes(journal.record), trace=again)
         assert first.digest() == again.digest()
         tape = Trace()
         simkernel.run(program, choice=Tape(journal.tape()), trace=tape)
@@ -272,9 +272,9 @@ def test_a_choice_left_out_does_not_shift_the_others():
     journal = Journal(Seeded(3))
     first = simkernel.run(three_tasks, choice=journal)
     without_c = [pick for pick in journal.picks if pick.who != "1t3"]
-    changed = simkernel.run(three_tasks, choice=Lanes(without_c))
+    changed = simkernel.run(three_tasks, choice=Lanes(Record.of(without_c)))
     assert changed.replace("c", "") != "" and len(changed) == len(first)
-    assert Lanes(without_c).pick(5, "of nobody") == 0
+    assert Lanes(Record.of(without_c)).pick(5, "of nobody") == 0
 
 
 # --- coverage ---
