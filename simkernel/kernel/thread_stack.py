@@ -20,27 +20,28 @@ NR_CACHED_STACKS = 64
 class ThreadStack(greenlet):
     """A greenlet for one task after another."""
 
-    main: Callable[[], None] | None = None
+    main: Callable[[], None]
 
     def run(self) -> None:
-        """Call ``main``, which returns when the task has ended; then give the processor to the hub, and wait for another."""
+        """Wait for a task and do its ``main``, which returns when the task has ended; then give the processor to the hub, and so on."""
         cached = cached_stacks.free
-        while self.main is not None:
-            main, self.main = self.main, None
-            main()
-            # Nothing of the task is left to the next one.
-            del main
-            self.gr_context = None
-            hub = self.parent
-            if hub is None or len(cached) >= NR_CACHED_STACKS:
-                return
+        hub = self.parent
+        while hub is not None:
+            # Whoever ran it may be gone before it is used again.
             self.parent = cached_stacks.root
-            cached.append(self)
             try:
                 hub.switch()
             except TaskExit:
-                # A task that is killed before it has begun: main sees to it.
-                continue
+                # The task is killed before it has begun: its main sees to it.
+                pass
+            self.main()
+            # Nothing of the task is left to the next one.
+            del self.main
+            self.gr_context = None
+            hub = self.parent
+            if len(cached) >= NR_CACHED_STACKS:
+                return
+            cached.append(self)
 
 
 class CachedStacks(threading.local):
@@ -62,8 +63,11 @@ def alloc_thread_stack(main: Callable[[], None], hub: greenlet) -> greenlet:
     free = cached_stacks.free
     if free:
         stack = free.pop()
-        stack.parent = hub
     else:
-        stack = ThreadStack(None, hub)
+        # It begins here and now: begun by whoever gives it the processor, task after task would begin further down Python's stack, and the
+        # hundredth overflow it.
+        stack = ThreadStack(None, getcurrent())
+        stack.switch()
     stack.main = main
+    stack.parent = hub
     return stack
