@@ -168,6 +168,7 @@ class Task:
         "call_fd",
         "condition",
         "dying_calls",
+        "entered",
         "exited",
         "files",
         "greenlet",
@@ -201,6 +202,8 @@ class Task:
         # The call that it is in, and its first argument, as EnteredSyscalls notes them.
         self.call = ""
         self.call_fd: object = None
+        # What Sched.switches and the clock said then, if somebody collects what is covered.
+        self.entered = 0
         self.blocked = 0
         self.pending = SigPending()
         self.sigpending = False

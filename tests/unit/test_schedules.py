@@ -8,10 +8,8 @@ import simkernel
 from simkernel import Exhaustive, Livelock, Pct, Recording, Seeded, Swarm, Tape, Trace
 from simkernel.errors import UsageError
 from simkernel.kernel.choice import Choice
-from simkernel.kernel.coverage import Coverage, CoveredSyscalls, Covering
-from simkernel.kernel.entry import EnteredSyscalls
+from simkernel.kernel.coverage import Coverage, Covering
 from simkernel.kernel.lanes import Journal, Lanes, Record
-from simkernel.kernel.machine import Kernel
 from simkernel.uapi import POLLIN
 
 SCHEDULING = ("sched", "preempt")
@@ -278,9 +276,11 @@ def test_a_choice_left_out_does_not_shift_the_others():
 
 
 # --- coverage ---
-def test_a_run_without_coverage_has_nothing_of_it():
-    assert type(Kernel(Seeded(1)).sys) is EnteredSyscalls
-    assert type(Kernel(Covering(Seeded(1), Coverage())).sys) is CoveredSyscalls
+def test_a_plain_run_and_a_recorded_one_cover_the_same():
+    quick, slow = Coverage(), Coverage()
+    simkernel.run(echo, choice=Covering(Swarm(3), quick))
+    simkernel.run(echo, choice=Covering(Swarm(3), slow), trace=Trace())
+    assert quick.seen == slow.seen and len(quick.seen) > 10
 
 
 def test_looking_at_what_a_run_covers_does_not_change_it():

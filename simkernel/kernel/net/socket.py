@@ -419,4 +419,6 @@ class Socket(File):
         sk = self.proto
         sk.dead = True
         sk.close()
+        # sock_orphan.
         sk.socket = None
+        sk.wq.owner = None

@@ -489,9 +489,14 @@ class TcpSock(InetSock):
         self.set_state(TCP_CLOSE)
         self.shutdown_mask = SHUTDOWN_MASK
         if self.dead:
-            self.table.put_port(self)
+            self.sk_free()
         else:
             self.sk_state_change()
+
+    def sk_free(self) -> None:
+        """inet_csk_destroy_sock: neither the program nor the protocol needs it any more."""
+        self.table.put_port(self)
+        self.peer = None
 
     def tcp_time_wait(self) -> None:
         """We closed first: the port stays taken for a minute, the socket itself is done."""
@@ -556,7 +561,7 @@ class TcpSock(InetSock):
                 if self.linger[0]:
                     self.stream_wait_close()
         if self.state == TCP_CLOSE:
-            self.table.put_port(self)
+            self.sk_free()
 
     def stream_wait_close(self) -> None:
         """sk_stream_wait_close: SO_LINGER waits, O_NONBLOCK or not, until the peer has everything; an exiting process does not."""
