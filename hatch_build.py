@@ -15,8 +15,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-# What is compiled: no frame of a program's own may be among it, or explanations could not say where a task sleeps.
+# What is compiled, and what of it is not: no frame of a program's own may be among it, or explanations could not say where a task sleeps.
 COMPILED = ("simkernel/kernel/**/*.py", "simkernel/sockaddr.py", "simkernel/uapi.py", "simkernel/testing/oracles.py")
+INTERPRETED = ("simkernel/kernel/thread_stack.py",)
 
 SETUP = """
 import sys
@@ -39,6 +40,7 @@ class CompiledKernel(BuildHookInterface):  # type: ignore[type-arg]
         self.copy = Path(mkdtemp(prefix="simkernel-"))
         shutil.copytree(root / "simkernel", self.copy / "simkernel", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
         files = sorted(str(path.relative_to(root)) for pattern in COMPILED for path in root.glob(pattern))
+        files = [file for file in files if file not in INTERPRETED]
         command = [sys.executable, "-c", SETUP, "build_ext", "--inplace", " ".join(files)]
         done = subprocess.run(command, cwd=self.copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:

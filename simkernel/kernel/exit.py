@@ -30,6 +30,7 @@ def do_exit(sched: Sched, task: Task, code: int) -> None:
     del sched.tasks[task.pid]
     process.files.exit_files()
     wake_up_all(task.exited)
+    task.exited.owner = None
     sched.stalled = 0
     if not process.threads:
         exit_notify(sched, process)
@@ -58,6 +59,7 @@ def release_task(sched: Sched, process: Process) -> None:
         process.parent.children.remove(process)
     del sched.processes[process.pid]
     process.parent = None
+    process.wait_chldexit.owner = None
     if process.wait_pidfd is not None:
         wake_up_all(process.wait_pidfd)
 

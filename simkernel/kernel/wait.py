@@ -31,7 +31,7 @@ class WaitEntry:
 
 
 class WaitQueue:
-    """wait_queue_head.  ``owner`` and ``label`` say whose it is, for explanations."""
+    """wait_queue_head.  ``owner``, as long as that is in use, and ``label`` say whose it is, for explanations."""
 
     __slots__ = ("entries", "label", "owner")
 

@@ -1,6 +1,8 @@
 """One example: a server and its clients on one kernel, and what went wrong."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -85,6 +87,21 @@ def sim_example(serve: Serve, contract: Contract, profile: str = "linux") -> Exa
     return example
 
 
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Keep Python's garbage collector from running.
+
+    When it comes depends on how many objects Python itself makes, which differs between its versions, and finalizers may make calls.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | None = None, profile: str = "linux") -> Failure | None:
     """One example on the fake kernel.  With a trace the failure has its explanation and story."""
     crashes: list[Finding] = []
@@ -138,7 +155,8 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
     found: Finding | None
     try:
         addr = SIM_ADDR if weather is None else (SERVER_ADDR, SIM_ADDR[1])
-        findings: list[Finding] = kernel.run(scenario, serve, contract, plans, addr, weather)
+        with collector_off():
+            findings: list[Finding] = kernel.run(scenario, serve, contract, plans, addr, weather)
         if profile != "posix":
             # There, whoever waits may be woken for nothing.
             findings += oracles.herd()

@@ -14,7 +14,7 @@ Deterministic, and bounded in runs.
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from simkernel.kernel.choice import Choice, Plain, Swarm, Tape
-from simkernel.kernel.lanes import SCHEDULING, Journal, Lanes, Pick, as_tape
+from simkernel.kernel.lanes import SCHEDULING, Journal, Lanes, Pick, Record, as_tape
 from simkernel.kernel.pct import Pct
 from simkernel.kernel.trace import Trace
 from simkernel.testing.example import Example
@@ -232,7 +232,7 @@ class Shrinker:
         if what in self._tried or not self._left():
             return False
         self._tried.add(what)
-        return self.attempt(Lanes(picks))
+        return self.attempt(Lanes(Record.of(picks)))
 
     def _plan(self, plans: Callable[[list[Pick], int], Iterator[list[Pick]]]) -> None:
         """Another plan with the same schedule."""
@@ -266,5 +266,5 @@ class Shrinker:
                 self._seed += 1
                 seed = self._seed
                 rest = Swarm(seed) if turn % 2 else Pct(seed, 2 + seed % 3, 8 << seed % 4, Plain())
-                if self.attempt(Lanes(plan, rest)):
+                if self.attempt(Lanes(Record.of(plan), rest)):
                     return
