@@ -259,7 +259,7 @@ class Portfolio(Strategy):
         self._corpus: deque[Columns] = deque(maxlen=CORPUS)
 
     def fill(self, number: int) -> Try:
-        # In turn, most of them random: a quarter of the first, half of the later ones, when what is found easily has been found.
+        # Most are random: all but three in sixteen at first, all but three in eight when what is found easily has been found.
         turn = number % (16 if number <= EASILY else 8)
         seed = self.draw(number)
         if turn == 0:
