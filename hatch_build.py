@@ -25,7 +25,7 @@ from mypyc.build import mypycify
 from setuptools import setup
 
 options = ["--strict", "--follow-imports=silent"]
-setup(name="simkernel", packages=[], ext_modules=mypycify([*options, *sys.argv.pop().split()], opt_level="2", debug_level="0"))
+setup(name="simkernel", packages=[], ext_modules=mypycify([*options, *sys.argv.pop().split()], opt_level="3", debug_level="0"))
 """
 
 

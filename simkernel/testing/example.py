@@ -80,7 +80,8 @@ def sim_example(serve: Serve, contract: Contract, profile: str = "linux") -> Exa
 
     def example(choice: Choice, trace: Trace | None = None) -> Failure | None:
         try:
-            return run_sim(serve, contract, choice, trace, profile)
+            with collector_off():
+                return run_sim(serve, contract, choice, trace, profile)
         finally:
             check_seen()
 
@@ -155,8 +156,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
     found: Finding | None
     try:
         addr = SIM_ADDR if weather is None else (SERVER_ADDR, SIM_ADDR[1])
-        with collector_off():
-            findings: list[Finding] = kernel.run(scenario, serve, contract, plans, addr, weather)
+        findings: list[Finding] = kernel.run(scenario, serve, contract, plans, addr, weather)
         if profile != "posix":
             # There, whoever waits may be woken for nothing.
             findings += oracles.herd()

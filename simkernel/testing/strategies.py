@@ -22,6 +22,8 @@ STRATEGIES = ("portfolio", "random", "pct", "exhaustive")
 # Runs of the first generation; each is as large as all before it, up to the last number.
 FIRST_GENERATION = 64
 MOST_GENERATION = 4096
+# Up to this example a portfolio is mostly random.
+EASILY = 2048
 # How many tries are one piece of work.
 BATCH = 32
 # How many of its runs with something new are kept, and how many are there to be changed.
@@ -257,18 +259,19 @@ class Portfolio(Strategy):
         self._corpus: deque[Columns] = deque(maxlen=CORPUS)
 
     def fill(self, number: int) -> Try:
-        slot = number % 16
+        # Most are random: all but three in sixteen at first, all but three in eight when what is found easily has been found.
+        turn = number % (16 if number <= EASILY else 8)
         seed = self.draw(number)
-        if slot in (0, 8):
-            return Try(number, "pct", seed, looks=slot == 0)
-        if slot in (2, 10) and self._corpus and number > FIRST_GENERATION:
+        if turn == 0:
+            return Try(number, "pct", seed, looks=number % 32 == 0)
+        if turn == 2 and self._corpus and number > FIRST_GENERATION:
             dice = Dice(seed)
             # Of two, the newer: what was found late is what others have not seen.
             at = max(dice.below(len(self._corpus)), dice.below(len(self._corpus)))
             return Try(number, "mutant", seed, parent=self._corpus[at], looks=True)
-        if slot in (4, 12) and number > FIRST_GENERATION and (taken := self._plans.take()) is not None:
+        if turn == 4 and number > FIRST_GENERATION and (taken := self._plans.take()) is not None:
             return Try(number, "schedule", tape=taken[0], departures=taken[1])
-        return Try(number, "random", seed, looks=slot == 6)
+        return Try(number, "random", seed, looks=turn == 6)
 
     def learn(self, one: Try, outcome: Outcome) -> bytes | None:
         if one.how == "schedule":

