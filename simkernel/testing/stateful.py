@@ -218,9 +218,13 @@ class ServerMachine(RuleBasedStateMachine):
         except BaseException as error:
             raise self._told(error) from None
 
+    def _runs(self) -> bool:
+        """Whether the run goes on.  Process 1's greenlet does not tell: when it has ended, that is another task's."""
+        return self._machine is not None and not self._machine.dead
+
     def do(self, function: Callable[[Syscalls], T]) -> T:
         """A step of one's own: ``function(sys)`` runs as process 1.  What it returns or raises is the result."""
-        if self._process1 is None or self._process1.dead:
+        if self._process1 is None or not self._runs():
             raise RuntimeError("the machine has not booted, or its run has ended")
         step = self._step = _Step(function)
         self._switch(self._process1)
@@ -410,7 +414,7 @@ class ServerMachine(RuleBasedStateMachine):
             if process1 is not None and not self._failed and python.exception() is None:
                 self._finish_all()
         finally:
-            if process1 is not None and not process1.dead:
+            if process1 is not None and self._runs():
                 self._step = None
                 self._switch(process1)
 
