@@ -96,8 +96,14 @@ class Record:
         return out
 
     def columns(self) -> "Columns":
-        """What it is made of, as plain data that can travel."""
-        return self.keys, self.lanes, self.ns, self.values, self.whoms
+        """What it is made of, as plain data that can travel, and that the garbage collector has nothing to do with."""
+        return tuple(self.keys), tuple(self.lanes), tuple(self.ns), tuple(self.values), tuple(self.whoms)
+
+    @classmethod
+    def from_columns(cls, columns: "Columns") -> "Record":
+        """The same back."""
+        keys, lanes, ns, values, whoms = columns
+        return cls(list(keys), list(lanes), list(ns), list(values), list(whoms))
 
     def changed(self, dice: Dice) -> "Record":
         """A copy in which a few places are others: drawn anew, plain, or all that came after is left out."""
@@ -117,7 +123,7 @@ class Record:
         return Record(self.keys, self.lanes[:length], ns, values, whoms)
 
 
-Columns = tuple[list[tuple[str, str]], list[int], list[int], list[int], list[str]]
+Columns = tuple[tuple[tuple[str, str], ...], tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[str, ...]]
 
 
 class Journal(Choice):

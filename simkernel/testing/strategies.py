@@ -62,7 +62,7 @@ class Try:
         if self.how == "mutant":
             assert self.parent is not None
             # Where it goes beyond what was recorded, a Swarm answers.
-            return Lanes(Record(*self.parent).changed(Dice(self.seed)), Swarm(self.seed))
+            return Lanes(Record.from_columns(self.parent).changed(Dice(self.seed)), Swarm(self.seed))
         return Schedule(self.departures, self.tape)
 
 
