@@ -17,18 +17,40 @@ from simkernel.kernel.sched import TaskExit
 NR_CACHED_STACKS = 64
 
 
-class ThreadStack(greenlet):
-    """A greenlet for one task after another."""
+_thread = threading.local()
 
+
+def cached_stacks() -> list["ThreadStack"]:
+    """The stacks that wait for a task, the one that was used last at the end.  Greenlets belong to a thread, so each has its own."""
+    try:
+        free: list[ThreadStack] = _thread.free
+    except AttributeError:
+        free = _thread.free = []
+    return free
+
+
+def root() -> greenlet:
+    """The greenlet of the thread itself."""
+    found = getcurrent()
+    while found.parent is not None:
+        found = found.parent
+    return found
+
+
+class ThreadStack(greenlet):
+    """A greenlet for one task after another: what it is to do is ``main``."""
+
+    __slots__ = ("main",)
     main: Callable[[], None]
 
     def run(self) -> None:
         """Wait for a task and do its ``main``, which returns when the task has ended; then give the processor to the hub, and so on."""
-        cached = cached_stacks.free
+        cached = cached_stacks()
+        at_rest = root()
         hub = self.parent
         while hub is not None:
             # Whoever ran it may be gone before it is used again.
-            self.parent = cached_stacks.root
+            self.parent = at_rest
             try:
                 hub.switch()
             except TaskExit:
@@ -44,23 +66,9 @@ class ThreadStack(greenlet):
             cached.append(self)
 
 
-class CachedStacks(threading.local):
-    """``free`` stacks, the one that was used last at the end; ``root`` is the greenlet of the thread itself."""
-
-    def __init__(self) -> None:
-        self.free: list[ThreadStack] = []
-        root = getcurrent()
-        while root.parent is not None:
-            root = root.parent
-        self.root = root
-
-
-cached_stacks = CachedStacks()
-
-
 def alloc_thread_stack(main: Callable[[], None], hub: greenlet) -> greenlet:
     """A greenlet that will call ``main``, and give the processor to ``hub`` when that returns."""
-    free = cached_stacks.free
+    free = cached_stacks()
     if free:
         stack = free.pop()
     else:

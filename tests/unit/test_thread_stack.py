@@ -29,10 +29,10 @@ def test_a_stack_is_used_again_without_the_context_of_the_task_before():
             sys.waitpid(sys.spawn(child, name))
 
     boot(main)
-    before = len(cached_stacks.free)
+    before = len(cached_stacks())
     boot(main)
     assert seen == ["nobody"] * 6
-    assert len(cached_stacks.free) == before, "the second run needed no new stack"
+    assert len(cached_stacks()) == before, "the second run needed no new stack"
 
 
 def test_no_more_stacks_are_kept_than_said():
@@ -42,7 +42,7 @@ def test_no_more_stacks_are_kept_than_said():
             sys.waitpid(pid)
 
     boot(main)
-    assert len(cached_stacks.free) == NR_CACHED_STACKS
+    assert len(cached_stacks()) == NR_CACHED_STACKS
 
 
 def test_a_task_that_is_killed_before_it_begins_leaves_its_stack_to_others():
@@ -76,19 +76,19 @@ def test_each_thread_has_its_own():
         return sys.waitpid(pid) == (pid, 0)
 
     boot(main)
-    mine = list(cached_stacks.free)
+    mine = list(cached_stacks())
     assert mine
     results = []
 
     def other():
         results.append(boot(main))
-        results.append(not set(mine) & set(cached_stacks.free))
+        results.append(not set(mine) & set(cached_stacks()))
 
     thread = threading.Thread(target=other)
     thread.start()
     thread.join()
     assert results == [True, True]
-    assert boot(main) and set(mine) <= set(cached_stacks.free)
+    assert boot(main) and set(mine) <= set(cached_stacks())
 
 
 def test_new_and_used_stacks_give_the_same_run():
@@ -105,7 +105,7 @@ def test_new_and_used_stacks_give_the_same_run():
     digests = set()
     for fresh in (True, False):
         if fresh:
-            cached_stacks.free.clear()
+            cached_stacks().clear()
         for choice in (Tape(b"\1\2\3"), Seeded(4)):
             trace = simkernel.Trace()
             boot(main, choice=choice, trace=trace)
