@@ -160,7 +160,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
     if trace is not None:
         failure.trace = trace
         failure.end = end[0] if end else None
-        failure.calls = Calls(trace).step_at(end[0] if end else len(trace))
+        failure.calls = Calls(trace).step_at((end[0] if end else len(trace)) - 1)
         if not explanation:
             failure.explanation = explain_finding(trace, found, oracles)
         if weather is not None:

@@ -12,6 +12,7 @@ Deterministic, and bounded in runs.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import combinations
 
 from simkernel.kernel.choice import Choice, Plain, Swarm, Tape
 from simkernel.kernel.lanes import SCHEDULING, Journal, Lanes, Pick, as_tape
@@ -20,17 +21,20 @@ from simkernel.kernel.trace import Trace
 from simkernel.testing.example import Example
 
 # What an oracle notices only now and then, unless there is a trace: without one the calls of such a run are a rough number.
-SEEN_LATE = ("memory", "starvation")
+SEEN_LATE = ("memory", "starvation", "spin")
 # How many runs shrinking may take, and how many of them are searches.
-RUNS = 800
-SEARCH_RUNS = 300
+RUNS = 3000
+TINY_RUNS = 1500
+SEARCH_RUNS = 600
 # A story of so many calls is short enough: no more searches.
 SHORT = 25
 # And so many rounds without a better one are enough for a long one.
 FRUITLESS = 2
 # Other schedules that are tried for each plan, in a round; a plan with other values of one choice is tried up to this value.
 SCHEDULES = 6
-OTHER_VALUES = 8
+OTHER_VALUES = 16
+# So many of the last choices about who runs next are tried the other way.
+LAST = 12
 
 
 def shrink(
@@ -148,19 +152,34 @@ def smaller_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
             yield less[:i] + less[i + 1 :]
 
 
-def bold_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
-    """Tiny plans, without a schedule: one part alone, or all plain but for a small number of one choice."""
-    plain = [pick._replace(value=0) for pick in picks[:end]]
-    yield plain
+def tiny_plans(plain: list[Pick]) -> Iterator[list[Pick]]:
+    """The plain plan with another value for one choice, then with others for two."""
+    plan = plain[: plan_end(plain)]
+    others = [(i, value) for i, pick in enumerate(plan) for value in range(1, min(pick.n, OTHER_VALUES))]
+    for i, value in others:
+        yield lowered(plan, i, value)
+    for at, (i, value) in enumerate(others):
+        for j, other in others[at + 1 :]:
+            if i != j:
+                yield lowered(lowered(plan, i, value), j, other)
+
+
+def bare_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
+    """One or two parts of the plan alone, without a schedule: of each only its first choice, the others plain; and then as they are."""
     found = parts(picks, end)
-    if found is not None:
-        for number in range(len(found[1])):
-            alone = keep_parts(picks, end, [number])
-            yield alone[: plan_end(alone)]
-    for i in range(end):
-        for value in (1, 2):
-            if picks[i].value > value or (picks[i].value == value and any(pick.value for pick in picks[:i] + picks[i + 1 : end])):
-                yield lowered(plain, i, value)
+    if found is None:
+        return
+    count, begins = found
+    bare = [pick if i <= count or i in begins else pick._replace(value=0) for i, pick in enumerate(picks[:end])]
+    seen = set()
+    for plan in (bare, picks[:end]):
+        for few in (1, 2):
+            for kept in combinations(range(len(begins)), few):
+                tiny = keep_parts(plan, end, kept)
+                values = tuple(pick.value for pick in tiny)
+                if values not in seen:
+                    seen.add(values)
+                    yield tiny
 
 
 def other_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
@@ -191,22 +210,39 @@ class Shrinker:
     def shrink(self) -> bytes:
         """All passes until none of them helps, or no run is left."""
         self._plan(fewer_parts)
-        self._search_plans(list(bold_plans(self._best, plan_end(self._best))))
+        self._tiny()
         before = None
         fruitless = 0
-        while self._left() and fruitless < FRUITLESS and (self._key != before or (self._key is not None and self._key[0] > SHORT)):
+        while self._left() and fruitless < FRUITLESS and (self._key != before or self._is_long()):
             fruitless = fruitless + 1 if self._key == before else 0
             before = self._key
             self._plan(fewer_parts)
             self._plan(smaller_plans)
             self._schedule()
+            self._hasten()
             if self._key == before:
                 self._plan(other_plans)
             if self._key == before:
                 end = plan_end(self._best)
-                plans = [*bold_plans(self._best, end), *smaller_plans(self._best, end), self._best, *other_plans(self._best, end)]
+                plans = [*smaller_plans(self._best, end), self._best, *other_plans(self._best, end)]
                 self._search_plans([plan[: plan_end(plan)] for plan in plans])
         return as_tape(self._best)
+
+    def _tiny(self) -> None:
+        """While the story is long: tiny plans with a plain schedule, and some parts of this plan with others."""
+        plans = list(bare_plans(self._best, plan_end(self._best)))
+        journal = Journal(Tape(b""))
+        self._example(journal)
+        runs = 0
+        for plan in tiny_plans(journal.picks):
+            if not self._is_long() or runs > TINY_RUNS:
+                return
+            runs += 1
+            self._changed(plan)
+        self._search_plans(plans)
+
+    def _is_long(self) -> bool:
+        return self._key is not None and self._key[0] > SHORT
 
     def _left(self) -> bool:
         return self.ran < self._runs and not (self._stop is not None and self._stop())
@@ -255,6 +291,16 @@ class Shrinker:
                     break
             else:
                 size //= 2
+
+    def _hasten(self) -> None:
+        """Somebody else sooner, near the end: whoever sees the failure need not wait until the others sleep."""
+        helped = True
+        while helped and self._left():
+            start = plan_end(self._best)
+            near = [i for i in range(start, len(self._best)) if self._best[i].label in SCHEDULING and not self._best[i].value][-LAST:]
+            helped = any(
+                self._changed(lowered(self._best, i, value)) for i in near for value in range(1, min(self._best[i].n, OTHER_VALUES))
+            )
 
     def _search_plans(self, plans: list[list[Pick]]) -> None:
         """Plans with other schedules: each with the first, then each with the second, until one helps."""

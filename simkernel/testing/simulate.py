@@ -152,7 +152,7 @@ class Simulation:
         if trace is not None:
             failure.trace = trace
             failure.end = end[0] if end else None
-            failure.calls = Calls(trace, harness=0).step_at(end[0] if end else len(trace))
+            failure.calls = Calls(trace, harness=0).step_at((end[0] if end else len(trace)) - 1)
             if explanation and failure.kind not in ("hang", "spin"):
                 failure.explanation = [failure.message, *explanation]
         return failure
