@@ -84,6 +84,11 @@ class Journal(Choice):
         self.picks.append(Pick(label, n, got, who, whom))
         return got
 
+    @property
+    def calls(self) -> int:
+        """How many system calls the run has made."""
+        return self._sched.calls if self._sched is not None else 0
+
     def tape(self) -> bytes:
         """The choices so far, as bytes for Tape, with trailing zeros left out."""
         return as_tape(self.picks)

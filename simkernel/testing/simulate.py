@@ -147,7 +147,7 @@ class Simulation:
             return None
         failure.error = error
         failure.harness = 0
-        failure.calls = conditions.calls - (kernel.sched.stalled if failure.kind == "spin" else 0)
+        failure.calls = conditions.calls
         failure.explanation = explanation or [failure.message]
         if trace is not None:
             failure.trace = trace

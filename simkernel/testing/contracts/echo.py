@@ -41,9 +41,10 @@ class Echo(Contract):
     """Each client gets back exactly its bytes, in order; after its SHUT_WR the server finishes echoing and closes.
 
     A client may do what real ones do, and the others are served all the same: "reset" (as "turns", but instead of reading the last
-    echo it closes with a reset), "probe" (connects, and closes with a reset, as health checks do), "crowd" (many connections at one moment, each with a message), "torrent" (a "stream" as fast as it
-    comes back), "early" (SHUT_WR before it has sent anything), "slow" ("turns" with a small receive window, and it reads only when it
-    can't send), "silent" (never sends), "idle" ("turns", then nothing), "stuck" (sends as much as the server takes and never reads).
+    echo it closes with a reset), "probe" (connects, and closes with a reset, as health checks do), "crowd" (many connections at one
+    moment, each with a message), "torrent" (a "stream" as fast as it comes back), "early" (SHUT_WR before it has sent anything), "slow"
+    ("turns" with a small receive window, and it reads only when it can't send), "silent" (never sends), "idle" ("turns", then nothing),
+    "stuck" (sends as much as the server takes and never reads).
     The last three stay until the server, told to stop, has closed their connections.
     """
 
