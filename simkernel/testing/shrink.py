@@ -2,13 +2,13 @@
 
 A run is its recorded choices, each with its label and task.  A shorter run is tried by changing them and running again with each task's
 choices in a lane of its own (``Lanes``), so that a client less does not shift the schedule of the others; what that run really chose is
-recorded again, and is a tape like any other.  While the story is long, tiny plans come first: small worlds show most bugs, and cost next
-to nothing.  Then these passes, again and again while they help:
+recorded again, and is a tape like any other.  These passes come again and again while they help:
 
 plan      fewer clients, fewer and smaller messages: the choices before the first one about who runs next
 schedule  choices after that back to plain, in halves, quarters, and so on
 hasten    somebody else sooner, near the end
 search    a smaller plan that does not fail with this schedule may fail with another one: a few are tried with each
+tiny      once, while the story is long: plain plans but for one or two choices; small worlds show most bugs, and cost next to nothing
 
 Deterministic, and bounded in runs.
 """
@@ -27,14 +27,16 @@ from simkernel.testing.example import Example
 
 # How many runs shrinking may take, and how many system calls they may make: all of them, those of tiny plans, and those of searches.
 RUNS = 3000
-CALLS = 800_000
+CALLS = 300_000
 TINY_CALLS = 100_000
 SEARCH_CALLS = 60_000
 # A run that makes so many times the calls of the best one will not be better: it is cut off.
 TOO_LONG = 2
 LEAST = 200
-# A story of so many calls is short enough: no more searches.
+# A story of so many calls is short enough: it ends with the first round that does not help.
 SHORT = 25
+# One of so many is worth tiny plans at once, before anything is made of it.
+LONG = 50
 # And so many rounds without a better one are enough for a long one.
 FRUITLESS = 2
 # Other schedules that are tried for each plan, in a round; a plan with other values of one choice is tried up to this value.
@@ -159,14 +161,13 @@ def smaller_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
 
 def tiny_plans(plain: list[Pick]) -> Iterator[list[Pick]]:
     """The plain plan with another value for one choice, then with others for two."""
-    plan = plain[: plan_end(plain)]
-    others = [(i, value) for i, pick in enumerate(plan) for value in range(1, min(pick.n, OTHER_VALUES))]
+    others = [(i, value) for i, pick in enumerate(plain) for value in range(1, min(pick.n, OTHER_VALUES))]
     for i, value in others:
-        yield lowered(plan, i, value)
+        yield lowered(plain, i, value)
     for at, (i, value) in enumerate(others):
         for j, other in others[at + 1 :]:
             if i != j:
-                yield lowered(lowered(plan, i, value), j, other)
+                yield lowered(lowered(plain, i, value), j, other)
 
 
 def bare_plans(picks: list[Pick], end: int) -> Iterator[list[Pick]]:
@@ -238,7 +239,9 @@ class Shrinker:
     def shrink(self) -> bytes:
         """All passes until none of them helps, or no run is left."""
         self._plan(fewer_parts)
-        self._tiny()
+        tiny = self._key is not None and self._key[0] > LONG
+        if tiny:
+            self._tiny()
         before = None
         fruitless = 0
         while self._left() and fruitless < FRUITLESS and (self._key != before or self._is_long()):
@@ -250,22 +253,23 @@ class Shrinker:
             self._hasten()
             if self._key == before:
                 self._plan(other_plans)
-            if self._key == before and self._is_long():
+            if self._key == before:
                 end = plan_end(self._best)
                 plans = [*smaller_plans(self._best, end), self._best, *other_plans(self._best, end)]
                 self._search_plans([plan[: plan_end(plan)] for plan in plans])
+            if self._key == before and not tiny:
+                tiny = True
+                self._tiny()
         return as_tape(self._best)
 
     def _tiny(self) -> None:
         """While the story is long: tiny plans with a plain schedule, and few parts of this plan with others."""
-        if not self._is_long():
-            return
         plans = list(bare_plans(self._best, plan_end(self._best)))
         journal = Journal(Tape(b""))
         self._example(journal)
         self.ran += 1
         most = self._calls + TINY_CALLS
-        for plan in tiny_plans(journal.picks):
+        for plan in tiny_plans(journal.picks[: plan_end(journal.picks)]):
             if not self._is_long() or self._calls > most:
                 break
             self._changed(plan)
