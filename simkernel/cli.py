@@ -3,6 +3,7 @@
 import datetime
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -165,6 +166,10 @@ def helpers(workers: int | None, scheduler: str | None) -> Iterator[Executor | N
         yield None
 
 
+# Seconds between two changes of a progress bar.
+REDRAWN = 0.05
+
+
 @contextmanager
 def progress_bar(target: str, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A bar on stderr while examples run; it goes when they are done."""
@@ -172,8 +177,15 @@ def progress_bar(target: str, quiet: bool) -> Iterator[Callable[[str, int, int],
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         tasks: dict[str, Any] = {}
+        shown = 0.0
 
         def progress(kernel: str, done: int, total: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown < REDRAWN and kernel in tasks:
+                # The bar takes longer to be told than a small example to run.
+                return
+            shown = now
             if kernel not in tasks:
                 tasks[kernel] = bar.add_task(f"{target} on {kernel}", total=total)
             bar.update(tasks[kernel], completed=done)

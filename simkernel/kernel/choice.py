@@ -121,12 +121,14 @@ class Swarm(Choice):
     queue, so that tasks go call by call in turn.
     """
 
-    __slots__ = ("_left", "_random", "_rates", "_rich")
+    __slots__ = ("_bytes", "_left", "_random", "_rates", "_rich")
 
     def __init__(self, seed: int) -> None:
         self._random: Callable[[], float] = random.Random(seed).random
         self._left = SWARM_PICKS
         self._rich = self._random() * SWARM_RICH < 1
+        # A number from which bytes are taken, below a leading 1.
+        self._bytes = 1
         # Negative: in turn.
         self._rates: dict[str, int] = {}
 
@@ -147,11 +149,16 @@ class Swarm(Choice):
             elif self._rich:
                 rate = 256
             self._rates[label] = rate
-        # One number decides both whether and what.
-        at = self._random() * 256
+        if rate == 256:
+            return int(self._random() * n)
+        # A number is six bytes, and each says whether to depart from the plain behaviour.
+        if self._bytes == 1:
+            self._bytes = 1 << 48 | int(self._random() * (1 << 48))
+        at = self._bytes & 255
+        self._bytes >>= 8
         if rate < 0:
             return 1 if at < -rate else 0
-        return int(at / rate * n) if at < rate else 0
+        return int(self._random() * n) if at < rate else 0
 
     def spent(self) -> bool:
         return self._left <= 0

@@ -33,6 +33,10 @@ def calc_wheel_expiry(now: int, timeout_ns: int) -> int:
     return ((expires >> shift) + 1 << shift) * JIFFY
 
 
+def cancelled() -> None:
+    """What a cancelled timer would do."""
+
+
 class Timer:
     """One pending call.  Timers of the same instant fire in the order in which they were added, those of the wheel in reverse."""
 
@@ -73,6 +77,8 @@ class Clock:
         """Cancel a timer; one that has fired is left alone."""
         if timer.active:
             timer.active = False
+            # What it would have been about may go before it.
+            timer.function = cancelled
             self._cancelled += 1
             if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
                 # Most of the heap is cancelled timeouts: drop them, or a long run would keep them until they are due.

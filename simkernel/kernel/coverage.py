@@ -6,21 +6,19 @@ covered are the pairs of points that follow each other in one task, as AFL count
 """
 
 import zlib
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from simkernel.api import Buffer
 from simkernel.kernel.choice import Choice
-from simkernel.kernel.entry import Args, EnteredSyscalls, R
 from simkernel.kernel.sched import Sched
-from simkernel.kernel.syscalls import SimSyscalls
 
 # The class of a result: an errno is its own class, below these.
 SOME, NONE, SHORT, FULL, OTHER = 160, 161, 162, 163, 164
 # How many events or waiters are counted.
 MOST: Final = 3
-# A pair is kept as a number below this one, 2 ** 61 - 1.
-PRIME: Final = 2305843009213693951
+# Points are mixed into 30 bits (FNV-1a's prime), and pairs of them into 60: small enough that no step needs a big number.
+POINT: Final = (1 << 30) - 1
+MIX: Final = 16777619
 
 
 class Coverage:
@@ -38,26 +36,30 @@ class Coverage:
         self.seen = set()
         self._before.clear()
 
-    def note(self, sched: Sched, name: str, args: tuple[Any, ...], what: int, mask: int, slept: bool) -> None:
-        """A call has returned, or failed."""
+    def note(self, sched: Sched, name: str, fd: object, what: int, mask: int) -> None:
+        """The running task's call on ``fd`` has returned, or failed: the class of its result, or the errno.  Process 1 is not looked at."""
         task = sched.current
-        call = self._calls.get(name, -1)
-        if call < 0:
-            call = self._calls[name] = zlib.crc32(name.encode()) & 0xFFFF
+        if task.pid == 1:
+            return
+        point = self._calls.get(name, -1)
+        if point < 0:
+            point = self._calls[name] = zlib.crc32(name.encode()) & POINT
         state = 0
-        if args and type(args[0]) is int:
+        if isinstance(fd, int):
             fds = task.files.fd
-            fd = args[0]
             file = fds[fd] if 0 <= fd < len(fds) else None
             sk = file.sk if file is not None else None
             if sk is not None:
-                waiters = len(sk.wq.entries)
-                state = 1 + (sk.state << 8) + (sk.shutdown_mask << 4) + (min(waiters, MOST) << 2) + (2 if sk.err else 0)
-        others = min(len(sched.runqueue), MOST)
-        point = ((((call << 8 | what) << 16 | mask & 0xFFFF) << 16 | state) << 3) | others << 1 | slept
+                state = 1 + (sk.state << 8) + (sk.shutdown_mask << 4) + (min(len(sk.wq.entries), MOST) << 2) + (2 if sk.err else 0)
+        # Both only grow: their sum is another one when the caller has slept, with others or alone.
+        slept = sched.switches + sched.clock.now != task.entered
+        point = (point ^ what) * MIX & POINT
+        point = (point ^ mask) * MIX & POINT
+        point = (point ^ state) * MIX & POINT
+        point = (point ^ min(len(sched.runqueue), MOST) << 1 ^ slept) * MIX & POINT
         before = self._before.get(task.pid, 0)
         self._before[task.pid] = point
-        self.seen.add((before * 1_000_003 + point) % PRIME)
+        self.seen.add(before << 30 | point)
 
 
 class Covering(Choice):
@@ -78,35 +80,6 @@ class Covering(Choice):
         return self._source.pick(n, label)
 
 
-class CoveredSyscalls(EnteredSyscalls):
-    """EnteredSyscalls with a note of each call, but those of process 1."""
-
-    __slots__ = ()
-    depth: ClassVar[int] = 3
-
-    def call(self, name: str, function: Callable[[SimSyscalls, *Args], R], *args: *Args) -> R:
-        sched = self.sched
-        coverage = sched.coverage
-        if coverage is None or sched.current.pid == 1:
-            return super().call(name, function, *args)
-        # Both only grow: their sum is another one when the caller has slept, with others or alone.
-        before = sched.switches + sched.clock.now
-        try:
-            result = super().call(name, function, *args)
-        except OSError as error:
-            coverage.note(sched, name, args, min(error.errno or 0, SOME - 1), 0, sched.switches + sched.clock.now != before)
-            raise
-        what, mask = result_class(result, args)
-        coverage.note(sched, name, args, what, mask, sched.switches + sched.clock.now != before)
-        return result
-
-    def send(self, fd: int, data: Buffer, flags: int = 0, /) -> int:
-        return self.call("send", SimSyscalls.send, fd, data, flags)
-
-    def recv(self, fd: int, n: int, flags: int = 0, /) -> bytes:
-        return self.call("recv", SimSyscalls.recv, fd, n, flags)
-
-
 def result_class(result: object, args: Sequence[Any]) -> tuple[int, int]:
     """What kind of result it is, and the mask of events if it has some."""
     if type(result) is int:
@@ -118,9 +91,14 @@ def result_class(result: object, args: Sequence[Any]) -> tuple[int, int]:
             return NONE, 0
         return FULL if len(args) > 1 and len(result) == args[1] else SHORT, 0
     if type(result) is list:
-        mask = 0
-        for item in result:
-            if type(item) is tuple and len(item) == 2 and type(item[1]) is int:
-                mask |= item[1]
-        return OTHER + min(len(result), MOST), mask
+        return OTHER + min(len(result), MOST), mask_of(result)
     return OTHER, 0
+
+
+def mask_of(events: Sequence[Any]) -> int:
+    """All the events that poll or one of its kin has reported."""
+    mask = 0
+    for item in events:
+        if type(item) is tuple and len(item) == 2 and type(item[1]) is int:
+            mask |= item[1]
+    return mask

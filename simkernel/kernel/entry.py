@@ -9,6 +9,7 @@ from sys import _getframe
 from typing import Any, ClassVar, Final, TypeVar, TypeVarTuple
 
 from simkernel.api import Address, Buffer, Cmsg, Handler, Main
+from simkernel.kernel.coverage import FULL, MOST, NONE, OTHER, SHORT, SOME, mask_of, result_class
 from simkernel.kernel.fault_inject import FaultAttr
 from simkernel.kernel.fork import Crash
 from simkernel.kernel.net.socket import Sysctl
@@ -77,6 +78,8 @@ class EnteredSyscalls(SimSyscalls):
             sched.refuse()
         if sched.explored:
             self.preempt()
+            if sched.coverage is not None:
+                task.entered = sched.switches + sched.clock.now
         sched.stalled += 1
         if sched.stalled >= sched.max_stalled:
             sched.stall(name)
@@ -84,9 +87,11 @@ class EnteredSyscalls(SimSyscalls):
 
     def unmet(self, name: str, args: tuple[Any, ...], error: OSError) -> None:
         """A call has failed: whoever looks on is told."""
-        watch = self.sched.watch
-        if watch is not None:
-            watch.failed(name, args, error.errno or 0)
+        sched = self.sched
+        if sched.watch is not None:
+            sched.watch.failed(name, args, error.errno or 0)
+        if sched.coverage is not None:
+            sched.coverage.note(sched, name, args[0] if args else None, min(error.errno or 0, SOME - 1), 0)
 
     def call(self, name: str, function: Callable[[SimSyscalls, *Args], R], *args: *Args) -> R:
         """One system call: ``function(self, *args)``."""
@@ -101,16 +106,21 @@ class EnteredSyscalls(SimSyscalls):
                 function = self.faults.inject(name, function, args)
             if task.learnt is not None and sched.watch is not None:
                 sched.watch.acts(name, args)
+            if sched.coverage is not None:
+                task.entered = sched.switches + sched.clock.now
         sched.stalled += 1
         if sched.stalled >= sched.max_stalled:
             sched.stall(name)
         trace = sched.trace
         if not trace.on:
             try:
-                return function(self, *args)
+                result = function(self, *args)
             except OSError as error:
                 self.unmet(name, args, error)
                 raise
+            if sched.coverage is not None:
+                self.covered(name, args, result)
+            return result
         kept: Any = args
         for arg in kept:
             if type(arg) not in _PLAIN_TYPES:
@@ -132,7 +142,16 @@ class EnteredSyscalls(SimSyscalls):
         events.append((trace.where, "sys_exit", name, trace.cause, "enter", enter, "ret", value))
         if enter >= trace.limit:
             trace.on = False
+        if sched.coverage is not None:
+            self.covered(name, args, result)
         return result
+
+    def covered(self, name: str, args: tuple[Any, ...], result: object) -> None:
+        """A call has returned, and somebody collects what is covered."""
+        coverage = self.sched.coverage
+        if coverage is not None:
+            what, mask = result_class(result, args)
+            coverage.note(self.sched, name, args[0] if args else None, what, mask)
 
     def norestart(self) -> bool:
         return self.faults is not None and self.faults.norestart()
@@ -157,8 +176,9 @@ class EnteredSyscalls(SimSyscalls):
             if choice.spent():
                 sched.explore = False
             else:
-                if sched.softirq is not None and self.lo.net_rx.pending and choice.pick(2, "softirq-now"):
-                    sched.softirq()
+                net_rx = self.lo.net_rx
+                if net_rx.pending and choice.pick(2, "softirq-now"):
+                    net_rx.do_softirq()
                 if sched.ticks and sched.due_soon() and choice.pick(TICK_ODDS, "tick") == TICK_ODDS - 1:
                     sched.tick()
                 if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
@@ -187,19 +207,25 @@ class EnteredSyscalls(SimSyscalls):
     def connect(self, fd: int, addr: Address, /) -> None:
         if self.begin("connect", fd):
             try:
-                return SimSyscalls.connect(self, fd, addr)
+                SimSyscalls.connect(self, fd, addr)
             except OSError as error:
                 self.unmet("connect", (fd, addr), error)
                 raise
+            if self.sched.coverage is not None:
+                self.sched.coverage.note(self.sched, "connect", fd, OTHER, 0)
+            return None
         return self.call("connect", SimSyscalls.connect, fd, addr)
 
     def accept4(self, fd: int, flags: int = 0, /) -> tuple[int, Address]:
         if self.begin("accept4", fd):
             try:
-                return SimSyscalls.accept4(self, fd, flags)
+                new = SimSyscalls.accept4(self, fd, flags)
             except OSError as error:
                 self.unmet("accept4", (fd, flags), error)
                 raise
+            if self.sched.coverage is not None:
+                self.sched.coverage.note(self.sched, "accept4", fd, OTHER, 0)
+            return new
         return self.call("accept4", SimSyscalls.accept4, fd, flags)
 
     def getsockname(self, fd: int, /) -> Address:
@@ -211,10 +237,13 @@ class EnteredSyscalls(SimSyscalls):
     def shutdown(self, fd: int, how: int, /) -> None:
         if self.begin("shutdown", fd):
             try:
-                return SimSyscalls.shutdown(self, fd, how)
+                SimSyscalls.shutdown(self, fd, how)
             except OSError as error:
                 self.unmet("shutdown", (fd, how), error)
                 raise
+            if self.sched.coverage is not None:
+                self.sched.coverage.note(self.sched, "shutdown", fd, OTHER, 0)
+            return None
         return self.call("shutdown", SimSyscalls.shutdown, fd, how)
 
     def setsockopt(self, fd: int, level: int, name: int, value: int | bytes, /) -> None:
@@ -228,10 +257,13 @@ class EnteredSyscalls(SimSyscalls):
         trace = sched.trace
         if not trace.on and self.begin("send", fd):
             try:
-                return SimSyscalls.send(self, fd, data, flags)
+                done = SimSyscalls.send(self, fd, data, flags)
             except OSError as error:
                 self.unmet("send", (fd, data, flags), error)
                 raise
+            if self.sched.coverage is not None:
+                self.sched.coverage.note(self.sched, "send", fd, FULL if done == len(data) else SHORT, 0)
+            return done
         task = sched.current
         if sched.explored or not trace.on or task.killed or type(fd) is not int or type(data) is not bytes:
             return self.call("send", SimSyscalls.send, fd, data, flags)
@@ -260,10 +292,13 @@ class EnteredSyscalls(SimSyscalls):
         trace = sched.trace
         if not trace.on and self.begin("recv", fd):
             try:
-                return SimSyscalls.recv(self, fd, n, flags)
+                got = SimSyscalls.recv(self, fd, n, flags)
             except OSError as error:
                 self.unmet("recv", (fd, n, flags), error)
                 raise
+            if self.sched.coverage is not None:
+                self.sched.coverage.note(self.sched, "recv", fd, NONE if not got else FULL if len(got) == n else SHORT, 0)
+            return got
         task = sched.current
         if sched.explored or not trace.on or task.killed or type(fd) is not int or type(n) is not int:
             return self.call("recv", SimSyscalls.recv, fd, n, flags)
@@ -378,19 +413,25 @@ class EnteredSyscalls(SimSyscalls):
     def read(self, fd: int, n: int, /) -> bytes:
         if self.begin("read", fd):
             try:
-                return SimSyscalls.read(self, fd, n)
+                got = SimSyscalls.read(self, fd, n)
             except OSError as error:
                 self.unmet("read", (fd, n), error)
                 raise
+            if self.sched.coverage is not None:
+                self.sched.coverage.note(self.sched, "read", fd, NONE if not got else FULL if len(got) == n else SHORT, 0)
+            return got
         return self.call("read", SimSyscalls.read, fd, n)
 
     def write(self, fd: int, data: Buffer, /) -> int:
         if self.begin("write", fd):
             try:
-                return SimSyscalls.write(self, fd, data)
+                done = SimSyscalls.write(self, fd, data)
             except OSError as error:
                 self.unmet("write", (fd, data), error)
                 raise
+            if self.sched.coverage is not None:
+                self.sched.coverage.note(self.sched, "write", fd, FULL if done == len(data) else SHORT, 0)
+            return done
         return self.call("write", SimSyscalls.write, fd, data)
 
     def readv(self, fd: int, sizes: Sequence[int], /) -> list[bytes]:
@@ -402,10 +443,13 @@ class EnteredSyscalls(SimSyscalls):
     def close(self, fd: int, /) -> None:
         if self.begin("close", fd):
             try:
-                return SimSyscalls.close(self, fd)
+                SimSyscalls.close(self, fd)
             except OSError as error:
                 self.unmet("close", (fd,), error)
                 raise
+            if self.sched.coverage is not None:
+                self.sched.coverage.note(self.sched, "close", fd, OTHER, 0)
+            return None
         return self.call("close", SimSyscalls.close, fd)
 
     def dup(self, fd: int, /) -> int:
@@ -435,19 +479,25 @@ class EnteredSyscalls(SimSyscalls):
     def epoll_ctl(self, epfd: int, op: int, fd: int, events: int = 0, data: Any = None, /) -> None:
         if self.begin("epoll_ctl", epfd):
             try:
-                return SimSyscalls.epoll_ctl(self, epfd, op, fd, events, data)
+                SimSyscalls.epoll_ctl(self, epfd, op, fd, events, data)
             except OSError as error:
                 self.unmet("epoll_ctl", (epfd, op, fd, events, data), error)
                 raise
+            if self.sched.coverage is not None:
+                self.sched.coverage.note(self.sched, "epoll_ctl", epfd, OTHER, 0)
+            return None
         return self.call("epoll_ctl", SimSyscalls.epoll_ctl, epfd, op, fd, events, data)
 
     def epoll_wait(self, epfd: int, maxevents: int, timeout: int = -1, /) -> list[tuple[Any, int]]:
         if self.begin("epoll_wait", epfd):
             try:
-                return SimSyscalls.epoll_wait(self, epfd, maxevents, timeout)
+                events = SimSyscalls.epoll_wait(self, epfd, maxevents, timeout)
             except OSError as error:
                 self.unmet("epoll_wait", (epfd, maxevents, timeout), error)
                 raise
+            if self.sched.coverage is not None:
+                self.sched.coverage.note(self.sched, "epoll_wait", epfd, OTHER + min(len(events), MOST), mask_of(events))
+            return events
         return self.call("epoll_wait", SimSyscalls.epoll_wait, epfd, maxevents, timeout)
 
     def epoll_pwait2(

@@ -10,8 +10,6 @@ sources, and the limits on wake-up paths (reverse_path_check).
 """
 
 import errno
-from collections import deque
-from collections.abc import Callable
 from typing import Any, Final
 
 from simkernel.errors import oserror
@@ -55,7 +53,7 @@ EPOLLEXCLUSIVE_OK_BITS: Final = EPOLLINOUT_BITS | EPOLLERR | EPOLLHUP | EPOLLWAK
 class EpItem:
     """struct epitem: one (file, fd) of the interest list."""
 
-    __slots__ = ("data", "ep", "events", "fd", "file", "last_edge", "linked", "poll", "pwqlist", "used_up")
+    __slots__ = ("data", "ep", "events", "fd", "file", "last_edge", "linked", "polled", "pwqlist", "used_up")
 
     def __init__(self, ep: "EventPoll", file: File, fd: int, events: int, data: Any) -> None:
         self.ep = ep
@@ -63,7 +61,7 @@ class EpItem:
         self.fd = fd
         self.events = events
         self.data = data
-        self.poll: Callable[[PollTable | None], int] = file.poll_op()
+        self.polled = file.poll_op()
         self.linked = False
         self.pwqlist: list[WaitEntry] = []
         # For explanations: seq of the trace event that was its last edge, and of the wait that took it.
@@ -139,7 +137,7 @@ class EventPoll(File):
     def __init__(self, sched: Sched, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)
         self.rbr: dict[tuple[File, int], EpItem] = {}
-        self.rdllist: deque[EpItem] = deque()
+        self.rdllist: list[EpItem] = []
         self.wq = WaitQueue(self, "wq")
         self.poll_wait = WaitQueue(self, "poll_wait")
         # Items of other epolls that watch this one, for the check of nesting.
@@ -186,7 +184,7 @@ class EventPoll(File):
                 raise oserror(errno.EINVAL)
             epi.data = data
             epi.events = events | EPOLLERR | EPOLLHUP
-            if epi.poll(None) & epi.events:
+            if epi.polled.poll(None) & epi.events:
                 self.make_ready(epi)
         else:
             raise oserror(errno.EINVAL)
@@ -198,7 +196,7 @@ class EventPoll(File):
         file.add_hook(epi)
         if isinstance(file, EventPoll):
             file.refs.append(epi)
-        if epi.poll(EpPqueue(epi)) & events:
+        if epi.polled.poll(EpPqueue(epi)) & events:
             self.make_ready(epi)
 
     def make_ready(self, epi: EpItem) -> None:
@@ -286,7 +284,7 @@ class EventPoll(File):
     def send_events(self, maxevents: int) -> list[tuple[Any, int]]:
         """ep_send_events: poll each item of the ready list again and report those with events."""
         txlist = self.rdllist
-        rdllist: deque[EpItem] = deque()
+        rdllist: list[EpItem] = []
         self.rdllist = rdllist
         got: list[tuple[Any, int]] = []
         trace = self.sched.trace
@@ -295,11 +293,14 @@ class EventPoll(File):
         if learnt:
             learnt.clear()
         left = maxevents
-        while txlist and left:
-            epi = txlist.popleft()
+        taken = 0
+        for epi in txlist:
+            if not left:
+                break
+            taken += 1
             epi.linked = False
             events = epi.events
-            revents = epi.poll(None) & events
+            revents = epi.polled.poll(None) & events
             if not revents:
                 vain = epi
                 continue
@@ -317,9 +318,8 @@ class EventPoll(File):
                 trace.events.append(
                     (trace.where, "ep_send_event", "ep_send_events", trace.cause, "ep", self.ino, "fd", epi.fd, "events", revents)
                 )
-        if txlist:
-            txlist.extend(rdllist)
-            self.rdllist = txlist
+        if taken < len(txlist):
+            self.rdllist = txlist[taken:] + rdllist
         if vain is not None and not got and self.sched.watch is not None:
             self.sched.watch.vain(vain.file.sk)
         if self.rdllist and self.wq.entries:
@@ -334,12 +334,12 @@ class EventPoll(File):
         rdllist = self.rdllist
         while rdllist:
             epi = rdllist[0]
-            if epi.poll(None) & epi.events:
+            if epi.polled.poll(None) & epi.events:
                 if self.wq.entries:
                     # ep_done_scan: whoever looks at the ready list and leaves something there wakes a sleeper, even if it only polled.
                     wake_up(self.wq)
                 return POLLIN | POLLRDNORM
-            rdllist.popleft()
+            rdllist.pop(0)
             epi.linked = False
         return 0
 

@@ -30,6 +30,7 @@ def do_exit(sched: Sched, task: Task, code: int) -> None:
     del sched.tasks[task.pid]
     process.files.exit_files()
     wake_up_all(task.exited)
+    task.exited.owner = None
     sched.stalled = 0
     if not process.threads:
         exit_notify(sched, process)
@@ -58,6 +59,7 @@ def release_task(sched: Sched, process: Process) -> None:
         process.parent.children.remove(process)
     del sched.processes[process.pid]
     process.parent = None
+    process.wait_chldexit.owner = None
     if process.wait_pidfd is not None:
         wake_up_all(process.wait_pidfd)
 
@@ -71,30 +73,12 @@ def do_wait(sched: Sched, pid: int, options: int) -> tuple[int, int]:
     if pid == -(2**31):
         raise oserror(errno.ESRCH)
     process = sched.current.process
-    group = process.pgid if pid == 0 else -pid
-
-    def mine() -> list[Process]:
-        if pid == -1:
-            return process.children
-        if pid > 0:
-            child = sched.processes.get(pid)
-            return [child] if child is not None and child.parent is process else []
-        return [child for child in process.children if child.pgid == group]
-
-    def reportable(child: Process) -> bool:
-        status = child.wait_status
-        return child.zombie or (status is not None and bool(options & (WCONTINUED if status == WAIT_CONTINUED else WUNTRACED)))
-
-    def done() -> bool:
-        children = mine()
-        return not children or any(reportable(child) for child in children)
-
     while True:
-        children = mine()
+        children = eligible_children(process, pid)
         if not children:
             raise oserror(errno.ECHILD)
         for child in children if len(children) < 2 else do_wait_order(sched.current, children):
-            if not reportable(child):
+            if not reportable(child, options):
                 continue
             sched.stalled = 0
             if child.zombie:
@@ -106,7 +90,29 @@ def do_wait(sched: Sched, pid: int, options: int) -> tuple[int, int]:
         if options & WNOHANG:
             sched.stall("waitpid")
             return 0, 0
-        wait_event(sched, process.wait_chldexit, done)
+        wait_event(sched, process.wait_chldexit, lambda: do_wait_done(process, pid, options))
+
+
+def eligible_children(process: Process, pid: int) -> list[Process]:
+    """The children that waitpid(pid) waits for (eligible_pid): all, one, or a group's."""
+    if pid == -1:
+        return process.children
+    if pid > 0:
+        return [child for child in process.children if child.pid == pid]
+    group = process.pgid if pid == 0 else -pid
+    return [child for child in process.children if child.pgid == group]
+
+
+def reportable(child: Process, options: int) -> bool:
+    """Whether there is something to tell of a child."""
+    status = child.wait_status
+    return child.zombie or (status is not None and bool(options & (WCONTINUED if status == WAIT_CONTINUED else WUNTRACED)))
+
+
+def do_wait_done(process: Process, pid: int, options: int) -> bool:
+    """Whether a sleeper in do_wait may go on: there is something to tell, or nobody to wait for."""
+    children = eligible_children(process, pid)
+    return not children or any(reportable(child, options) for child in children)
 
 
 def do_wait_order(task: Task, children: list[Process]) -> list[Process]:

@@ -5,13 +5,12 @@ the fd.
 """
 
 import errno
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
 from simkernel.errors import oserror
-from simkernel.kernel.poll import PollTable
+from simkernel.kernel.poll import Pollable, PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.uapi import O_NONBLOCK, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 
@@ -40,7 +39,7 @@ class Inode(Protocol):
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class File:
+class File(Pollable):
     """struct file.  Kinds of file derive from it and define what they can do; the rest fails as in Linux."""
 
     __slots__ = ("f_count", "f_flags", "f_pos", "hooks", "ino", "nonblock", "sched", "sk")
@@ -85,9 +84,9 @@ class File:
         """The mask of events that are true now; registers on the file's wait queues when a table is given."""
         return DEFAULT_POLLMASK
 
-    def poll_op(self) -> Callable[[PollTable | None], int]:
-        """The function that polls this file: what epoll calls for each ready item, so it is looked up once."""
-        return self.poll
+    def poll_op(self) -> Pollable:
+        """Whose poll epoll calls for each ready item."""
+        return self
 
     def fionread(self) -> int:
         """ioctl FIONREAD: how many bytes can be read at once."""

@@ -4,12 +4,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from greenlet import greenlet
-
 from simkernel.errors import SimulationError, program_traceback
 from simkernel.kernel.exit import do_exit
 from simkernel.kernel.fdtable import FilesStruct
 from simkernel.kernel.sched import Process, Sched, Task, TaskExit
+from simkernel.kernel.thread_stack import alloc_thread_stack
 from simkernel.kernel.wait import WaitQueue
 
 Crash = Callable[[Task, BaseException], None]
@@ -67,7 +66,7 @@ def wake_up_new_task(sched: Sched, task: Task, main: Callable[..., object], args
                     crash(task, error)
         do_exit(sched, task, code)
 
-    task.greenlet = greenlet(ret_from_fork, sched.hub)
+    task.greenlet = alloc_thread_stack(ret_from_fork, sched.hub)
     sched.runqueue.append(task)
     trace = sched.trace
     if trace.on:

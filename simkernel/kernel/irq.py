@@ -4,23 +4,23 @@ Code that runs for no task: the receive side of the network, timers, drivers' ha
 runs at once, as on loopback; a choice may leave it for later, as on a busy machine.
 """
 
-from collections.abc import Callable
-
 from simkernel.kernel.sched import Sched
 
 
 class Softirq:
-    """One softirq vector: ``action`` does the work that waits, and says whether it left some."""
+    """One softirq vector; each has an ``action`` of its own."""
 
-    __slots__ = ("action", "name", "pending", "running", "sched")
+    __slots__ = ("pending", "running", "sched")
 
-    def __init__(self, sched: Sched, name: str, action: Callable[[], bool]) -> None:
+    def __init__(self, sched: Sched) -> None:
         self.sched = sched
-        self.name = name
-        self.action = action
         self.pending = False
         self.running = False
-        sched.softirq = self.do_softirq
+        sched.softirq = self
+
+    def action(self) -> bool:
+        """Do the work that waits; True if some is left."""
+        raise NotImplementedError
 
     def raise_softirq(self) -> None:
         """There is work.  It is done now, unless this is called from the work itself, or a choice puts it off."""

@@ -8,7 +8,7 @@ whom was chosen.  Tasks are named by where they come from, not by pid: "1.2" is 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from simkernel.kernel.choice import Choice
+from simkernel.kernel.choice import Choice, Dice
 from simkernel.kernel.sched import Sched
 
 SCHEDULING: Final = ("sched", "preempt")
@@ -55,16 +55,88 @@ class Names:
                 self._names[pid] = f"{of}{number}"
 
 
-class Journal(Choice):
-    """Notes the choices of another source, each as a Pick, in ``picks``."""
+class Record:
+    """The choices of a run, column by column: what was chosen (``values``) of how many (``ns``), in which lane, and whom it let run.
 
-    __slots__ = ("_names", "_sched", "_source", "picks")
+    ``keys`` are the lanes: label and task.  All lists but that one are as long as there were choices.
+    """
+
+    __slots__ = ("keys", "lanes", "ns", "values", "whoms")
+
+    def __init__(self, keys: list[tuple[str, str]], lanes: list[int], ns: list[int], values: list[int], whoms: list[str]) -> None:
+        self.keys = keys
+        self.lanes = lanes
+        self.ns = ns
+        self.values = values
+        self.whoms = whoms
+
+    @classmethod
+    def of(cls, picks: Iterable[Pick]) -> "Record":
+        """The same from a list of picks."""
+        record = cls([], [], [], [], [])
+        numbers: dict[tuple[str, str], int] = {}
+        for pick in picks:
+            key = (pick.label, pick.who)
+            lane = numbers.setdefault(key, len(numbers))
+            if lane == len(record.keys):
+                record.keys.append(key)
+            record.lanes.append(lane)
+            record.ns.append(pick.n)
+            record.values.append(pick.value)
+            record.whoms.append(pick.whom)
+        return record
+
+    def picks(self) -> list[Pick]:
+        """The same as a list of picks."""
+        keys = self.keys
+        out = []
+        for lane, n, value, whom in zip(self.lanes, self.ns, self.values, self.whoms, strict=True):
+            label, who = keys[lane]
+            out.append(Pick(label, n, value, who, whom))
+        return out
+
+    def columns(self) -> "Columns":
+        """What it is made of, as plain data that can travel, and that the garbage collector has nothing to do with."""
+        return tuple(self.keys), tuple(self.lanes), tuple(self.ns), tuple(self.values), tuple(self.whoms)
+
+    @classmethod
+    def from_columns(cls, columns: "Columns") -> "Record":
+        """The same back."""
+        keys, lanes, ns, values, whoms = columns
+        return cls(list(keys), list(lanes), list(ns), list(values), list(whoms))
+
+    def changed(self, dice: Dice) -> "Record":
+        """A copy in which a few places are others: drawn anew, plain, or all that came after is left out."""
+        values, whoms, ns = self.values[:], self.whoms[:], self.ns
+        length = len(values)
+        for _ in range(1 + dice.below(4)):
+            if not length:
+                break
+            how = dice.below(4)
+            at = dice.below(length)
+            if how == 0:
+                length = at
+                continue
+            for i in range(at, at + 1 + dice.below(min(length - at, 1 << dice.below(6)))):
+                values[i] = dice.below(ns[i]) if how > 1 else 0
+                whoms[i] = ""
+        return Record(self.keys, self.lanes[:length], ns, values, whoms)
+
+
+Columns = tuple[tuple[tuple[str, str], ...], tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[str, ...]]
+
+
+class Journal(Choice):
+    """Notes the choices of another source in a Record."""
+
+    __slots__ = ("_names", "_numbers", "_sched", "_source", "record")
 
     def __init__(self, source: Choice) -> None:
         self._source = source
         self._sched: Sched | None = None
         self._names: Names | None = None
-        self.picks: list[Pick] = []
+        self._numbers: dict[tuple[str, str], int] = {}
+        self.record = Record([], [], [], [], [])
 
     def bind(self, sched: Sched) -> None:
         self._sched = sched
@@ -79,9 +151,18 @@ class Journal(Choice):
         sched, names = self._sched, self._names
         if sched is not None and names is not None and sched.current is not None:
             who = names[sched.current.pid]
-            if got and label in SCHEDULING:
+            if got and (label == "sched" or label == "preempt"):
                 whom = names[sched.runqueue[got - (label == "preempt")].pid]
-        self.picks.append(Pick(label, n, got, who, whom))
+        record = self.record
+        key = (label, who)
+        lane = self._numbers.get(key, -1)
+        if lane < 0:
+            lane = self._numbers[key] = len(record.keys)
+            record.keys.append(key)
+        record.lanes.append(lane)
+        record.ns.append(n)
+        record.values.append(got)
+        record.whoms.append(whom)
         return got
 
     @property
@@ -89,9 +170,17 @@ class Journal(Choice):
         """How many system calls the run has made."""
         return self._sched.calls if self._sched is not None else 0
 
+    @property
+    def picks(self) -> list[Pick]:
+        """The choices so far."""
+        return self.record.picks()
+
     def tape(self) -> bytes:
         """The choices so far, as bytes for Tape, with trailing zeros left out."""
-        return as_tape(self.picks)
+        tape = bytearray()
+        for n, value in zip(self.record.ns, self.record.values, strict=True):
+            tape += value.to_bytes(1 if n <= 256 else 2, "little")
+        return bytes(tape).rstrip(b"\0")
 
 
 def as_tape(picks: Iterable[Pick]) -> bytes:
@@ -109,18 +198,21 @@ class Lanes(Choice):
     values count modulo n.  Without a lane ``rest`` answers (default: plain).
     """
 
-    __slots__ = ("_lanes", "_names", "_rest", "_sched")
+    __slots__ = ("_lanes", "_names", "_rest", "_sched", "_values", "_whoms")
 
-    def __init__(self, picks: Iterable[Pick], rest: Choice | None = None) -> None:
+    def __init__(self, record: Record, rest: Choice | None = None) -> None:
         self._rest = rest
         self._sched: Sched | None = None
         self._names: Names | None = None
-        lanes: dict[tuple[str, str], list[Pick]] = {}
-        for pick in picks:
-            lanes.setdefault((pick.label, pick.who), []).append(pick)
-        self._lanes = lanes
-        for lane in lanes.values():
-            lane.reverse()
+        self._values = record.values
+        self._whoms = record.whoms
+        # Where the choices of each lane are, the next one last.
+        places: list[list[int]] = [[] for _ in record.keys]
+        at = len(record.lanes)
+        for lane in reversed(record.lanes):
+            at -= 1
+            places[lane].append(at)
+        self._lanes = {key: place for key, place in zip(record.keys, places, strict=True) if place}
 
     def bind(self, sched: Sched) -> None:
         self._sched = sched
@@ -138,12 +230,13 @@ class Lanes(Choice):
             return self._rest.pick(n, label) if self._rest is not None else 0
         if not lane:
             return 0
-        pick = lane.pop()
-        if not pick.whom or sched is None or names is None:
-            return pick.value % n
+        at = lane.pop()
+        whom = self._whoms[at]
+        if not whom or sched is None or names is None:
+            return self._values[at] % n
         place = 1 if label == "preempt" else 0
         for task in sched.runqueue:
-            if names[task.pid] == pick.whom:
+            if names[task.pid] == whom:
                 return place
             place += 1
         return 0

@@ -10,7 +10,6 @@ from simkernel.api import Syscalls
 from simkernel.errors import Deadlock, Killed, Livelock, UsageError, Verdict
 from simkernel.kernel.chardev import Console, OpenDevice, register_chrdev
 from simkernel.kernel.choice import Choice, Plain
-from simkernel.kernel.coverage import CoveredSyscalls
 from simkernel.kernel.debug import check_books, check_sleepers
 from simkernel.kernel.entry import COMPILED, EnteredSyscalls
 from simkernel.kernel.eventfd import EventFd
@@ -111,8 +110,6 @@ class Kernel:
         self.sys: SimSyscalls
         if probes:
             self.sys = ProbedSyscalls(sched, self.sysctl, on_crash, probes)
-        elif sched.coverage is not None:
-            self.sys = CoveredSyscalls(sched, self.sysctl, on_crash)
         elif sched.explore or sched.trace.on or COMPILED:
             self.sys = EnteredSyscalls(sched, self.sysctl, on_crash)
         else:

@@ -4,6 +4,8 @@ A file's poll does two jobs: it reports the mask, and registers on the file's wa
 epoll) is the table's business alone.
 """
 
+from mypy_extensions import mypyc_attr
+
 from simkernel.kernel.wait import WaitQueue
 
 
@@ -14,6 +16,17 @@ class PollTable:
 
     def qproc(self, wq: WaitQueue) -> None:
         """Register on ``wq``."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Pollable:
+    """What has f_op->poll, or proto_ops->poll."""
+
+    __slots__ = ()
+
+    def poll(self, table: PollTable | None) -> int:
+        """The mask of what is ready."""
         raise NotImplementedError
 
 

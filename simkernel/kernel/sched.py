@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from simkernel.kernel.coverage import Coverage
     from simkernel.kernel.fdtable import FilesStruct
     from simkernel.kernel.file import File
+    from simkernel.kernel.irq import Softirq
     from simkernel.kernel.wait import WaitQueue
 
 TASK_RUNNING: Final = "R"
@@ -167,6 +168,7 @@ class Task:
         "call_fd",
         "condition",
         "dying_calls",
+        "entered",
         "exited",
         "files",
         "greenlet",
@@ -200,6 +202,8 @@ class Task:
         # The call that it is in, and its first argument, as EnteredSyscalls notes them.
         self.call = ""
         self.call_fd: object = None
+        # What Sched.switches and the clock said then, if somebody collects what is covered.
+        self.entered = 0
         self.blocked = 0
         self.pending = SigPending()
         self.sigpending = False
@@ -267,7 +271,7 @@ class Sched:
         self.runqueue: list[Task] = []
         self.current: Task = None  # type: ignore[assignment]  # set before the first task runs
         self.hub = getcurrent()
-        self.softirq: Callable[[], bool] | None = None
+        self.softirq: Softirq | None = None
         self.deadline = deadline
         self.max_stalled = max_stalled
         self.stalled = 0
@@ -357,7 +361,7 @@ class Sched:
 
     def idle(self) -> None:
         """do_idle: deliver what interrupts have left, else jump to the next timer; with neither, it is a deadlock."""
-        if self.softirq is not None and self.softirq():
+        if self.softirq is not None and self.softirq.do_softirq():
             return
         if self.check_sleepers is not None:
             try:
@@ -423,7 +427,7 @@ class Sched:
             if self.runqueue:
                 self.yield_cpu()
             elif self.softirq is not None:
-                self.softirq()
+                self.softirq.do_softirq()
 
     # --- states ---
     def wake_up_process(self, task: Task, stopped: bool = False) -> int:

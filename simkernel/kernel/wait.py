@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from simkernel.errors import oserror
 from simkernel.kernel.clock import calc_wheel_expiry
-from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched
+from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched, Task
 from simkernel.uapi import ERESTARTSYS
 
 WQ_FLAG_EXCLUSIVE: Final = 0x01
@@ -31,7 +31,7 @@ class WaitEntry:
 
 
 class WaitQueue:
-    """wait_queue_head.  ``owner`` and ``label`` say whose it is, for explanations."""
+    """wait_queue_head.  ``owner``, as long as that is in use, and ``label`` say whose it is, for explanations."""
 
     __slots__ = ("entries", "label", "owner")
 
@@ -88,14 +88,14 @@ def wake_up_all(wq: WaitQueue, key: int = 0) -> None:
 
 def default_wake_function(entry: WaitEntry, key: int) -> int:
     """Make the task that sleeps on this entry runnable."""
-    task = entry.private
-    return int(task.sched.wake_up_process(task))
+    task: Task = entry.private
+    return task.sched.wake_up_process(task)
 
 
 def autoremove_wake_function(entry: WaitEntry, key: int) -> int:
     """The same, and leave the queue: a second event finds the next waiter."""
-    task = entry.private
-    woken: int = task.sched.wake_up_process(task)
+    task: Task = entry.private
+    woken = task.sched.wake_up_process(task)
     if woken:
         remove_wait_queue(entry)
     return woken

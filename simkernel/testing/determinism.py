@@ -99,7 +99,7 @@ def confirmed(example: Example, tape: bytes, kind: str, harness: int = 1) -> Fai
 
 
 class Sampled:
-    """An example whose passing runs number 1, 2, 4, 8 ... are run twice more and compared; until the first one that fails.
+    """An example whose passing runs number 1, 4, 16, 64 ... are run twice more and compared; until the first one that fails.
 
     If two runs of one tape differ, it fails from there on with that ``parted``, so that exploration ends; ``tape`` are the choices.
     The sample costs a few runs, however many there are.
@@ -109,6 +109,7 @@ class Sampled:
         self.example = example
         self.harness = harness
         self.runs = 0
+        self.next_sample = 1
         self.failed = False
         self.parted: Failure | None = None
         self.tape = b""
@@ -119,10 +120,11 @@ class Sampled:
         if self.failed or trace is not None or choice.plain:
             return self.example(choice, trace)
         self.runs += 1
-        if self.runs & (self.runs - 1):
+        if self.runs != self.next_sample:
             failure = self.example(choice)
             self.failed = failure is not None
             return failure
+        self.next_sample *= 4
         recording = Recording(choice)
         failure = self.example(recording)
         if failure is not None:

@@ -1,6 +1,8 @@
 """One example: a server and its clients on one kernel, and what went wrong."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -80,11 +82,27 @@ def sim_example(serve: Serve, contract: Contract, profile: str = "linux") -> Exa
 
     def example(choice: Choice, trace: Trace | None = None) -> Failure | None:
         try:
-            return run_sim(serve, contract, choice, trace, profile)
+            with collector_off():
+                return run_sim(serve, contract, choice, trace, profile)
         finally:
             check_seen()
 
     return example
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Keep Python's garbage collector from running.
+
+    When it comes depends on how many objects Python itself makes, which differs between its versions, and finalizers may make calls.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | None = None, profile: str = "linux") -> Failure | None:

@@ -19,7 +19,7 @@ from sys import maxsize
 
 from simkernel.errors import Deadlock
 from simkernel.kernel.choice import Choice, Plain, Swarm, Tape
-from simkernel.kernel.lanes import SCHEDULING, Journal, Lanes, Pick, as_tape
+from simkernel.kernel.lanes import SCHEDULING, Journal, Lanes, Pick, Record, as_tape
 from simkernel.kernel.pct import Pct
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.trace import Trace
@@ -269,7 +269,8 @@ class Shrinker:
         self._example(journal)
         self.ran += 1
         most = self._calls + TINY_CALLS
-        for plan in tiny_plans(journal.picks[: plan_end(journal.picks)]):
+        plain = journal.picks
+        for plan in tiny_plans(plain[: plan_end(plain)]):
             if not self._is_long() or self._calls > most:
                 break
             self._changed(plan)
@@ -310,7 +311,7 @@ class Shrinker:
         if what in self._tried or not self._left():
             return False
         self._tried.add(what)
-        return self.attempt(Lanes(picks))
+        return self.attempt(Lanes(Record.of(picks)))
 
     def _plan(self, plans: Callable[[list[Pick], int], Iterator[list[Pick]]]) -> None:
         """Another plan with the same schedule."""
@@ -355,7 +356,7 @@ class Shrinker:
                 seed = self._seed
                 before = self._calls
                 rest = Swarm(seed) if turn % 2 else Pct(seed, 2 + seed % 3, 8 << seed % 4, Plain())
-                helped = self.attempt(Lanes(plan, rest))
+                helped = self.attempt(Lanes(Record.of(plan), rest))
                 self._search -= self._calls - before
                 if helped:
                     return

@@ -8,13 +8,12 @@ who runs it, how many at a time, or how fast.
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from simkernel.errors import UsageError
 from simkernel.kernel.choice import Choice, Dice, Swarm, Tape
 from simkernel.kernel.coverage import Coverage, Covering
 from simkernel.kernel.exhaustive import Departures, Exhaustive, Schedule
-from simkernel.kernel.lanes import Journal, Lanes, Pick
+from simkernel.kernel.lanes import Columns, Journal, Lanes, Record
 from simkernel.kernel.pct import Pct
 from simkernel.testing.example import Example
 
@@ -23,30 +22,31 @@ STRATEGIES = ("portfolio", "random", "pct", "exhaustive")
 # Runs of the first generation; each is as large as all before it, up to the last number.
 FIRST_GENERATION = 64
 MOST_GENERATION = 4096
+# Up to this example a portfolio is mostly random.
+EASILY = 2048
 # How many tries are one piece of work.
 BATCH = 32
-# Coverage is looked at in one run of so many: the look costs a fifth of a run.
-COVER = 4
-# How many of its runs with something new are recorded, and how many are kept to be changed.
+# How many of its runs with something new are kept, and how many are there to be changed.
 KEPT = 3
 CORPUS = 256
 # Preemptions that an exhaustive search goes to.
 PREEMPTIONS = 2
 
-# A recorded run in plain tuples, which travel faster.
-Picks = tuple[tuple[Any, ...], ...]
-
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """A run to be tried: its example number, and where its choices come from (``how``, and what that needs)."""
+    """A run to be tried: its example number, and where its choices come from (``how``, and what that needs).
+
+    ``looks``: whether it is worth looking at what the run covers, and noting its choices, which costs half a run.
+    """
 
     number: int
     how: str
     seed: int = 0
     tape: bytes = b""
-    parent: Picks = ()
+    parent: Columns | None = None
     departures: Departures = ()
+    looks: bool = False
 
     def choice(self) -> Choice:
         """The source of choices.  Each call gives the same one anew."""
@@ -60,12 +60,10 @@ class Try:
         if self.how == "pct":
             return Pct(self.seed, 2 + self.seed % 3)
         if self.how == "mutant":
-            return mutant([Pick(*pick) for pick in self.parent], self.seed)
+            assert self.parent is not None
+            # Where it goes beyond what was recorded, a Swarm answers.
+            return Lanes(Record.from_columns(self.parent).changed(Dice(self.seed)), Swarm(self.seed))
         return Schedule(self.departures, self.tape)
-
-    def covers(self) -> bool:
-        """Whether it is worth looking at what this run covers: one of COVER is, and every run that came from such a look."""
-        return self.how in ("tape", "mutant") or self.number % COVER == 0
 
 
 @dataclass(slots=True)
@@ -76,26 +74,9 @@ class Outcome:
     kind: str = ""
     tape: bytes = b""
     pairs: frozenset[int] = frozenset()
-    picks: Picks = ()
+    picks: Columns | None = None
     alternatives: list[tuple[int, int, bool]] = field(default_factory=list)
     planned: list[tuple[str, int]] = field(default_factory=list)
-
-
-def mutant(picks: list[Pick], seed: int) -> Choice:
-    """A recorded run, changed in a few places; where it goes beyond what was recorded, a Swarm answers."""
-    dice = Dice(seed)
-    for _ in range(1 + dice.below(4)):
-        if not picks:
-            break
-        how = dice.below(4)
-        at = dice.below(len(picks))
-        if how == 0:
-            picks = picks[:at]
-            continue
-        size = 1 + dice.below(min(len(picks) - at, 1 << dice.below(6)))
-        for i in range(at, at + size):
-            picks[i] = picks[i]._replace(value=dice.below(picks[i].n) if how > 1 else 0, whom="")
-    return Lanes(picks, Swarm(seed))
 
 
 def run_batch(
@@ -106,39 +87,36 @@ def run_batch(
     With ``seen``, the pairs that were covered before, what is new is noted.
     """
     outcomes: list[Outcome] = []
-    coverage = Coverage() if seen is not None else None
+    coverage = Coverage()
     covered = set(seen) if seen is not None else set()
-    for one in tries:
+    journals: dict[int, Journal] = {}
+    for at, one in enumerate(tries):
         if tick is not None and tick(one.number):
-            return outcomes
-        choice = one.choice()
-        covers = coverage is not None and one.covers()
-        failure = example(Covering(choice, coverage) if covers and coverage is not None else choice)
+            break
+        choice = source = one.choice()
+        if seen is not None and one.looks:
+            choice = journals[at] = Journal(Covering(source, coverage))
+        failure = example(choice)
         outcome = Outcome(one.number)
         outcomes.append(outcome)
         if failure is not None:
-            # Runs are not recorded, that costs time: the same run once more is.
-            outcome.kind, outcome.tape = failure.kind, record(example, one)[1]
-            return outcomes
-        if isinstance(choice, Schedule):
-            outcome.alternatives, outcome.planned = choice.alternatives, choice.planned
-        if covers and coverage is not None:
+            # Most runs are not noted, that costs time: the same run once more is.
+            journal = Journal(one.choice())
+            example(journal)
+            outcome.kind, outcome.tape = failure.kind, journal.tape()
+            break
+        if isinstance(source, Schedule):
+            outcome.alternatives, outcome.planned = source.alternatives, source.planned
+        if at in journals:
             new = coverage.seen - covered
             covered |= new
             outcome.pairs = frozenset(new)
-    # Recording costs another run: only those with the most that is new are worth it, and what was worth it before.
+    # Only those with the most that is new are worth being kept, and what was worth it before.
     best = sorted((tries[at].how != "tape", -len(outcome.pairs), at) for at, outcome in enumerate(outcomes) if outcome.pairs)
     for place, (fresh, _, at) in enumerate(best):
         if place < KEPT or not fresh:
-            outcomes[at].picks, outcomes[at].tape = record(example, tries[at])
+            outcomes[at].picks, outcomes[at].tape = journals[at].record.columns(), journals[at].tape()
     return outcomes
-
-
-def record(example: Example, one: Try) -> tuple[Picks, bytes]:
-    """A try once more: its choices, and its tape."""
-    journal = Journal(one.choice())
-    example(journal)
-    return tuple(tuple(pick) for pick in journal.picks), journal.tape()
 
 
 class Strategy:
@@ -156,7 +134,7 @@ class Strategy:
         self.done = done
         self.given = 0
         self.pairs: set[int] = set()
-        self._known = deque([Try(0, "plain"), *(Try(0, "tape", tape=tape) for tape in known)])
+        self._known = deque([Try(0, "plain"), *(Try(0, "tape", tape=tape, looks=True) for tape in known)])
 
     def generation(self) -> list[Try]:
         """The next tries, numbered; none when all ``examples`` were given, or nothing is left to try."""
@@ -278,23 +256,22 @@ class Portfolio(Strategy):
     def __init__(self, seed: int, examples: int, known: Sequence[bytes] = (), done: int = 0, preemptions: int = 1) -> None:
         super().__init__(seed, examples, known, done)
         self._plans = Plans(preemptions, max(examples // 32, FIRST_GENERATION))
-        self._corpus: deque[Picks] = deque(maxlen=CORPUS)
+        self._corpus: deque[Columns] = deque(maxlen=CORPUS)
 
     def fill(self, number: int) -> Try:
-        slot = number % 8
+        # Most are random: all but three in sixteen at first, all but three in eight when what is found easily has been found.
+        turn = number % (16 if number <= EASILY else 8)
         seed = self.draw(number)
-        if number <= FIRST_GENERATION:
-            return Try(number, "random" if slot else "pct", seed)
-        if slot in (0, 4):
-            return Try(number, "pct", seed)
-        if slot in (1, 2) and self._corpus:
+        if turn == 0:
+            return Try(number, "pct", seed, looks=number % 32 == 0)
+        if turn == 2 and self._corpus and number > FIRST_GENERATION:
             dice = Dice(seed)
             # Of two, the newer: what was found late is what others have not seen.
             at = max(dice.below(len(self._corpus)), dice.below(len(self._corpus)))
-            return Try(number, "mutant", seed, parent=self._corpus[at])
-        if slot == 3 and (taken := self._plans.take()) is not None:
+            return Try(number, "mutant", seed, parent=self._corpus[at], looks=True)
+        if turn == 4 and number > FIRST_GENERATION and (taken := self._plans.take()) is not None:
             return Try(number, "schedule", tape=taken[0], departures=taken[1])
-        return Try(number, "random", seed)
+        return Try(number, "random", seed, looks=turn == 6)
 
     def learn(self, one: Try, outcome: Outcome) -> bytes | None:
         if one.how == "schedule":
@@ -302,7 +279,7 @@ class Portfolio(Strategy):
         if outcome.pairs <= self.pairs:
             return None
         self.pairs |= outcome.pairs
-        if not outcome.picks:
+        if outcome.picks is None:
             return None
         self._corpus.append(outcome.picks)
         return outcome.tape

@@ -198,7 +198,7 @@ def test_the_portfolio_is_a_mixture_that_learns():
 
 
 def test_a_mutant_is_near_its_parent_and_new():
-    strategy = Portfolio(1, 300)
+    strategy = Portfolio(1, 500)
     tries = []
     search(strategy, Spy(GOOD, tries))
     tapes = set()

@@ -1,27 +1,38 @@
 """The loopback device (drivers/net/loopback.c): what is sent comes back through the receive softirq, in order."""
 
-from collections.abc import Callable
-
 from simkernel.kernel.irq import Softirq
-from simkernel.kernel.net.netdevice import NetDevice
+from simkernel.kernel.net.netdevice import NetDevice, NetProtocol
 from simkernel.kernel.net.skbuff import FLAG_TEXTS, Packet, SkBuff
 from simkernel.kernel.sched import Sched
 
 
+class NetRx(Softirq):
+    """NET_RX_SOFTIRQ."""
+
+    __slots__ = ("lo",)
+
+    def __init__(self, sched: Sched, lo: "Loopback") -> None:
+        super().__init__(sched)
+        self.lo = lo
+
+    def action(self) -> bool:
+        return self.lo.net_rx_action()
+
+
 class Loopback(NetDevice):
-    """lo.  ``backlog`` is the queue of the processor (softnet_data) from which NET_RX hands each segment to ``deliver``, which is TCP's.
+    """lo.  ``backlog`` is the queue of the processor (softnet_data) from which NET_RX hands each segment to ``tcp``.
 
     All hosts share the processor, so there is one for all of them, and their links hand it what arrives.
     """
 
-    __slots__ = ("backlog", "deliver", "net_rx", "sched")
+    __slots__ = ("backlog", "net_rx", "sched", "tcp")
 
-    def __init__(self, sched: Sched, deliver: Callable[[SkBuff], None]) -> None:
+    def __init__(self, sched: Sched, tcp: NetProtocol) -> None:
         super().__init__()
         self.sched = sched
-        self.deliver = deliver
+        self.tcp = tcp
         self.backlog: list[Packet] = []
-        self.net_rx = Softirq(sched, "NET_RX", self.net_rx_action)
+        self.net_rx = NetRx(sched, self)
 
     def netif_rx(self, skb: Packet) -> None:
         """A packet has come over a link: on the backlog with it."""
@@ -58,7 +69,7 @@ class Loopback(NetDevice):
     def net_rx_action(self) -> bool:
         """Receive what is in the backlog; a choice may stop after any segment.  True if some are left."""
         backlog = self.backlog
-        deliver = self.deliver
+        tcp = self.tcp
         sched = self.sched
         trace = sched.trace
         while backlog:
@@ -68,8 +79,8 @@ class Loopback(NetDevice):
                 trace.cause = len(events)
                 flags = FLAG_TEXTS[skb.flags]
                 events.append((trace.where, "netif_receive_skb", "net_rx_action", skb.cause, "flags", flags, "len", len(skb.data)))
-            if type(skb) is SkBuff or isinstance(skb, SkBuff):
-                deliver(skb)
+            if isinstance(skb, SkBuff):
+                tcp.handler(skb)
             else:
                 skb.rcv()
             if sched.explore and backlog and sched.choice.pick(2, "softirq-stop"):

@@ -5,7 +5,7 @@ A packet is handed to the device that leads to its destination; the device at th
 
 from typing import TYPE_CHECKING
 
-from simkernel.kernel.net.skbuff import Packet
+from simkernel.kernel.net.skbuff import Packet, SkBuff
 
 if TYPE_CHECKING:
     from simkernel.kernel.net.net_namespace import Net
@@ -23,4 +23,14 @@ class NetDevice:
 
     def xmit(self, skb: Packet) -> None:
         """ndo_start_xmit: send a packet."""
+        raise NotImplementedError
+
+
+class NetProtocol:
+    """struct net_protocol: what takes the packets that arrive."""
+
+    __slots__ = ()
+
+    def handler(self, skb: SkBuff) -> None:
+        """A packet arrives."""
         raise NotImplementedError

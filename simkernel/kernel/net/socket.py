@@ -5,14 +5,14 @@ connection not yet accepted).
 """
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.file import File
 from simkernel.kernel.net.sockopt import ip_option_value, option_value, sk_getsockopt, sk_setsockopt
-from simkernel.kernel.poll import PollTable
+from simkernel.kernel.poll import Pollable, PollTable
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wake_up, wake_up_all
 from simkernel.uapi import (
@@ -125,7 +125,7 @@ class MsgHdr:
         self.controllen -= min(cmsg_align(length), self.controllen)
 
 
-class Sock:
+class Sock(Pollable):
     """struct sock: addresses, state, queues, errors and options of one end of a connection.
 
     ``wq`` is where its readers, writers, polls and epoll items wait.  ``err`` is sk_err, an errno that is reported once.  Timeouts are in
@@ -380,8 +380,8 @@ class Socket(File):
     def poll(self, table: PollTable | None) -> int:
         return self.proto.poll(table)
 
-    def poll_op(self) -> Callable[[PollTable | None], int]:
-        return self.proto.poll
+    def poll_op(self) -> Pollable:
+        return self.proto
 
     def fionread(self) -> int:
         return self.proto.fionread()
@@ -419,4 +419,6 @@ class Socket(File):
         sk = self.proto
         sk.dead = True
         sk.close()
+        # sock_orphan.
         sk.socket = None
+        sk.wq.owner = None

@@ -20,7 +20,6 @@ are as big as on lo (as with TSO).
 """
 
 import errno
-from collections import deque
 
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
@@ -42,7 +41,14 @@ from simkernel.kernel.net.socket import (
     Sysctl,
 )
 from simkernel.kernel.net.tcp_input import release_sock
-from simkernel.kernel.net.tcp_output import tcp_cleanup_rbuf, tcp_send_fin, tcp_send_reset, tcp_send_syn
+from simkernel.kernel.net.tcp_output import (
+    segment_size,
+    tcp_cleanup_rbuf,
+    tcp_push_pending_frames,
+    tcp_send_fin,
+    tcp_send_reset,
+    tcp_send_syn,
+)
 from simkernel.kernel.net.tcp_recvmsg import tcp_ioctl, tcp_recvmsg_locked
 from simkernel.kernel.net.tcp_sendmsg import tcp_sendmsg_locked
 from simkernel.kernel.net.tcp_sockopt import do_tcp_getsockopt, do_tcp_setsockopt
@@ -92,7 +98,7 @@ from simkernel.uapi import (
 )
 
 # Who waits to be accepted by a socket that does not listen.
-NOBODY: "deque[TcpSock]" = deque(maxlen=0)
+NOBODY: "list[TcpSock]" = []
 
 
 class TcpSock(InetSock):
@@ -156,10 +162,10 @@ class TcpSock(InetSock):
         self.snd_wnd = 0
         self.max_window = 0
         self.mss_cache = TCP_MSS_DEFAULT
-        self.receive_queue: deque[bytes] = deque()
+        self.receive_queue: list[bytes] = []
         self.queue_offset = 0
         self.rmem = 0
-        self.write_queue: deque[bytes] = deque()
+        self.write_queue: list[bytes] = []
         self.wmem_queued = 0
         self.unsent = 0
         self.write_seq = 0
@@ -179,7 +185,7 @@ class TcpSock(InetSock):
         self.urg_data = 0
         self.urg_seq = 0
         self.owned = False
-        self.backlog: deque[SkBuff] = deque()
+        self.backlog: list[SkBuff] = []
         # Of a listener its own.
         self.acceptq = NOBODY
         self.timer: Timer | None = None
@@ -199,7 +205,7 @@ class TcpSock(InetSock):
         self.backlog_max = self.sysctl.somaxconn if not 0 <= backlog <= self.sysctl.somaxconn else backlog
         if self.state == TCP_LISTEN:
             return
-        self.acceptq = deque()
+        self.acceptq = []
         self.set_state(TCP_LISTEN)
         try:
             if self.lport:
@@ -215,7 +221,7 @@ class TcpSock(InetSock):
     def listen_stop(self) -> None:
         """inet_csk_listen_stop: whoever waits to be accepted is reset."""
         while self.acceptq:
-            child = self.acceptq.popleft()
+            child = self.acceptq.pop(0)
             child.dead = True
             child.tcp_disconnect()
 
@@ -232,7 +238,7 @@ class TcpSock(InetSock):
             if self.state != TCP_LISTEN:
                 raise oserror(errno.EINVAL)
         self.sched.stalled = 0
-        return acceptq.popleft()
+        return acceptq.pop(0)
 
     # --- connecting ---
     def connect(self, addr: Address, nonblock: bool) -> None:
@@ -323,24 +329,36 @@ class TcpSock(InetSock):
         if (
             0 < n <= self.snd_wnd
             and n <= MSS_LOOPBACK
+            and n << 1 <= self.max_window
             and (not flags or flags == MSG_NOSIGNAL)
             and (self.state == TCP_ESTABLISHED or self.state == TCP_CLOSE_WAIT)
             and not self.write_queue
             and not self.shutdown_mask & SEND_SHUTDOWN
             and not self.err
-            and not self.sched.explored
             and self.wmem_queued < self.sndbuf
             and not self.cork
             and self.rtx is None
             and (msg is None or not msg.control)
         ):
             # The plain case: the peer takes it all, as one segment.
-            self.snd_wnd -= n
             self.wmem_queued += n
             seq = self.write_seq
             self.write_seq = seq + n
-            self.sched.stalled = 0
+            sched = self.sched
+            sched.stalled = 0
+            first = n
+            if sched.explore and n > 1:
+                first = segment_size(sched, n)
+                if first < n:
+                    # The rest waits its turn.
+                    self.write_queue.append(data[first:])
+                    self.unsent = n - first
+                    self.eor = False
+                    data = data[:first]
+            self.snd_wnd -= first
             self.device.xmit(SkBuff(self, self.peer, ACK, data, seq))
+            if first < n:
+                tcp_push_pending_frames(self, self.cork)
             return n
         return tcp_sendmsg_locked(self, data, flags, nonblock, msg)
 
@@ -383,7 +401,7 @@ class TcpSock(InetSock):
             got = len(data)
             if got <= n and (got == n or len(queue) == 1):
                 # The plain case: one segment, read whole.
-                queue.popleft()
+                queue.pop(0)
                 self.copied_seq += got
                 self.rmem -= got
                 self.sched.stalled = 0
@@ -471,9 +489,14 @@ class TcpSock(InetSock):
         self.set_state(TCP_CLOSE)
         self.shutdown_mask = SHUTDOWN_MASK
         if self.dead:
-            self.table.put_port(self)
+            self.sk_free()
         else:
             self.sk_state_change()
+
+    def sk_free(self) -> None:
+        """inet_csk_destroy_sock: neither the program nor the protocol needs it any more."""
+        self.table.put_port(self)
+        self.peer = None
 
     def tcp_time_wait(self) -> None:
         """We closed first: the port stays taken for a minute, the socket itself is done."""
@@ -538,7 +561,7 @@ class TcpSock(InetSock):
                 if self.linger[0]:
                     self.stream_wait_close()
         if self.state == TCP_CLOSE:
-            self.table.put_port(self)
+            self.sk_free()
 
     def stream_wait_close(self) -> None:
         """sk_stream_wait_close: SO_LINGER waits, O_NONBLOCK or not, until the peer has everything; an exiting process does not."""

@@ -3,6 +3,7 @@
 import errno
 from typing import TYPE_CHECKING
 
+from simkernel.kernel.net.netdevice import NetProtocol
 from simkernel.kernel.net.skbuff import ACK, FIN, RST, SYN, URG, SkBuff, UrgentSkBuff
 from simkernel.kernel.net.socket import KEY_READABLE, RCV_SHUTDOWN, SEND_SHUTDOWN
 from simkernel.kernel.net.tcp_output import tcp_check_space, tcp_select_window, tcp_send_reset, tcp_sync_mss, tcp_write_xmit
@@ -75,6 +76,15 @@ def tcp_v4_rcv(skb: SkBuff) -> None:
     tcp_rcv_state_process(sk, skb)
 
 
+class TcpProtocol(NetProtocol):
+    """tcp_protocol."""
+
+    __slots__ = ()
+
+    def handler(self, skb: SkBuff) -> None:
+        tcp_v4_rcv(skb)
+
+
 def tcp_v4_lookup(skb: SkBuff) -> "TcpSock | None":
     """__inet_lookup_skb: whom a SYN is for; one that finds nobody is refused."""
     client = skb.sk
@@ -94,7 +104,7 @@ def release_sock(sk: "TcpSock") -> None:
     """Unlock: process what came meanwhile."""
     sk.owned = False
     while sk.backlog:
-        tcp_v4_rcv(sk.backlog.popleft())
+        tcp_v4_rcv(sk.backlog.pop(0))
 
 
 def tcp_rcv_state_process(sk: "TcpSock", skb: SkBuff) -> None:
@@ -144,7 +154,7 @@ def tcp_urg(sk: "TcpSock", skb: SkBuff) -> None:
             sk.rmem -= 1
             sk.queue_offset += 1
             if sk.queue_offset == len(sk.receive_queue[0]):
-                sk.receive_queue.popleft()
+                sk.receive_queue.pop(0)
                 sk.queue_offset = 0
         sk.urg_data = TCP_URG_NOTYET
         sk.urg_seq = mark

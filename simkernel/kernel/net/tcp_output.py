@@ -15,6 +15,7 @@ from simkernel.kernel.net.tcp_states import (
     TCP_SYN_SENT,
     TCPOLEN_TSTAMP_ALIGNED,
 )
+from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import wake_up
 from simkernel.uapi import IPPROTO_TCP, NSEC_PER_MSEC, TCP_MAXSEG
 
@@ -82,8 +83,14 @@ def tcp_waits_for_ack(sk: "TcpSock", chunk: bytes, last: bool) -> bool:
     return last and not sk.nodelay and not sk.fin_queued and len(chunk) < tcp_mss(sk)
 
 
+def segment_size(sched: Sched, n: int) -> int:
+    """How many of ``n`` bytes go into the next segment: a choice may cut it anywhere."""
+    cut = sched.choice.pick(4, "segment")
+    return n if cut == 0 else 1 if cut == 1 else n >> 1 if cut == 2 else n - 1
+
+
 def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
-    """Send what the peer's window takes; then the FIN, if one waits.  A choice may cut a segment anywhere.
+    """Send what the peer's window takes; then the FIN, if one waits.
 
     ``corked`` holds the last segment back unless it is full, urgent, or the FIN goes with it (tcp_nagle_test).
     """
@@ -104,14 +111,14 @@ def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
             break
         n = min(len(chunk), sk.snd_wnd)
         if sched.explore and n > 1:
-            cut = sched.choice.pick(4, "segment")
-            n = n if cut == 0 else 1 if cut == 1 else max(n >> 1, 1) if cut == 2 else n - 1
-            rest = cut > 0 or sk.rtx is None
+            whole = n
+            n = segment_size(sched, n)
+            rest = n < whole or sk.rtx is None
         if n < len(chunk):
             queue[0] = chunk[n:]
             chunk = chunk[:n]
         else:
-            queue.popleft()
+            queue.pop(0)
         sk.snd_wnd -= n
         sk.unsent -= n
         if sk.snd_up > seq:
@@ -121,8 +128,7 @@ def tcp_write_xmit(sk: "TcpSock", corked: bool) -> None:
         # Its acknowledgement pushes what MSG_MORE held.
         corked = sk.cork
     if held:
-        if sk.timer is None:
-            sk.timer = sched.clock.add_timer(TCP_RTO_MIN, lambda: tcp_probe_timer(sk))
+        tcp_check_probe_timer(sk)
     elif sk.timer is not None and not queue:
         sched.clock.del_timer(sk.timer)
         sk.timer = None
@@ -135,6 +141,12 @@ def tcp_push_pending_frames(sk: "TcpSock", corked: bool) -> None:
     """__tcp_push_pending_frames: send what waits, if anything does."""
     if sk.write_queue:
         tcp_write_xmit(sk, corked)
+
+
+def tcp_check_probe_timer(sk: "TcpSock") -> None:
+    """tcp_check_probe_timer: what is held back has a timer."""
+    if sk.timer is None:
+        sk.timer = sk.sched.clock.add_timer(TCP_RTO_MIN, lambda: tcp_probe_timer(sk))
 
 
 def tcp_probe_timer(sk: "TcpSock") -> None:

@@ -5,7 +5,6 @@ the byte, which MSG_OOB reads; with SO_OOBINLINE it is a byte like others behind
 """
 
 import errno
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from simkernel.errors import oserror
@@ -83,7 +82,7 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
                 if peek:
                     index += 1
                 else:
-                    queue.popleft()
+                    queue.pop(0)
                     sk.queue_offset = 0
             if len(got) >= n:
                 break
@@ -116,14 +115,8 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
                 # The peer has answered the new window already: what it sent is no reason to sleep (sk_wait_data looks for it as well).
                 seq, index, offset = sk.copied_seq, 0, sk.queue_offset
                 continue
-        left = None if deadline is None else max(deadline - sk.sched.clock.now, 0)
-
-        def may_go_on(seen: int = seen) -> bool:
-            return sk.rmem > seen or bool(sk.err) or bool(sk.shutdown_mask & RCV_SHUTDOWN) or sk.state == TCP_CLOSE
-
         try:
-            # sk_wait_data: any wake-up is a reason to look again (and for a recv of nothing to be over).
-            woken = wait_event(sk.sched, sk.wq, second_time(), left, promise=may_go_on)
+            woken = sk_wait_data(sk, seen, deadline)
         except OSError:
             if got:
                 break
@@ -146,16 +139,23 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
     return bytes(got)
 
 
-def second_time() -> Callable[[], bool]:
-    """A condition that is false when it is first looked at, and true from then on."""
+def sk_wait_data(sk: "TcpSock", seen: int, deadline: int | None) -> bool:
+    """sk_wait_data: sleep until something happens to a queue of ``seen`` bytes.  False if ``deadline`` came first.
+
+    Any wake-up is a reason to look again (and for a recv of nothing to be over).
+    """
+    left = None if deadline is None else max(deadline - sk.sched.clock.now, 0)
     looks = 0
 
-    def condition() -> bool:
+    def second_time() -> bool:
         nonlocal looks
         looks += 1
         return looks > 1
 
-    return condition
+    def may_go_on() -> bool:
+        return sk.rmem > seen or bool(sk.err) or bool(sk.shutdown_mask & RCV_SHUTDOWN) or sk.state == TCP_CLOSE
+
+    return wait_event(sk.sched, sk.wq, second_time, left, promise=may_go_on)
 
 
 def tcp_recv_urg(sk: "TcpSock", n: int, flags: int, msg: MsgHdr | None) -> bytes:

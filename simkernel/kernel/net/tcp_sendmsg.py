@@ -70,15 +70,8 @@ def tcp_sendmsg_locked(sk: "TcpSock", data: bytes, flags: int, nonblock: bool, m
                 if copied:
                     break
                 raise sk.again("send")
-            left = None if deadline is None else max(deadline - sk.sched.clock.now, 0)
             try:
-                woken = wait_event(
-                    sk.sched,
-                    sk.wq,
-                    lambda: sk.wmem_queued < sk.sndbuf or bool(sk.err) or bool(sk.shutdown_mask & SEND_SHUTDOWN),
-                    left,
-                    promise=lambda: sk.writable() or bool(sk.err) or bool(sk.shutdown_mask & SEND_SHUTDOWN),
-                )
+                woken = sk_stream_wait_memory(sk, deadline)
             except OSError:
                 # A signal: what was taken counts.
                 if copied:
@@ -120,6 +113,18 @@ def tcp_sendmsg_locked(sk: "TcpSock", data: bytes, flags: int, nonblock: bool, m
             # The segment was answered by a reset: what was taken counts, the error waits for the next call.
             break
     return copied
+
+
+def sk_stream_wait_memory(sk: "TcpSock", deadline: int | None) -> bool:
+    """sk_stream_wait_memory: sleep until there is room for more, or never will be.  False if ``deadline`` came first."""
+    left = None if deadline is None else max(deadline - sk.sched.clock.now, 0)
+    return wait_event(
+        sk.sched,
+        sk.wq,
+        lambda: sk.wmem_queued < sk.sndbuf or bool(sk.err) or bool(sk.shutdown_mask & SEND_SHUTDOWN),
+        left,
+        promise=lambda: sk.writable() or bool(sk.err) or bool(sk.shutdown_mask & SEND_SHUTDOWN),
+    )
 
 
 def sk_stream_wait_connect(sk: "TcpSock", flags: int, nonblock: bool, deadline: int | None) -> None:

@@ -18,7 +18,7 @@ from simkernel.kernel.net.net_namespace import Net
 from simkernel.kernel.net.proc import register_proc_net
 from simkernel.kernel.net.socket import Sock, Sysctl
 from simkernel.kernel.net.tcp import TcpSock
-from simkernel.kernel.net.tcp_input import tcp_v4_rcv
+from simkernel.kernel.net.tcp_input import TcpProtocol
 from simkernel.kernel.net.unix import UnixTable
 from simkernel.kernel.procfs import constant
 from simkernel.kernel.sched import Sched
@@ -148,7 +148,7 @@ class BaseSyscalls:
         self.crash = crash
         # What was done to the connections of a process, by pid: for whoever judges a run.
         self.disturbed: dict[int, str] = {}
-        self.lo = Loopback(sched, tcp_v4_rcv)
+        self.lo = Loopback(sched, TcpProtocol())
         # The machine itself is the first of the hosts, and the only one unless a network is made.
         net = Net(sched, sysctl, self.lo, "")
         self.lo.net = net

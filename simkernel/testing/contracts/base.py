@@ -112,13 +112,14 @@ class Contract:
             raise UsageError(f"echoes must be 1 to {MAX_ECHOES}, not {echoes}")
         self.clients = clients
         self.echoes = echoes
+        self._fixed = [Plan(number, "turns", SIZES[:1] * echoes) for number in range(clients)]
         # As a token names it, and contract_of finds it again.
         self.name = f"{self.name}:{clients}x{echoes}"
 
     def plans(self, choice: Choice) -> list[Plan]:
         """The clients of one example: one, with one small message, when all choices are 0."""
         if self.clients is not None and self.echoes is not None:
-            return [Plan(number, "turns", SIZES[:1] * self.echoes) for number in range(self.clients)]
+            return self._fixed
         tight = bool(self.crowd) and choice.pick(TIGHT, "tight") == TIGHT - 1
         count = 1 + choice.pick(self.max_clients, "clients")
         plans = [self.plan(choice, number) for number in range(count)]

@@ -37,6 +37,16 @@ def broken_off(plan: Plan, done: int, how: str) -> Exception:
     return TurnedAway() if plan.tight and not done else Violation("corruption", f"{plan}: {how}")
 
 
+def sending_broke(plan: Plan, done: int, error: OSError) -> Exception:
+    """The same, noticed by a send."""
+    return broken_off(plan, done, f"the server broke off while it sent: {error.strerror}")
+
+
+def reset_by_server(plan: Plan, at: int, data: bytes) -> Exception:
+    """The same, noticed by a recv."""
+    return broken_off(plan, at, f"reset by the server after {at} of {len(data)} bytes")
+
+
 class Echo(Contract):
     """Each client gets back exactly its bytes, in order; after its SHUT_WR the server finishes echoing and closes.
 
@@ -132,7 +142,10 @@ class Echo(Contract):
         return fd
 
     def _turns(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
+        # This is most of what clients do: no call and no look-up more than it takes.
+        send, recv, read_size = sys.send, sys.recv, plan.read_size
         done = 0
+        last = len(plan.sizes) - 1
         for i, size in enumerate(plan.sizes):
             if i and plan.pause_ms:
                 sys.nanosleep(plan.pause_ms * MS)
@@ -140,13 +153,26 @@ class Echo(Contract):
             if size > READ_SIZE // 4 or plan.behaviour == "slow":
                 # Too much to write without reading: both sides could wait for each other.
                 self._pump(sys, fd, plan, message, done, shut=False)
-            else:
-                self._send_all(sys, fd, plan, message, done)
-                if i + 1 == len(plan.sizes) and plan.behaviour == "reset":
-                    return
-                got = 0
-                while got < size:
-                    got += len(self._recv(sys, fd, plan, min(plan.read_size, size - got), data, done + got))
+                done += size
+                continue
+            try:
+                sent = send(fd, message, MSG_NOSIGNAL)
+            except (ConnectionResetError, BrokenPipeError) as error:
+                raise sending_broke(plan, done, error) from None
+            if sent < size:
+                self._send_all(sys, fd, plan, message[sent:], done)
+            if i == last and plan.behaviour == "reset":
+                return
+            got = 0
+            while got < size:
+                left = size - got
+                try:
+                    chunk = recv(fd, left if left < read_size else read_size)
+                except ConnectionResetError:
+                    raise reset_by_server(plan, done + got, data) from None
+                if chunk != message and (not chunk or chunk != message[got : got + len(chunk)]):
+                    self._check(plan, chunk, data, done + got)
+                got += len(chunk)
             done += size
         if plan.behaviour == "idle":
             return
@@ -188,19 +214,22 @@ class Echo(Contract):
             try:
                 left = left[sys.send(fd, left, MSG_NOSIGNAL) :]
             except (ConnectionResetError, BrokenPipeError) as error:
-                raise broken_off(plan, done, f"the server broke off while it sent: {error.strerror}") from None
+                raise sending_broke(plan, done, error) from None
 
     def _recv(self, sys: Syscalls, fd: int, plan: Plan, n: int, data: bytes, at: int) -> bytes:
         """Receive, and compare with the bytes of ``data`` from ``at`` on."""
         try:
             got = sys.recv(fd, n)
         except ConnectionResetError:
-            raise broken_off(plan, at, f"reset by the server after {at} of {len(data)} bytes") from None
+            raise reset_by_server(plan, at, data) from None
+        self._check(plan, got, data, at)
+        return got
+
+    def _check(self, plan: Plan, got: bytes, data: bytes, at: int) -> None:
+        """Raise what is wrong with what was received, if anything is."""
         if not got:
             raise broken_off(plan, at, f"the server closed after {at} of {len(data)} bytes")
-        if got != data[at : at + len(got)]:
-            self._compare(plan, got, data, at)
-        return got
+        self._compare(plan, got, data, at)
 
     def _compare(self, plan: Plan, got: bytes, data: bytes, at: int) -> None:
         want = data[at : at + len(got)]
