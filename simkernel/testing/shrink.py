@@ -10,7 +10,7 @@ hasten    somebody else sooner, near the end
 search    a smaller plan that does not fail with this schedule may fail with another one: a few are tried with each
 tiny      once, while the story is long: plain plans but for one or two choices; small worlds show most bugs, and cost next to nothing
 
-Deterministic, and bounded in runs.
+Deterministic, and bounded in runs and in calls.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
