@@ -30,7 +30,7 @@ RUNS = 3000
 CALLS = 300_000
 TINY_CALLS = 100_000
 SEARCH_CALLS = 60_000
-# A run that makes so many times the calls of the best one will not be better: it is cut off.
+# A run that makes so many times the calls of the best one, and more than so many, will not be better: it is cut off.
 TOO_LONG = 2
 LEAST = 200
 # A story of so many calls is short enough: it ends with the first round that does not help.
