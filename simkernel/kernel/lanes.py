@@ -166,6 +166,11 @@ class Journal(Choice):
         return got
 
     @property
+    def calls(self) -> int:
+        """How many system calls the run has made."""
+        return self._sched.calls if self._sched is not None else 0
+
+    @property
     def picks(self) -> list[Pick]:
         """The choices so far."""
         return self.record.picks()

@@ -41,8 +41,8 @@ LIBERTIES: Final = (
     Liberty(
         "buffers",
         "linux",
-        "Sockets have 4608, 16384 or 65536 bytes of buffer, or Linux's defaults.",
-        "tcp_mem, tcp_rmem, tcp_wmem of tcp(7)",
+        "Sockets have 4608, 16384 or 65536 bytes of buffer, or 131072 to receive and 4608 to send, or Linux's defaults.",
+        "tcp_mem, tcp_rmem, tcp_wmem of tcp(7); sk_stream_moderate_sndbuf",
     ),
     Liberty("reuseport", "linux", "Which socket of a group of SO_REUSEPORT gets a connection or a datagram.", "SO_REUSEPORT of socket(7)"),
     Liberty("random", "linux", "What /dev/urandom gives.", "random(4)"),

@@ -36,8 +36,9 @@ from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_I
 
 KERNEL_DIR: Final = str(Path(__file__).parent)
 
-# The sizes that a choice may give to buffers: (sockets' bytes, or None for Linux's defaults).
-BUFFER_SIZES: Final = (None, 4608, 16384, 65536)
+# What a choice may give to buffers: the bytes of a socket's receive and of its send buffer, or None for Linux's defaults.  4608 is the
+# least that Linux leaves a send buffer when memory is short (SOCK_MIN_SNDBUF, sk_stream_moderate_sndbuf).
+BUFFER_SIZES: Final = (None, (4608, 4608), (16384, 16384), (65536, 65536), (131072, 4608))
 
 
 class Kernel:
@@ -128,13 +129,14 @@ class Kernel:
 
     def _choose_buffers(self) -> None:
         """How much buffer a connection has is Linux's choice (tcp_mem, autotuning; tcp(7)), so it is one of the run's."""
-        size = BUFFER_SIZES[self.sched.choice.pick(len(BUFFER_SIZES), "buffers")]
-        if size is not None:
+        sizes = BUFFER_SIZES[self.sched.choice.pick(len(BUFFER_SIZES), "buffers")]
+        if sizes is not None:
             sysctl = self.sysctl
-            sysctl.tcp_rmem = (4096, size, size)
-            sysctl.tcp_wmem = (4096, size, size)
-            sysctl.unix_wmem = size
-            sysctl.rmem_default = sysctl.wmem_default = size
+            rmem, wmem = sizes
+            sysctl.tcp_rmem = (4096, rmem, rmem)
+            sysctl.tcp_wmem = (4096, wmem, wmem)
+            sysctl.unix_wmem = wmem
+            sysctl.rmem_default, sysctl.wmem_default = rmem, wmem
 
     def register_chrdev(self, name: str, driver: OpenDevice) -> None:
         """Make /dev/``name``: each open(2) of it calls ``driver(sched, f_flags)``, which returns a new File.  UsageError if it is there."""

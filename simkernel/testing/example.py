@@ -36,7 +36,10 @@ SEVERITY = ("crash", "corruption", "stale-fd", "spin", "hang", "starvation", "me
 
 @dataclass
 class Failure:
-    """A broken promise: its kind, a line that says what was seen, and how to see it again."""
+    """A broken promise: its kind, a line that says what was seen, and how to see it again.
+
+    ``calls`` are those of the story; without a trace, which tells whose they are and where it ends, a few more.
+    """
 
     kind: str
     message: str
@@ -169,17 +172,14 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
         return None
     failure = Failure(found["kind"], found["message"], "sim", plans=plans, explanation=explanation)
     sched = kernel.sched
-    # What goes on until somebody stops it counts up to where it began.
-    failure.calls = sched.calls - (sched.stalled if found["kind"] == "spin" else 0)
-    if found["kind"] == "starvation" and oracles.starved is not None:
-        failure.calls = oracles.starved.steps
+    failure.calls = sched.calls
     if "calls" in found:
         failure.calls = found["calls"]
         end.append(found["end"])
     if trace is not None:
         failure.trace = trace
         failure.end = end[0] if end else None
-        failure.calls = Calls(trace).step_at(end[0] if end else len(trace))
+        failure.calls = Calls(trace).step_at((end[0] if end else len(trace)) - 1)
         if not explanation:
             failure.explanation = explain_finding(trace, found, oracles)
         if weather is not None:

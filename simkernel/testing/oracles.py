@@ -51,7 +51,7 @@ _NO_FD = frozenset(
 class Waiting:
     """Something that waits to be served: since when, at which of the process's calls, and how far its stream was read then."""
 
-    __slots__ = ("calls", "fd", "process", "progress", "seq", "since", "sk", "steps")
+    __slots__ = ("calls", "fd", "process", "progress", "seq", "since", "sk")
 
     def __init__(self, sk: TcpSock, process: Process, fd: int, progress: int, sched: Sched) -> None:
         self.sk = sk
@@ -60,7 +60,6 @@ class Waiting:
         self.progress = progress
         self.since = sched.clock.now
         self.calls = process.calls
-        self.steps = sched.calls
         self.seq = len(sched.trace)
 
 

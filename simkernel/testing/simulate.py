@@ -183,12 +183,12 @@ class Simulation:
             return None
         failure.error = error
         failure.harness = 0
-        failure.calls = conditions.calls - (kernel.sched.stalled if failure.kind == "spin" else 0)
+        failure.calls = conditions.calls
         failure.explanation = explanation or [failure.message]
         if trace is not None:
             failure.trace = trace
             failure.end = end[0] if end else None
-            failure.calls = Calls(trace, harness=0).step_at(end[0] if end else len(trace))
+            failure.calls = Calls(trace, harness=0).step_at((end[0] if end else len(trace)) - 1)
             if explanation and failure.kind not in ("hang", "spin") and not isinstance(error, Verdict):
                 failure.explanation = [failure.message, *explanation]
             if stale is not None and failure.kind == stale["kind"]:

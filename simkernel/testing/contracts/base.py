@@ -17,8 +17,8 @@ MIB = 1 << 20
 READ_SIZE = 65536
 # Sizes of a message, the plain one first.  On both sides of what servers like to read at once.
 SIZES = (16, 1, 1000, 1300, 2500, 4096, 10_000, 70_000)
-# What a client with a small receive window sends at once: more than fits into it and the server's send buffer.
-SLOW_SIZE = 24_000
+# What a client with a small receive window sends at once, at least: more than fits into it and a small send buffer of the server.
+SLOW_SIZE = 12_000
 # One example in so many has a server with few fds.
 TIGHT = 8
 DELAYS_MS = (0, 0, 1, 30)
@@ -138,10 +138,10 @@ class Contract:
         elif behaviour == "torrent":
             sizes = (MIB // 2,)
         elif behaviour == "slow":
-            sizes = (SLOW_SIZE, *sizes[1:])
+            sizes = (max(SLOW_SIZE, sizes[0]), *sizes[1:])
         start = DELAYS_MS[choice.pick(len(DELAYS_MS), "start")]
         pause = DELAYS_MS[choice.pick(len(DELAYS_MS), "pause")]
-        read_size = (READ_SIZE, 1000, 100)[choice.pick(3, "read-size")] if sum(sizes) < 20_000 else READ_SIZE
+        read_size = (READ_SIZE, 1000, 100)[choice.pick(3, "read-size")] if sum(sizes) < SLOW_SIZE else READ_SIZE
         return Plan(number, behaviour, sizes, start, pause, read_size)
 
     def beside(self, sys: Syscalls, addr: Address) -> list[int]:

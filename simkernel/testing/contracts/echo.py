@@ -51,9 +51,10 @@ class Echo(Contract):
     """Each client gets back exactly its bytes, in order; after its SHUT_WR the server finishes echoing and closes.
 
     A client may do what real ones do, and the others are served all the same: "reset" (as "turns", but instead of reading the last
-    echo it closes with a reset), "crowd" (many connections at one moment, each with a message), "torrent" (a "stream" as fast as it
-    comes back), "early" (SHUT_WR before it has sent anything), "slow" ("turns" with a small receive window, and it reads only when it
-    can't send), "silent" (never sends), "idle" ("turns", then nothing), "stuck" (sends as much as the server takes and never reads).
+    echo it closes with a reset), "probe" (connects, and closes with a reset, as health checks do), "crowd" (many connections at one
+    moment, each with a message), "torrent" (a "stream" as fast as it comes back), "early" (SHUT_WR before it has sent anything), "slow"
+    ("turns" with a small receive window, and it reads only when it can't send), "silent" (never sends), "idle" ("turns", then nothing),
+    "stuck" (sends as much as the server takes and never reads).
     The last three stay until the server, told to stop, has closed their connections.
     """
 
@@ -73,6 +74,7 @@ class Echo(Contract):
         "deaf",
         "silent",
         "early",
+        "probe",
         "turns",
     )
     stays = frozenset({"idle", "silent", "stuck"})
@@ -96,14 +98,13 @@ class Echo(Contract):
                 self._expect_end(sys, fd, plan, 0, b"")
             elif plan.behaviour == "stuck":
                 self._stuck(sys, fd, pattern(plan.number, MIB))
-            elif plan.behaviour != "silent":
+            elif plan.behaviour in ("vanish", "deaf"):
                 self._careless(sys, fd, plan, data)
         except TurnedAway:
             pass
-        if plan.behaviour == "reset":
+        if plan.behaviour in ("reset", "probe"):
             sys.setsockopt(fd, SOL_SOCKET, SO_LINGER, RESET)
-        if plan.behaviour not in self.stays:
-            sys.close(fd)
+        # The end of the client's process closes it.
 
     def _connect(self, sys: Syscalls, addr: Address, plan: Plan) -> int:
         try:
@@ -149,7 +150,7 @@ class Echo(Contract):
             if i and plan.pause_ms:
                 sys.nanosleep(plan.pause_ms * MS)
             message = data[done : done + size]
-            if size > READ_SIZE // 4:
+            if size > READ_SIZE // 4 or plan.behaviour == "slow":
                 # Too much to write without reading: both sides could wait for each other.
                 self._pump(sys, fd, plan, message, done, shut=False)
                 done += size

@@ -22,10 +22,22 @@ def cycle_of(calls: list[Call]) -> tuple[list[Call], bool]:
 
 
 def explain_spin(kernel: Kernel, harness: int = 1) -> tuple[list[str], int]:
-    """The cycle of calls that a spinning task repeats, and the event with which its first turn ends."""
+    """The cycle of calls that a spinning task repeats, and the event with which its first turn ends.
+
+    Somebody else may have had a turn in between, so it is not always the last that ran.
+    """
     trace = kernel.sched.trace
+    done: dict[int, list[Call]] = {}
+    for call in Calls(trace, harness).list:
+        if call.exit is not None:
+            done.setdefault(call.pid, []).append(call)
     task = kernel.sched.current
-    cycle, _same = cycle_of([call for call in Calls(trace, harness).list if call.pid == task.pid and call.exit is not None])
+    cycle = cycle_of(done.get(task.pid, []))[0]
+    for pid in sorted(done, key=lambda pid: -len(done[pid])):
+        first, same = cycle_of(done[pid])
+        if same and pid in kernel.sched.tasks and kernel.sched.tasks[pid].state == "R":
+            task, cycle = kernel.sched.tasks[pid], first
+            break
     lines = [f"{name_of(task)} spins: these {len(cycle)} calls again and again, and nothing moves"]
     lines += [f"  {call.line()}" for call in cycle]
     lines += _spin_hints(cycle)
