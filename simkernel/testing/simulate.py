@@ -143,7 +143,8 @@ class Simulation:
         failure: Failure | None = None
         error: BaseException | None = None
         try:
-            kernel.run(main)
+            with collector_off():
+                kernel.run(main)
         except UnsatisfiedAssumption:
             return None
         except BaseException as caught:
