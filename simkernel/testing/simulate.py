@@ -41,7 +41,7 @@ from simkernel.kernel.trace import Trace
 from simkernel.testing.contracts import Violation
 from simkernel.testing.determinism import KIND, Sampled, confirmed
 from simkernel.testing.escapes import check_seen, kinds_of, no_escape
-from simkernel.testing.example import DEADLINE_NS, Failure
+from simkernel.testing.example import DEADLINE_NS, Failure, collector_off
 from simkernel.testing.explain import (
     Calls,
     explain_before,
