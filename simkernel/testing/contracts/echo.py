@@ -28,6 +28,10 @@ STUCK_MS = 20
 SMALL_WINDOW = 4096
 
 
+# The most that a client sends before it reads any of it back.
+AT_ONCE = READ_SIZE // 4
+
+
 class TurnedAway(Exception):
     """The server, which has few fds, ended this connection before it had echoed anything."""
 
@@ -142,15 +146,15 @@ class Echo(Contract):
         return fd
 
     def _turns(self, sys: Syscalls, fd: int, plan: Plan, data: bytes) -> None:
-        # This is most of what clients do: no call and no look-up more than it takes.
-        send, recv, read_size = sys.send, sys.recv, plan.read_size
+        # Most of what clients do is to send a little and get it back whole: no call and no look-up more than that takes.
+        send, recv, pause_ms, read_size = sys.send, sys.recv, plan.pause_ms, plan.read_size
+        slow, reset = plan.behaviour == "slow", plan.behaviour == "reset"
         done = 0
-        last = len(plan.sizes) - 1
-        for i, size in enumerate(plan.sizes):
-            if i and plan.pause_ms:
-                sys.nanosleep(plan.pause_ms * MS)
+        for size in plan.sizes:
+            if pause_ms and done:
+                sys.nanosleep(pause_ms * MS)
             message = data[done : done + size]
-            if size > READ_SIZE // 4 or plan.behaviour == "slow":
+            if slow or size > AT_ONCE:
                 # Too much to write without reading: both sides could wait for each other.
                 self._pump(sys, fd, plan, message, done, shut=False)
                 done += size
@@ -161,18 +165,18 @@ class Echo(Contract):
                 raise sending_broke(plan, done, error) from None
             if sent < size:
                 self._send_all(sys, fd, plan, message[sent:], done)
-            if i == last and plan.behaviour == "reset":
+            if reset and done + size == len(data):
                 return
-            got = 0
-            while got < size:
-                left = size - got
-                try:
-                    chunk = recv(fd, left if left < read_size else read_size)
-                except ConnectionResetError:
-                    raise reset_by_server(plan, done + got, data) from None
-                if chunk != message and (not chunk or chunk != message[got : got + len(chunk)]):
-                    self._check(plan, chunk, data, done + got)
-                got += len(chunk)
+            try:
+                chunk = recv(fd, size if size < read_size else read_size)
+            except ConnectionResetError:
+                raise reset_by_server(plan, done, data) from None
+            if chunk != message:
+                # A part of it, or what is wrong.
+                self._check(plan, chunk, data, done)
+                got = len(chunk)
+                while got < size:
+                    got += len(self._recv(sys, fd, plan, min(read_size, size - got), data, done + got))
             done += size
         if plan.behaviour == "idle":
             return
