@@ -86,6 +86,10 @@ class Clock:
                 heapify(self._heap)
                 self._cancelled = 0
 
+    def power_off(self) -> None:
+        """Forget all timers."""
+        self._heap.clear()
+
     def next_expiry(self) -> int | None:
         """When the next timer is due, or None when there is none."""
         heap = self._heap

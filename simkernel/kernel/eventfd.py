@@ -58,6 +58,9 @@ class EventFd(File):
         wake_up(self.wqh, POLLIN)
         return 8
 
+    def release(self) -> None:
+        self.wqh.owner = None
+
     def poll(self, table: PollTable | None) -> int:
         """eventfd_poll."""
         if table is not None:

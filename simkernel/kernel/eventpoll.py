@@ -239,6 +239,7 @@ class EventPoll(File):
     def release(self) -> None:
         for epi in list(self.rbr.values()):
             self.remove(epi)
+        self.wq.owner = self.poll_wait.owner = None
 
     # --- epoll_wait ---
     def ep_poll(self, maxevents: int, timeout_ns: int | None) -> list[tuple[Any, int]]:

@@ -177,6 +177,10 @@ class Nameidata:
         self.slash = slash
 
 
+def nothing_mounted(vfs: "Vfs") -> None:
+    """What a machine mounts that is off."""
+
+
 class Vfs:
     """The tree, from its root, and open, unlink, mkdir on it.
 
@@ -190,6 +194,11 @@ class Vfs:
         self.mount = mount
         self.next_ino = 1
         self.made: DirNode | None = None
+
+    def power_off(self) -> None:
+        """Forget the files, and who would make them."""
+        self.mount = nothing_mounted
+        self.made = None
 
     @property
     def root(self) -> DirNode:

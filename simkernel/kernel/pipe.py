@@ -225,6 +225,8 @@ class Pipe(File):
         if (not pipe.readers) != (not pipe.writers):
             wake_up_all(pipe.rd_wait)
             wake_up_all(pipe.wr_wait)
+        if not pipe.readers and not pipe.writers:
+            pipe.rd_wait.owner = pipe.wr_wait.owner = None
 
     def set_size(self, size: int) -> int:
         """pipe_set_size: a power of two of pages.  EPERM above fs.pipe-max-size, EBUSY if what is queued would not fit."""

@@ -466,6 +466,16 @@ class Sched:
         return task.timed_out
 
     # --- ends ---
+    def power_off(self) -> None:
+        """Let go of all that knows the scheduler."""
+        self.clock.power_off()
+        for process in self.processes.values():
+            process.wait_chldexit.owner = None
+        self.choice = Plain()
+        self.send_sigpipe = _no_signals
+        self.softirq = self.watch = self.coverage = self.fatal = self.check_sleepers = None
+        self.current = self.dead_files = None  # type: ignore[assignment]  # as before boot
+
     def stop(self, error: BaseException) -> NoReturn:
         """End the run with ``error``, raised in the hub.  The running task stays parked where it is, to be looked at."""
         self.fatal = error

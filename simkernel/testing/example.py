@@ -169,6 +169,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
         # What was seen before is nearer to the cause.
         found = worst([*crashes, *oracles.findings]) or {"kind": kind, "who": "server", "message": str(error)}
     if found is None:
+        kernel.power_off()
         return None
     failure = Failure(found["kind"], found["message"], "sim", plans=plans, explanation=explanation)
     sched = kernel.sched

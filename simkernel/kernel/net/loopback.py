@@ -34,6 +34,10 @@ class Loopback(NetDevice):
         self.backlog: list[Packet] = []
         self.net_rx = NetRx(sched, self)
 
+    def power_off(self) -> None:
+        """Let go of what knows it."""
+        self.net = self.peer = self.net_rx = None  # type: ignore[assignment]  # they are used no more
+
     def netif_rx(self, skb: Packet) -> None:
         """A packet has come over a link: on the backlog with it."""
         self.backlog.append(skb)

@@ -44,6 +44,10 @@ class Net:
         self.inet: InetTable[TcpSock] = InetTable(sched, sysctl, lo, self)
         self.udp: UdpTable[UdpSock] = UdpTable(sched, sysctl, lo, self)
 
+    def power_off(self) -> None:
+        """Let go of what knows it."""
+        self.inet = self.udp = self.neighbour.peer = None  # type: ignore[assignment]  # they are used no more
+
     def is_local(self, addr: str) -> bool:
         """inet_addr_type: whether the address is this host's."""
         return is_local(addr) or addr in self.addrs

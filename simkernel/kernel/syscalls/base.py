@@ -158,6 +158,14 @@ class BaseSyscalls:
         self.vfs = Vfs(sched, self._mount)
         self.unix = UnixTable(self.vfs)
 
+    def power_off(self) -> None:
+        """Let go of the parts that know each other."""
+        self.lo.power_off()
+        for net in self.nets:
+            net.power_off()
+        self.nets.clear()
+        self.vfs.power_off()
+
     def _mount(self, vfs: Vfs) -> None:
         proc = init_mount_tree(vfs)
         proc.register_sysctl("fs/nr_open", constant("fs.nr_open", NR_OPEN))
