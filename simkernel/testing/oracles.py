@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from errno import EAGAIN, EBADF
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from simkernel.errors import Deadlock, Verdict
 from simkernel.kernel.file import File
 from simkernel.kernel.net.tcp import TcpSock
@@ -63,6 +65,7 @@ class Waiting:
         self.seq = len(sched.trace)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Oracles(Watch):
     """Looks at one run of a check.  ``findings`` are those that did not end it; the others are raised as Verdict.
 
