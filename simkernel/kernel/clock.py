@@ -86,7 +86,7 @@ class Clock:
                 heapify(self._heap)
                 self._cancelled = 0
 
-    def power_off(self) -> None:
+    def dismantle(self) -> None:
         """Forget all timers."""
         self._heap.clear()
 

@@ -222,13 +222,13 @@ class Kernel:
                 do_exit(sched, task, 9)
         sched.trace.on = trace_on
 
-    def power_off(self) -> None:
+    def dismantle(self) -> None:
         """Take a machine apart whose run is over and at which nobody will look again.
 
         Its parts refer to each other in circles, which the garbage collector would have to find: a twentieth of the time of short runs.
         """
-        self.sched.power_off()
-        self.sys.power_off()
+        self.sched.dismantle()
+        self.sys.dismantle()
 
     # --- a look inside ---
     def report(self) -> str:

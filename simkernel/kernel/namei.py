@@ -195,7 +195,7 @@ class Vfs:
         self.next_ino = 1
         self.made: DirNode | None = None
 
-    def power_off(self) -> None:
+    def dismantle(self) -> None:
         """Forget the files, and who would make them."""
         self.mount = nothing_mounted
         self.made = None

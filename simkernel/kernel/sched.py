@@ -466,9 +466,9 @@ class Sched:
         return task.timed_out
 
     # --- ends ---
-    def power_off(self) -> None:
+    def dismantle(self) -> None:
         """Let go of all that knows the scheduler."""
-        self.clock.power_off()
+        self.clock.dismantle()
         for process in self.processes.values():
             process.wait_chldexit.owner = None
         self.choice = Plain()

@@ -169,7 +169,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
         # What was seen before is nearer to the cause.
         found = worst([*crashes, *oracles.findings]) or {"kind": kind, "who": "server", "message": str(error)}
     if found is None:
-        kernel.power_off()
+        kernel.dismantle()
         return None
     failure = Failure(found["kind"], found["message"], "sim", plans=plans, explanation=explanation)
     sched = kernel.sched

@@ -14,6 +14,7 @@ A host is a network namespace: its own addresses, ports and lo; process ids, fil
 doubling do is a choice of the run's; without a choice source there is neither.  The fake kernel alone has such a network.
 """
 
+from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address
 
 from simkernel.api import Main, Syscalls
@@ -135,8 +136,7 @@ class Network:
             for sk in sockets(victim):
                 self._sys.disturb(sk, f"process {pid} was killed")
         for victim in victims:
-            if victim.threads:
-                sys.kill(victim.pid, SIGKILL)
+            self._end(victim)
 
     def restart(self, pid: int) -> int:
         """Start once more what ``spawn`` started as ``pid``, which is killed, and waited for, if it still runs.  The new pid."""
@@ -181,10 +181,9 @@ class Network:
             self._sys.disturb(sk, f"host {name} crashed")
         power_off(net)
         sched = self._sys.sched
-        for pid in sorted(sched.processes):
-            process = sched.processes[pid]
-            if process.net_ns == number and process.threads and process is not sched.current.process:
-                self._sys.kill(pid, SIGKILL)
+        for process in sorted(sched.processes.values(), key=lambda process: process.pid):
+            if process.net_ns == number and process is not sched.current.process:
+                self._end(process)
 
     def boot(self, name: str) -> None:
         """The host's links are up again; whoever still sends to what it was gets a reset.  Its processes have to be started anew."""
@@ -194,6 +193,13 @@ class Network:
             set_carrier(dev.peer, True)
 
     # --- helpers ---
+    def _end(self, process: Process) -> None:
+        """Kill a process, unless it has ended."""
+        if process.threads:
+            with suppress(ProcessLookupError):
+                # It may end, and be waited for, while this call has not begun.
+                self._sys.kill(process.pid, SIGKILL)
+
     def _number(self, name: str) -> int:
         for number, net in enumerate(self._sys.nets):
             if net.name == name:

@@ -24,6 +24,7 @@ from simkernel.uapi import (
     POLLIN,
     POLLOUT,
     SHUT_WR,
+    SIGKILL,
     SO_ERROR,
     SO_KEEPALIVE,
     SO_RCVTIMEO,
@@ -335,6 +336,25 @@ def test_a_reset_by_the_network_comes_to_both_ends() -> None:
         assert sys.recv(fd, 9) == b"y"
 
     run(main, latency_ns=MS)
+
+
+def test_who_ends_while_the_network_kills_it_is_no_mistake() -> None:
+    def brief(sys: Syscalls) -> None:
+        sys.getpid()
+
+    def init(sys: Syscalls) -> set[int]:
+        net = two_hosts(sys, latency_ns=MS)
+
+        def storm(sys: Syscalls, pids: list[int]) -> None:
+            for pid in pids:
+                net.kill(pid)
+
+        pids = [net.spawn("client", brief) for _ in range(3)]
+        sys.spawn(storm, pids)
+        return {sys.waitpid(-1)[1] for _ in range(4)}
+
+    ends = [simkernel.run(init, choice=Seeded(seed)) for seed in range(100)]
+    assert {0, SIGKILL} in ends and all(end <= {0, SIGKILL} for end in ends)
 
 
 def test_a_killed_server_and_the_next_one() -> None:

@@ -34,7 +34,7 @@ class Loopback(NetDevice):
         self.backlog: list[Packet] = []
         self.net_rx = NetRx(sched, self)
 
-    def power_off(self) -> None:
+    def dismantle(self) -> None:
         """Let go of what knows it."""
         self.net = self.peer = self.net_rx = None  # type: ignore[assignment]  # they are used no more
 

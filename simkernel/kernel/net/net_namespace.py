@@ -44,7 +44,7 @@ class Net:
         self.inet: InetTable[TcpSock] = InetTable(sched, sysctl, lo, self)
         self.udp: UdpTable[UdpSock] = UdpTable(sched, sysctl, lo, self)
 
-    def power_off(self) -> None:
+    def dismantle(self) -> None:
         """Let go of what knows it."""
         self.inet = self.udp = self.neighbour.peer = None  # type: ignore[assignment]  # they are used no more
 

@@ -158,13 +158,13 @@ class BaseSyscalls:
         self.vfs = Vfs(sched, self._mount)
         self.unix = UnixTable(self.vfs)
 
-    def power_off(self) -> None:
+    def dismantle(self) -> None:
         """Let go of the parts that know each other."""
-        self.lo.power_off()
+        self.lo.dismantle()
         for net in self.nets:
-            net.power_off()
+            net.dismantle()
         self.nets.clear()
-        self.vfs.power_off()
+        self.vfs.dismantle()
 
     def _mount(self, vfs: Vfs) -> None:
         proc = init_mount_tree(vfs)
