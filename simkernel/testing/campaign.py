@@ -113,13 +113,26 @@ class Workers:
 def ignore_interrupts() -> None:
     """Ctrl-C goes to every process of the terminal; what becomes of it is the first one's to say."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
+class LocalWorkers(ProcessPoolExecutor):
+    """A pool whose processes hear nothing of Ctrl-C from their first instruction on."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """The same; a process that this starts inherits the mask, and ``ignore_interrupts`` comes when it has imported what it needs."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
 def local_workers(n: int) -> Iterator[Executor]:
     """An executor of ``n`` processes on this machine, gone at the end."""
     before = set(active_children())
-    pool = ProcessPoolExecutor(n, mp_context=get_context("spawn"), initializer=ignore_interrupts)
+    pool = LocalWorkers(n, mp_context=get_context("spawn"), initializer=ignore_interrupts)
     try:
         yield pool
     except KeyboardInterrupt:
