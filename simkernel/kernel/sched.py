@@ -357,7 +357,8 @@ class Sched:
         if self.explore and len(runqueue) > 1:
             i = self.choice.pick(len(runqueue), "sched")
             return runqueue.pop(i)
-        return runqueue.pop(0)
+        # Off the end of a list is cheaper.
+        return runqueue.pop() if len(runqueue) == 1 else runqueue.pop(0)
 
     def idle(self) -> None:
         """do_idle: deliver what interrupts have left, else jump to the next timer; with neither, it is a deadlock."""

@@ -23,7 +23,7 @@ STRATEGIES = ("portfolio", "random", "pct", "exhaustive")
 FIRST_GENERATION = 64
 MOST_GENERATION = 4096
 # Up to this example a portfolio is mostly random.
-EASILY = 2048
+EASILY = 16384
 # How many tries are one piece of work.
 BATCH = 32
 # How many of its runs with something new are kept, and how many are there to be changed.

@@ -77,7 +77,7 @@ class Loopback(NetDevice):
         sched = self.sched
         trace = sched.trace
         while backlog:
-            skb = backlog.pop(0)
+            skb = backlog.pop() if len(backlog) == 1 else backlog.pop(0)
             if trace.on:
                 events = trace.events
                 trace.cause = len(events)

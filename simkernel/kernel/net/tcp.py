@@ -401,7 +401,10 @@ class TcpSock(InetSock):
             got = len(data)
             if got <= n and (got == n or len(queue) == 1):
                 # The plain case: one segment, read whole.
-                queue.pop(0)
+                if len(queue) == 1:
+                    queue.clear()
+                else:
+                    queue.pop(0)
                 self.copied_seq += got
                 self.rmem -= got
                 self.sched.stalled = 0
