@@ -19,7 +19,6 @@ begins with that.
 
 import functools
 import inspect
-import os
 import random
 import shlex
 from collections.abc import Callable, Collection
@@ -32,7 +31,7 @@ from hypothesis.errors import UnsatisfiedAssumption
 
 from simkernel import linux
 from simkernel.api import Syscalls
-from simkernel.errors import Deadlock, Killed, Livelock, Nondeterminism, SimulationError, UsageError, Verdict
+from simkernel.errors import Deadlock, Killed, Livelock, Nondeterminism, SimulationError, UsageError, Verdict, is_ours
 from simkernel.kernel.choice import Choice, Tape
 from simkernel.kernel.liberties import check_profile
 from simkernel.kernel.machine import Kernel
@@ -64,7 +63,6 @@ MAX_STALLED = 1000
 # A story in a report: at most so many lines, the last ones.
 STORY_LINES = 60
 STORY_EVENTS = 300
-OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Simulation:
@@ -353,7 +351,7 @@ def programs_part(tb: TracebackType | None) -> TracebackType | None:
     if tb is None:
         return None
     rest = programs_part(tb.tb_next)
-    if tb.tb_frame.f_code.co_filename.startswith(OURS):
+    if is_ours(tb.tb_frame.f_code.co_filename):
         return rest
     return TracebackType(rest, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
 
