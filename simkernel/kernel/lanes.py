@@ -177,10 +177,7 @@ class Journal(Choice):
 
     def tape(self) -> bytes:
         """The choices so far, as bytes for Tape, with trailing zeros left out."""
-        tape = bytearray()
-        for n, value in zip(self.record.ns, self.record.values, strict=True):
-            tape += value.to_bytes(1 if n <= 256 else 2, "little")
-        return bytes(tape).rstrip(b"\0")
+        return as_tape(self.picks)
 
 
 def as_tape(picks: Iterable[Pick]) -> bytes:
