@@ -1,0 +1,1 @@
+"""Python's own modules on a fake machine, for programs that nobody changed."""

@@ -1,0 +1,322 @@
+"""A world: Python's modules imported a second time, over fakes of the C modules that reach the operating system.
+
+Patching what is imported already is unsound: selectors captures its system call when its classes are made, trio captures methods when it is
+imported, multiprocessing os.write.  So a program gets modules of its own.  ``socket``, ``selectors``, ``asyncio``, ``trio`` and whatever
+imports them are executed afresh, unmodified, beside the real ones, and find ``_socket``, ``select``, ``posix``, ``time``, ``_thread``, ... of
+simkernel.stdlib.fakes beneath them.  What reaches nothing (re, json, collections, C extensions) is shared with the real world.
+
+The means is Python's own import system, executed a second time as well: importlib._bootstrap and its external half, over a ``sys`` whose
+``modules`` are the world's.  Each module's ``__builtins__`` are the world's too, so an import statement, ``open`` and ``print`` stay inside for
+ever, also in a function that is called later.  Outside of a world nothing is changed.
+"""
+
+import builtins
+import functools
+import importlib.util
+import io
+import sys
+from collections.abc import Callable, Collection, Iterable
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from pathlib import Path
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, Final
+
+from simkernel.errors import UsageError
+
+FAKES: Final = Path(__file__).parent / "fakes"
+# The fakes: each file there, under the name of the module that it stands for.
+FAKED: Final = tuple(sorted(path.stem for path in FAKES.glob("*.py") if path.stem != "__init__"))
+
+# C modules that would reach past the fakes.  Each has a Python twin, which is used where it is not there.
+ABSENT: Final = ("_asyncio", "_datetime", "_pickle", "_queue", "_uuid", "_zoneinfo", "readline")
+
+# Python modules that reach nothing below them, and those that belong to the tools around a test: one copy is enough, and their classes are
+# the same inside and outside.
+SHARED: Final = frozenset(
+    """__future__ _collections_abc _weakrefset abc ast base64 bisect codecs collections colorsys contextlib contextvars copy copyreg csv
+    decimal difflib dis encodings errno fnmatch fractions functools gettext graphlib hashlib heapq hmac html inspect ipaddress json keyword
+    linecache locale numbers opcode operator plistlib pprint pyexpat quopri re reprlib sre_compile sre_constants sre_parse stat statistics string
+    stringprep struct symtable sysconfig textwrap token tokenize tomllib types typing unicodedata warnings weakref xml
+    _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet greenlet hypothesis idna lxml mypy numpy
+    orjson outcome packaging pandas pluggy pydantic pydantic_core pygments pytest rich scipy simkernel sortedcontainers typing_extensions xdist
+    importlib.metadata importlib.resources importlib._abc importlib.abc importlib.machinery urllib.parse""".split()
+)
+
+
+class Shared:
+    """The loader of what a world shares with the real one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class SysModule(ModuleType):
+    """A world's ``sys``: what C reads of the real one is set there as well."""
+
+    THROUGH = ("unraisablehook",)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.THROUGH:
+            setattr(sys, name, value)
+        super().__setattr__(name, value)
+
+
+class World:
+    """One set of modules: the memory of one program.
+
+    fakes   which C modules are faked (default: all that are in simkernel.stdlib.fakes)
+    shared  more top-level modules to share with the real world, such as packages whose C extensions can't be loaded twice
+    """
+
+    def __init__(self, fakes: Iterable[str] = FAKED, shared: Iterable[str] = ()) -> None:
+        self.fakes = tuple(fakes)
+        self.shared = SHARED | frozenset(shared)
+        self.modules: dict[str, ModuleType] = {}
+        self.builtins: dict[str, Any] = dict(vars(builtins))
+        self.sys = self._make_sys()
+        self._bootstrap = self._import_system()
+        for name in ABSENT:
+            # None in sys.modules: the import fails, and whoever has a Python twin uses that.
+            self.modules[name] = None  # type: ignore[assignment]
+        for name in self.fakes:
+            self._load_fake(name)
+        self._bootstrap._thread = self.modules.get("_thread", sys.modules["_thread"])
+
+    def _make_sys(self) -> ModuleType:
+        made = SysModule("sys", sys.__doc__)
+        vars(made).update(vars(sys))
+        made.modules = self.modules
+        made.path = list(sys.path)
+        made.argv = list(sys.argv)
+        made.path_importer_cache = {}
+        self.modules["sys"] = made
+        made_builtins = ModuleType("builtins", builtins.__doc__)
+        vars(made_builtins).update(vars(builtins))
+        self.builtins = vars(made_builtins)
+        self.builtins["__import__"] = self._import
+        self.modules["builtins"] = made_builtins
+        return made
+
+    def _import_system(self) -> Any:
+        """importlib._bootstrap and _bootstrap_external, executed over this world's sys; they find the files of modules on the real disk."""
+        for name in ("_imp", "_io", "_warnings", "_weakref", "_thread", "marshal", "posix"):
+            self.modules[name] = sys.modules.get(name) or importlib.import_module(name)
+        bootstrap, external = (self._execute(name) for name in ("importlib._bootstrap", "importlib._bootstrap_external"))
+        for name in ("posix", "_thread"):
+            del self.modules[name]
+        for module in (bootstrap, external):
+            module.sys = self.sys
+            module._imp = sys.modules["_imp"]
+        bootstrap._thread, bootstrap._warnings, bootstrap._weakref = (sys.modules[name] for name in ("_thread", "_warnings", "_weakref"))
+        bootstrap._bootstrap_external = external
+        external._set_bootstrap_module(bootstrap)
+        self.modules["_frozen_importlib"] = self.modules["importlib._bootstrap"] = bootstrap
+        self.modules["_frozen_importlib_external"] = self.modules["importlib._bootstrap_external"] = external
+
+        load = bootstrap._load_unlocked
+
+        def _load_unlocked(spec: ModuleSpec) -> ModuleType:
+            if isinstance(spec.loader, Shared):
+                module = self.modules[spec.name] = importlib.import_module(spec.name)
+                return module
+            loaded: ModuleType = load(spec)
+            return loaded
+
+        bootstrap._load_unlocked = _load_unlocked
+        source = (external.SourceFileLoader, external.SOURCE_SUFFIXES)
+        sourceless = (external.SourcelessFileLoader, external.BYTECODE_SUFFIXES)
+        self.sys.path_hooks = [external.FileFinder.path_hook(source, sourceless)]
+        self.sys.meta_path = [self, external.PathFinder, Leftovers(self, external)]
+        return bootstrap
+
+    def _execute(self, name: str) -> Any:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        module = ModuleType(name)
+        module.__spec__ = spec
+        module.__package__ = name.rpartition(".")[0]
+        module.__builtins__ = self.builtins  # type: ignore[attr-defined]
+        exec(code_of(name), vars(module))
+        return module
+
+    def _load_fake(self, name: str) -> None:
+        module = ModuleType(name)
+        module.__file__ = str(FAKES / f"{name}.py")
+        module.__package__ = ""
+        module.world = self  # type: ignore[attr-defined]
+        self.modules[name] = module
+        exec(code_of(f"simkernel.stdlib.fakes.{name}"), vars(module))
+
+    # --- imports ---
+    def _import(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
+        """__import__ of this world."""
+        if not level and not fromlist and self.modules.get(name) is not None:
+            return self.modules[name.partition(".")[0]]
+        module = self._bootstrap.__import__(name, globals, locals, fromlist, level)
+        if fromlist:
+            # In a circle of imports the interpreter looks for a half-made submodule in the real sys.modules (ceval.c, import_from), so it
+            # is bound here already.
+            for attribute in fromlist:
+                part = self.modules.get(f"{module.__name__}.{attribute}")
+                if part is not None and not hasattr(module, attribute):
+                    setattr(module, attribute, part)
+        return module
+
+    def import_module(self, name: str) -> Any:
+        """The world's module ``name``.  ImportError as usual."""
+        return self._bootstrap._gcd_import(name)
+
+    def is_shared(self, name: str) -> bool:
+        """Whether this world has the real module ``name``."""
+        while name:
+            if name in self.shared:
+                return True
+            name = name.rpartition(".")[0]
+        return False
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """What is shared, as the first finder on meta_path (importlib.abc.MetaPathFinder)."""
+        if self.is_shared(name) or name in sys.builtin_module_names or ("." not in name and is_extension(name)):
+            return ModuleSpec(name, Shared(name))  # type: ignore[arg-type]  # _load_unlocked knows it
+        return None
+
+    # --- functions of the real world ---
+    def inside(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function`` as it is in this world: its module is imported here, and its globals are that module's.
+
+        A function that was made in another one keeps what it has closed over; modules among these are exchanged for the world's.
+        """
+        if isinstance(function, functools.partial):
+            return functools.partial(self.inside(function.func), *function.args, **function.keywords)
+        if isinstance(function, MethodType):
+            return MethodType(self.inside(function.__func__), function.__self__)
+        if not isinstance(function, FunctionType):
+            raise UsageError(f"{function!r} can't be taken into a world: give a Python function")
+        if function.__globals__.get("__builtins__") is self.builtins:
+            return function
+        home = self.home_of(function)
+        found: Any = home
+        for part in function.__qualname__.split("."):
+            found = getattr(found, part, None)
+        if isinstance(found, FunctionType) and same_code(found.__code__, function.__code__):
+            return found
+        closure = function.__closure__
+        if closure is not None:
+            closure = tuple(type(cell)(self._twin(cell.cell_contents)) if self._has_twin(cell) else cell for cell in closure)
+        made = FunctionType(function.__code__, vars(home), function.__name__, function.__defaults__, closure)
+        made.__kwdefaults__, made.__dict__, made.__qualname__ = function.__kwdefaults__, dict(vars(function)), function.__qualname__
+        return made
+
+    def home_of(self, function: FunctionType) -> ModuleType:
+        """The world's copy of the module in which a function was written."""
+        name = function.__module__
+        if name not in self.modules and name in sys.modules:
+            real = sys.modules[name]
+            filename = getattr(real, "__file__", None)
+            spec = getattr(real, "__spec__", None)
+            if name == "__main__" or spec is None or importlib_cannot_find(name):
+                # A script, or a test that pytest imported by its path.
+                if filename is None:
+                    raise UsageError(f"{function.__qualname__} can't be taken into a world: its module {name} has no file")
+                return self.load_file(name, filename)
+        found: ModuleType = self.import_module(name)
+        return found
+
+    def load_file(self, name: str, filename: str) -> ModuleType:
+        """Execute a file as module ``name`` of this world."""
+        external: Any = self.modules["_frozen_importlib_external"]
+        spec = self._bootstrap.spec_from_loader(name, external.SourceFileLoader(name, filename))
+        spec = external.spec_from_file_location(name, filename, loader=spec.loader)
+        module: ModuleType = self._bootstrap.module_from_spec(spec)
+        self.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del self.modules[name]
+            raise
+        return module
+
+    def _has_twin(self, cell: Any) -> bool:
+        try:
+            return isinstance(cell.cell_contents, ModuleType) and not self.is_shared(cell.cell_contents.__name__)
+        except ValueError:
+            # Not bound yet.
+            return False
+
+    def _twin(self, module: ModuleType) -> ModuleType:
+        found: ModuleType = self.import_module(module.__name__)
+        return found
+
+
+class Leftovers:
+    """The last finder: modules that only the real finders know (editable installs), and C extensions, which can't be loaded twice."""
+
+    def __init__(self, world: World, external: Any) -> None:
+        self.world = world
+        self.external = external
+
+    def find_spec(self, name: str, path: Any = None, target: object = None) -> Any:
+        """importlib.abc.MetaPathFinder.find_spec."""
+        for finder in sys.meta_path:
+            if getattr(finder, "__name__", "") in ("BuiltinImporter", "FrozenImporter") or "_pytest" in type(finder).__module__:
+                continue
+            spec = finder.find_spec(name, path)
+            if spec is None or spec.loader is None:
+                continue
+            if isinstance(spec.loader, ExtensionFileLoader):
+                raise ImportError(
+                    f"{name} is a C extension, which can't be loaded a second time: share {name.partition('.')[0]!r} with the real world", name=name
+                )
+            if spec.origin is not None and spec.origin.endswith(".py"):
+                loader = self.external.SourceFileLoader(name, spec.origin)
+                return self.external.spec_from_file_location(
+                    name, spec.origin, loader=loader, submodule_search_locations=spec.submodule_search_locations
+                )
+        return None
+
+
+@functools.cache
+def code_of(name: str) -> CodeType:
+    """The compiled code of a module that has a source."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None or spec.origin is None:
+        raise UsageError(f"there is no source of {name}")
+    if not spec.origin.endswith(".py"):
+        # Frozen: its source lies beside the others'.
+        origin = Path(io.__file__).parent.joinpath(*name.split(".")).with_suffix(".py")
+        return compile(origin.read_bytes(), str(origin), "exec", dont_inherit=True)
+    found = spec.loader.get_code(name)  # type: ignore[attr-defined]  # each loader of a source has it
+    assert isinstance(found, CodeType)
+    return found
+
+
+@functools.cache
+def is_extension(name: str) -> bool:
+    """Whether a top-level module is a C extension."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and isinstance(spec.loader, ExtensionFileLoader)
+
+
+def importlib_cannot_find(name: str) -> bool:
+    """Whether a module that is loaded could not be imported by its name."""
+    real = sys.modules.pop(name)
+    try:
+        spec = importlib.util.find_spec(name)
+        return spec is None or spec.origin != getattr(real, "__file__", None)
+    except (ImportError, ValueError):
+        return True
+    finally:
+        sys.modules[name] = real
+
+
+def same_code(one: CodeType, other: CodeType) -> bool:
+    """Whether two functions were compiled from the same lines."""
+    return (one.co_filename, one.co_firstlineno, one.co_name) == (other.co_filename, other.co_firstlineno, other.co_name)
+
+
+def names_of(modules: Collection[str]) -> str:
+    """Module names in words."""
+    return ", ".join(sorted(modules))
