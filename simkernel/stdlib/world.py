@@ -22,6 +22,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from simkernel.errors import UsageError
+from simkernel.stdlib.hosts import Hosts
 
 FAKES: Final = Path(__file__).parent / "fakes"
 # The fakes: each file there, under the name of the module that it stands for.
@@ -72,6 +73,8 @@ class World:
     def __init__(self, fakes: Iterable[str] = FAKED, shared: Iterable[str] = ()) -> None:
         self.fakes = tuple(fakes)
         self.shared = SHARED | frozenset(shared)
+        # What the names of hosts are for its programs.
+        self.hosts = Hosts()
         self.modules: dict[str, ModuleType] = {}
         self.builtins: dict[str, Any] = dict(vars(builtins))
         self.sys: Any = self._make_sys()

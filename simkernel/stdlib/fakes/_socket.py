@@ -121,8 +121,6 @@ class socket:
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None) -> None:
         family, type, proto = c_int(family), c_int(type), c_int(proto)
         if fileno is not None:
-            if isinstance(fileno, float):
-                raise TypeError("integer argument expected, got float")
             fd = c_int(fileno)
             if fd < 0:
                 raise ValueError("negative file descriptor")
@@ -348,7 +346,7 @@ class socket:
 
     def setblocking(self, flag: Any, /) -> None:
         """setblocking(flag)"""
-        blocking = bool(flag)
+        blocking = bool(c_int(flag))
         self._sk_timeout = -1 if blocking else 0
         here.sys.ioctl(self._sk_fd, FIONBIO, 0 if blocking else 1)
 
