@@ -67,9 +67,7 @@ def gai_error(code: int) -> _socket.gaierror:
     return _socket.gaierror(code, EAI_TEXTS[code])
 
 
-def getaddrinfo(
-    hosts: Hosts, host: str | None, service: str | None, family: int, type: int, protocol: int, flags: int
-) -> list[AddrInfo]:
+def getaddrinfo(hosts: Hosts, host: str | None, service: str | None, family: int, type: int, protocol: int, flags: int) -> list[AddrInfo]:
     """(family, type, protocol, canonical name, address) of each answer.  gaierror as glibc gives it."""
     host = None if host == "*" else host
     service = None if service == "*" else service

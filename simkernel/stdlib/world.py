@@ -46,6 +46,10 @@ SHARED: Final = frozenset(
 )
 
 
+def _no_handlers() -> None:
+    """Without Python's signal handlers there is nothing to check."""
+
+
 class Shared:
     """The loader of what a world shares with the real one."""
 
@@ -74,9 +78,11 @@ class World:
     def __init__(self, fakes: Iterable[str] = FAKED, shared: Iterable[str] = ()) -> None:
         self.fakes = tuple(fakes)
         self.shared = SHARED | frozenset(shared)
-        # What the names of hosts are for its programs.
-        self.hosts = Hosts()
         self.modules: dict[str, ModuleType] = {}
+        # What a call does that a signal has interrupted, before it goes on (PEP 475): the fake of _signal puts its own here.
+        self.check_signals: Callable[[], None] = _no_handlers
+        # The names that its programs know addresses by.
+        self.hosts = Hosts()
         self.builtins: dict[str, Any] = dict(vars(builtins))
         self.sys: Any = self._make_sys()
         self._bootstrap = self._import_system()

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from simkernel.api import Address
-from simkernel.errors import Unsupported, oserror
+from simkernel.errors import oserror
 from simkernel.stdlib.here import here
-from simkernel.stdlib.hosts import protocol_number, service_name, service_port
-from simkernel.stdlib.resolve import AF_INET, AF_INET6, AI_NUMERICHOST, SOCK_DGRAM, AddrInfo
+from simkernel.stdlib.hosts import AF_INET, AF_INET6, protocol_number, service_name, service_port
+from simkernel.stdlib.resolve import AI_NUMERICHOST, SOCK_DGRAM, AddrInfo
 from simkernel.stdlib.resolve import getaddrinfo as resolve
 from simkernel.stdlib.resolve import getnameinfo as reverse
 from simkernel.stdlib.sockargs import (
@@ -38,7 +38,7 @@ from simkernel.stdlib.sockargs import (
 if TYPE_CHECKING:
     from simkernel.stdlib.world import World
 
-    world: World
+world: "World"
 
 # The constants, the exceptions, and what reaches no further than its arguments.
 globals().update(
@@ -58,8 +58,6 @@ inet_ntop = real.inet_ntop
 inet_pton = real.inet_pton
 ntohl = real.ntohl
 ntohs = real.ntohs
-if hasattr(real, "SO_INCOMING_CPU"):
-    SO_INCOMING_CPU = real.SO_INCOMING_CPU
 
 SOCK_CLOEXEC: Final = real.SOCK_CLOEXEC
 SOCK_NONBLOCK: Final = real.SOCK_NONBLOCK
@@ -93,7 +91,7 @@ def reset() -> None:
     _run += 1
 
 
-class socket:
+class socket:  # noqa: N801
     """socket(family=AF_INET, type=SOCK_STREAM, proto=0) -> socket object
     socket(family=-1, type=-1, proto=-1, fileno=None) -> socket object
 
@@ -119,7 +117,7 @@ class socket:
         return self
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None) -> None:
-        family, type, proto = c_int(family), c_int(type), c_int(proto)
+        family, kind, proto = c_int(family), c_int(type), c_int(proto)
         if fileno is not None:
             fd = c_int(fileno)
             if fd < 0:
@@ -127,21 +125,21 @@ class socket:
             domain = here.sys.getsockopt(fd, SOL_SOCKET, SO_DOMAIN)
             if family == -1:
                 family = int(domain)
-            if type == -1:
-                type = int(here.sys.getsockopt(fd, SOL_SOCKET, SO_TYPE))
+            if kind == -1:
+                kind = int(here.sys.getsockopt(fd, SOL_SOCKET, SO_TYPE))
             if proto == -1:
                 proto = int(here.sys.getsockopt(fd, SOL_SOCKET, SO_PROTOCOL))
         else:
             family = AF_INET if family == -1 else family
-            type = real.SOCK_STREAM if type == -1 else type
+            kind = real.SOCK_STREAM if kind == -1 else kind
             proto = 0 if proto == -1 else proto
-            fd = here.sys.socket(family, type | SOCK_CLOEXEC, proto)
+            fd = here.sys.socket(family, kind | SOCK_CLOEXEC, proto)
         self._sk_fd = fd
         self._sk_owner = (_run, here.process_id())
         self._sk_family = family
-        self._sk_type = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
+        self._sk_type = kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
         self._sk_proto = proto
-        if type & SOCK_NONBLOCK:
+        if kind & SOCK_NONBLOCK:
             self._sk_timeout = 0
         else:
             self._sk_timeout = _default_timeout
@@ -504,9 +502,7 @@ class socket:
         parts = buffers_of(buffers)
         control = cmsgs_of(ancdata) if ancdata != () else ()
         if self._sk_timeout > 0:
-            sent: int = self._sk_call(
-                POLLOUT, lambda: here.sys.sendmsg(self._sk_fd, parts, control, flags, addr), self._sk_timeout
-            )
+            sent: int = self._sk_call(POLLOUT, lambda: here.sys.sendmsg(self._sk_fd, parts, control, flags, addr), self._sk_timeout)
             return sent
         while True:
             try:
@@ -525,16 +521,16 @@ SocketType = socket
 # --- functions on file descriptors ---
 def socketpair(family: int = AF_UNIX, type: int = real.SOCK_STREAM, proto: int = 0, /) -> tuple[socket, socket]:
     """socketpair([family[, type [, proto]]]) -> (socket object, socket object)"""
-    family, type, proto = c_int(family), c_int(type), c_int(proto)
+    family, kind, proto = c_int(family), c_int(type), c_int(proto)
     pair: list[socket] = []
-    for fd in here.sys.socketpair(family, type | SOCK_CLOEXEC, proto):
+    for fd in here.sys.socketpair(family, kind | SOCK_CLOEXEC, proto):
         made: socket = socket.__new__(socket)
         made._sk_fd = fd
         made._sk_owner = (_run, here.process_id())
         made._sk_family, made._sk_proto = family, proto
-        made._sk_type = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
-        made._sk_timeout = 0 if type & SOCK_NONBLOCK else _default_timeout
-        if made._sk_timeout >= 0 and not type & SOCK_NONBLOCK:
+        made._sk_type = kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
+        made._sk_timeout = 0 if kind & SOCK_NONBLOCK else _default_timeout
+        if made._sk_timeout >= 0 and not kind & SOCK_NONBLOCK:
             here.sys.ioctl(fd, FIONBIO, 1)
         pair.append(made)
     return pair[0], pair[1]
@@ -581,7 +577,7 @@ def _host_arg(host: Any, function: str) -> str:
 
 def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[AddrInfo]:
     """getaddrinfo(host, port [, family, type, proto, flags]) -> list of (family, type, proto, canonname, sockaddr)"""
-    family, type, proto, flags = c_int(family), c_int(type), c_int(proto), c_int(flags)
+    family, kind, proto, flags = c_int(family), c_int(type), c_int(proto), c_int(flags)
     name: str | None
     if host is None:
         name = None
@@ -603,7 +599,7 @@ def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int
         service = port.decode("latin-1").partition("\0")[0]
     else:
         raise OSError("Int or String expected")
-    return resolve(world.hosts, name, service, family, type, proto, flags)
+    return resolve(world.hosts, name, service, family, kind, proto, flags)
 
 
 def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]:
@@ -726,4 +722,4 @@ def if_indextoname(index: Any, /) -> str:
     return "lo"
 
 
-__all__ = sorted(name for name in globals() if not name.startswith("_"))
+__all__ = [name for name in dir(real) if not name.startswith("_") and name != "CAPI"]

@@ -14,7 +14,7 @@ from simkernel.stdlib.sockargs import INT_MAX, INT_MIN, NS, SSIZE_MAX, SSIZE_MIN
 if TYPE_CHECKING:
     from simkernel.stdlib.world import World
 
-    world: World
+world: "World"
 
 globals().update({name: value for name, value in vars(real).items() if isinstance(value, int)})
 error = OSError
@@ -41,16 +41,15 @@ def reset() -> None:
 
 def _file_descriptor(file: Any) -> int:
     """The fd of an int, or of what has a fileno()."""
-    if isinstance(file, int):
-        fd: Any = file
-    else:
+    number = file
+    if not isinstance(file, int):
         fileno = getattr(file, "fileno", None)
         if fileno is None:
             raise TypeError("argument must be an int, or have a fileno() method.")
-        fd = fileno()
-        if not isinstance(fd, int):
+        number = fileno()
+        if not isinstance(number, int):
             raise TypeError("fileno() returned a non-integer")
-    fd = int(fd)
+    fd = int(number)
     if not INT_MIN <= fd <= INT_MAX:
         raise OverflowError("Python int too large to convert to C int")
     if fd < 0:
@@ -163,7 +162,7 @@ def _event_mask(value: Any) -> int:
     return mask
 
 
-class poll:
+class poll:  # noqa: N801
     """poll() -> polling object, which supports registering and unregistering file descriptors, and then polling them for I/O events."""
 
     __slots__ = ("_fds", "_running")
@@ -218,7 +217,7 @@ class poll:
 
 
 # --- epoll ---
-class epoll:
+class epoll:  # noqa: N801
     """select.epoll(sizehint=-1, flags=0)
 
     Returns an epolling object.
@@ -318,5 +317,7 @@ class epoll:
         self._open()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None = None, value: BaseException | None = None, tb: TracebackType | None = None, /) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None = None, value: BaseException | None = None, tb: TracebackType | None = None, /
+    ) -> None:
         self.close()
