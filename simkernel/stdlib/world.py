@@ -17,7 +17,7 @@ import importlib.util
 import io
 import sys
 from collections.abc import Callable, Collection, Iterable
-from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.machinery import ExtensionFileLoader, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
@@ -309,7 +309,8 @@ def code_of(name: str) -> CodeType:
         # Frozen: its source lies beside the others'.
         origin = Path(io.__file__).parent.joinpath(*name.split(".")).with_suffix(".py")
         return compile(origin.read_bytes(), str(origin), "exec", dont_inherit=True)
-    found = spec.loader.get_code(name)  # type: ignore[attr-defined]  # each loader of a source has it
+    # (Whoever else loads such modules, as pytest does to rewrite assertions, is passed by.)
+    found = SourceFileLoader(name, spec.origin).get_code(name)
     assert isinstance(found, CodeType)
     return found
 
