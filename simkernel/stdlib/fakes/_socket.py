@@ -344,7 +344,7 @@ class socket:  # noqa: N801
 
     def setblocking(self, flag: Any, /) -> None:
         """setblocking(flag)"""
-        blocking = bool(c_int(flag))
+        blocking = c_long(flag) != 0
         self._sk_timeout = -1 if blocking else 0
         here.sys.ioctl(self._sk_fd, FIONBIO, 0 if blocking else 1)
 
@@ -594,7 +594,7 @@ def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int
     elif hasattr(port, "__index__"):
         service = str(c_long(port))
     elif isinstance(port, str):
-        service = port.partition("\0")[0]
+        service = port.encode().partition(b"\0")[0].decode()
     elif isinstance(port, bytes):
         service = port.decode("latin-1").partition("\0")[0]
     else:
