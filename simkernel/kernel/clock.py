@@ -100,7 +100,7 @@ class Clock:
         """What a clock shows, in nanoseconds.  EINVAL if there is none of this number."""
         if clockid not in CLOCKS:
             if clockid in ALARM_CLOCKS or clockid < 0:
-                raise Unsupported(f"clock {clockid} is not modelled: those of one process or thread, of an fd, and the alarm clocks are not")
+                raise Unsupported(f"clock {clockid} is not modelled: alarm clocks, and those of one process, thread or fd, are not")
             raise oserror(errno.EINVAL)
         clock = CLOCKS[clockid]
         if clock is None:

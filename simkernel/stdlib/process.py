@@ -106,14 +106,14 @@ def before(world: World, function: Callable[..., Any] | None) -> None:
 
 def begin(world: World, argv: Sequence[str] | None = None) -> None:
     """A new process: no thread but this one, no handlers, no random state of another run; stdin, stdout and stderr are fds 0, 1 and 2."""
-    for name in world.fakes:
-        reset = getattr(world.modules[name], "reset", None)
-        if reset is not None:
-            reset()
     for name, reset_module in RESETS.items():
         module = world.modules.get(name)
         if module is not None:
             reset_module(module)
+    for name in world.fakes:
+        reset = getattr(world.modules[name], "reset", None)
+        if reset is not None:
+            reset()
     if argv is not None:
         world.sys.argv = list(argv)
     io = world.import_module("io")
@@ -128,8 +128,13 @@ def _reset_asyncio(events: Any) -> None:
     events._event_loop_policy = None
 
 
+def _reset_environment(world_os: Any) -> None:
+    """The environment is that of simkernel's own process, without what a program has changed in a run before."""
+    vars(world_os.environ)["_data"] = dict(vars(os.environ)["_data"])
+
+
 # What Python's own modules hold that a new process has not.
-RESETS: dict[str, Callable[[Any], None]] = {"asyncio.events": _reset_asyncio}
+RESETS: dict[str, Callable[[Any], None]] = {"asyncio.events": _reset_asyncio, "os": _reset_environment}
 
 
 def finish(world: World) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import math
 import operator
 import os
+import sys
 import time as real
 from collections.abc import Iterator
 from time import (  # noqa: F401
@@ -19,7 +20,6 @@ from time import (  # noqa: F401
     CLOCK_THREAD_CPUTIME_ID,
     struct_time,
 )
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from simkernel.errors import Unsupported
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 world: "World"
 
 __doc__ = real.__doc__
+_STRUCT_TM_ITEMS: Final[int] = vars(real)["_STRUCT_TM_ITEMS"]
 NSEC: Final = 1_000_000_000
+PYTIME: Final = "PyTime_t" if sys.version_info >= (3, 13) else "_PyTime_t"
 UTC: Final = "UTC0"
 # What depends on the zone in a format of strftime.
 ZONED: Final = frozenset("ZzscEO+")
@@ -107,9 +109,14 @@ def clock_settime_ns(clk_id: int, time: int, /) -> None:
     clock_settime(clk_id, time)
 
 
-def get_clock_info(name: str) -> SimpleNamespace:
+def pthread_getcpuclockid(thread_id: int, /) -> int:
+    """The clock of a thread's processor time."""
+    raise Unsupported("time.pthread_getcpuclockid: computing takes no virtual time; thread_time() is 0")
+
+
+def get_clock_info(name: Any, /) -> Any:
     """What is known of a clock."""
-    info = real.get_clock_info(name)  # type: ignore[arg-type]  # it says so itself
+    info: Any = real.get_clock_info(name)
     # Not that of the machine below.
     info.resolution = 1e-9
     return info
@@ -122,11 +129,12 @@ def nanoseconds(seconds: object) -> int:
         if math.isnan(seconds):
             raise ValueError("Invalid value NaN (not a number)")
         scaled = seconds * 1e9
-        ns = (math.ceil(scaled) if scaled >= 0 else math.floor(scaled)) if math.isfinite(scaled) else 2**63
-    else:
-        ns = operator.index(seconds) * NSEC  # type: ignore[arg-type]  # TypeError for what is no number
+        if not -(2.0**63) <= scaled < 2.0**63:
+            raise OverflowError("timestamp out of range for platform time_t")
+        return math.ceil(scaled) if scaled >= 0 else math.floor(scaled)
+    ns = operator.index(seconds) * NSEC  # type: ignore[arg-type]  # TypeError for what is no number
     if not -(2**63) <= ns < 2**63:
-        raise OverflowError("timestamp too large to convert to C _PyTime_t")
+        raise OverflowError(f"timestamp too large to convert to C {PYTIME}")
     return ns
 
 
@@ -138,7 +146,8 @@ def sleep(seconds: float, /) -> None:
     deadline = here.clock_gettime_ns(CLOCK_MONOTONIC) + ns
     while ns >= 0:
         try:
-            return here.sys.nanosleep(ns)
+            here.sys.nanosleep(ns)
+            break
         except InterruptedError:
             pass
         world.check_signals()
@@ -189,7 +198,7 @@ def gmtime(seconds: float | None = None, /) -> real.struct_time:
 def localtime(seconds: float | None = None, /) -> real.struct_time:
     """A time in the program's zone."""
     if _zone == UTC:
-        return gmtime(seconds)
+        return real.struct_time(gmtime(seconds), {"tm_zone": "UTC", "tm_gmtoff": 0})  # type: ignore[call-arg]
     with in_zone():
         return real.localtime(now() if seconds is None else seconds)
 
