@@ -19,7 +19,9 @@ class NoMachine:
     """Stands for the system calls while no machine runs."""
 
     def __getattr__(self, name: str) -> object:
-        raise UsageError(f"{name} of a simulated module was called, and no machine runs: call it inside simkernel.run, or import the real module")
+        raise UsageError(
+            f"{name} of a simulated module was called, and no machine runs: call it inside simkernel.run, or import the real module"
+        )
 
 
 class Here:

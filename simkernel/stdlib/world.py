@@ -1,13 +1,13 @@
 """A world: Python's modules imported a second time, over fakes of the C modules that reach the operating system.
 
-Patching what is imported already is unsound: selectors captures its system call when its classes are made, trio captures methods when it is
-imported, multiprocessing os.write.  So a program gets modules of its own.  ``socket``, ``selectors``, ``asyncio``, ``trio`` and whatever
-imports them are executed afresh, unmodified, beside the real ones, and find ``_socket``, ``select``, ``posix``, ``time``, ``_thread``, ... of
-simkernel.stdlib.fakes beneath them.  What reaches nothing (re, json, collections, C extensions) is shared with the real world.
+Patching what is imported already is unsound: selectors captures its system call when its classes are made, trio captures methods when it
+is imported, multiprocessing os.write.  So a program gets modules of its own.  ``socket``, ``selectors``, ``asyncio``, ``trio`` and whatever
+imports them are executed afresh, unmodified, beside the real ones, and find the fakes of simkernel.stdlib.fakes beneath them: ``_socket``,
+``select``, ``posix``, ``time``, ``_thread``...  What reaches nothing (re, json, collections, C extensions) is shared with the real world.
 
 The means is Python's own import system, executed a second time as well: importlib._bootstrap and its external half, over a ``sys`` whose
-``modules`` are the world's.  Each module's ``__builtins__`` are the world's too, so an import statement, ``open`` and ``print`` stay inside for
-ever, also in a function that is called later.  Outside of a world nothing is changed.
+``modules`` are the world's.  Each module's ``__builtins__`` are the world's too, so an import statement, ``open`` and ``print`` stay inside
+for ever, also in a function that is called later.  Outside of a world nothing is changed.
 """
 
 import builtins
@@ -33,13 +33,14 @@ ABSENT: Final = ("_asyncio", "_datetime", "_pickle", "_queue", "_uuid", "_zonein
 # Python modules that reach nothing below them, and those that belong to the tools around a test: one copy is enough, and their classes are
 # the same inside and outside.
 SHARED: Final = frozenset(
-    """__future__ _collections_abc _weakrefset abc ast base64 bisect codecs collections colorsys contextlib contextvars copy copyreg csv
-    decimal difflib dis encodings errno fnmatch fractions functools gettext graphlib hashlib heapq hmac html inspect ipaddress json keyword
-    linecache locale numbers opcode operator plistlib pprint pyexpat quopri re reprlib sre_compile sre_constants sre_parse stat statistics string
-    stringprep struct symtable sysconfig textwrap token tokenize tomllib types typing unicodedata warnings weakref xml
-    _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet greenlet hypothesis idna lxml mypy numpy
-    orjson outcome packaging pandas pluggy pydantic pydantic_core pygments pytest rich scipy simkernel sortedcontainers typing_extensions xdist
-    importlib.metadata importlib.resources importlib._abc importlib.abc importlib.machinery urllib.parse""".split()
+    """__future__ _collections_abc _weakrefset abc ast base64 bisect codecs collections colorsys contextlib contextvars copy copyreg
+    csv decimal difflib dis encodings errno fnmatch fractions functools gettext graphlib hashlib heapq hmac html inspect ipaddress
+    json keyword linecache locale numbers opcode operator plistlib pprint pyexpat quopri re reprlib sre_compile sre_constants
+    sre_parse stat statistics string stringprep struct symtable sysconfig textwrap token tokenize tomllib types typing unicodedata
+    warnings weakref xml _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet
+    greenlet hypothesis idna lxml mypy numpy orjson outcome packaging pandas pluggy pydantic pydantic_core pygments pytest rich
+    scipy simkernel sortedcontainers typing_extensions xdist importlib.metadata importlib.resources importlib._abc importlib.abc
+    importlib.machinery urllib.parse""".split()
 )
 
 
@@ -73,7 +74,7 @@ class World:
         self.shared = SHARED | frozenset(shared)
         self.modules: dict[str, ModuleType] = {}
         self.builtins: dict[str, Any] = dict(vars(builtins))
-        self.sys = self._make_sys()
+        self.sys: Any = self._make_sys()
         self._bootstrap = self._import_system()
         for name in ABSENT:
             # None in sys.modules: the import fails, and whoever has a Python twin uses that.
@@ -82,8 +83,8 @@ class World:
             self._load_fake(name)
         self._bootstrap._thread = self.modules.get("_thread", sys.modules["_thread"])
 
-    def _make_sys(self) -> ModuleType:
-        made = SysModule("sys", sys.__doc__)
+    def _make_sys(self) -> Any:
+        made: Any = SysModule("sys", sys.__doc__)
         vars(made).update(vars(sys))
         made.modules = self.modules
         made.path = list(sys.path)
@@ -136,7 +137,7 @@ class World:
         module.__spec__ = spec
         module.__package__ = name.rpartition(".")[0]
         module.__builtins__ = self.builtins  # type: ignore[attr-defined]
-        exec(code_of(name), vars(module))
+        exec(code_of(name), vars(module))  # noqa: S102  # an import system is made of this
         return module
 
     def _load_fake(self, name: str) -> None:
@@ -145,7 +146,7 @@ class World:
         module.__package__ = ""
         module.world = self  # type: ignore[attr-defined]
         self.modules[name] = module
-        exec(code_of(f"simkernel.stdlib.fakes.{name}"), vars(module))
+        exec(code_of(f"simkernel.stdlib.fakes.{name}"), vars(module))  # noqa: S102
 
     # --- imports ---
     def _import(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
@@ -264,9 +265,8 @@ class Leftovers:
             if spec is None or spec.loader is None:
                 continue
             if isinstance(spec.loader, ExtensionFileLoader):
-                raise ImportError(
-                    f"{name} is a C extension, which can't be loaded a second time: share {name.partition('.')[0]!r} with the real world", name=name
-                )
+                top = name.partition(".")[0]
+                raise ImportError(f"{name} is a C extension, which can't be loaded twice: share {top!r} with the real world", name=name)
             if spec.origin is not None and spec.origin.endswith(".py"):
                 loader = self.external.SourceFileLoader(name, spec.origin)
                 return self.external.spec_from_file_location(

@@ -1,0 +1,211 @@
+"""A process that is a Python program: what the interpreter does before its first line and after its last (Python/pylifecycle.c, main.c).
+
+Each process of a program has a World, its memory.  A world for functions of tests is kept and used again, run after run: what a new process
+begins with is made new by ``begin``.
+"""
+
+import contextlib
+import gc
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from simkernel.api import Syscalls
+from simkernel.errors import SimulationError, is_ours
+from simkernel.kernel.choice import Choice, Plain, Seeded
+from simkernel.kernel.machine import Kernel
+from simkernel.kernel.sched import TaskExit
+from simkernel.kernel.trace import Trace
+from simkernel.stdlib.here import machine
+from simkernel.stdlib.world import World
+
+# Worlds that wait for a function to run in them.
+_worlds: list[World] = []
+
+
+@contextlib.contextmanager
+def kept_world() -> Iterator[World]:
+    """A world to run functions in, which was made for an earlier run if there was one."""
+    world = _worlds.pop() if _worlds else World()
+    yield world
+    # Not after an exception of ours: who knows what it is like.
+    _worlds.append(world)
+
+
+@contextlib.contextmanager
+def collector_rests() -> Iterator[None]:
+    """Python's cyclic collector comes at times that two runs do not share, and calls finalizers; so it waits for the end of a run."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def boot(
+    main: Callable[[Syscalls], Any], *, seed: int | None = None, choice: Choice | None = None, trace: Trace | None = None, **options: Any
+) -> Any:
+    """Run ``main(sys)`` as process 1 of a machine whose programs are Python's: the calls of the modules of any world are this machine's.
+
+    ``seed`` chooses schedule, buffer sizes and chance; ``choice`` is another source of choices.  Options: Kernel's.
+    """
+    if choice is None:
+        choice = Plain() if seed is None else Seeded(seed)
+    kernel = Kernel(choice, trace, **options)
+    with machine(kernel.sys, kernel.sched), collector_rests():
+        return kernel.run(main)
+
+
+def in_world(
+    body: Callable[[World], Any], function: Callable[..., Any] | None = None, *, world: World | None = None, **options: Any
+) -> Any:
+    """Run ``body(world)`` on a fake machine, as process 1; returns what it returns and raises what it raised.
+
+    The module of ``function`` is imported into the world before, so that a run does not depend on whether it was the first.  Options: those
+    of ``boot``.
+    """
+    with contextlib.nullcontext(world) if world is not None else kept_world() as home:
+        before(home, function)
+
+        def main(sys: Syscalls) -> Any:
+            begin(home)
+            try:
+                return body(home)
+            finally:
+                finish(home)
+
+        return boot(main, **options)
+
+
+def run_function(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Run ``function(*args)`` in a world on a fake machine, as process 1; returns what it returns and raises what it raised.
+
+    ``function`` is taken into the world (World.inside): its module is imported there.  Options: those of ``in_world``.
+    """
+    return in_world(lambda world: world.inside(function)(*args), function, **options)
+
+
+# What Python imports when it is first needed.
+LAZY = ("concurrent.futures.thread", "encodings.idna", "io", "logging", "random", "threading")
+
+
+def before(world: World, function: Callable[..., Any] | None) -> None:
+    """Import what a run will need, on a machine of its own: what a module does when it is imported is not part of the run."""
+
+    def main(sys: Syscalls) -> None:
+        for name in LAZY:
+            world.import_module(name)
+        if function is not None:
+            world.inside(function)
+
+    boot(main)
+
+
+def begin(world: World, argv: Sequence[str] | None = None) -> None:
+    """A new process: no thread but this one, no handlers, no random state of another run; stdin, stdout and stderr are fds 0, 1 and 2."""
+    for name in world.fakes:
+        reset = getattr(world.modules[name], "reset", None)
+        if reset is not None:
+            reset()
+    for name, reset_module in RESETS.items():
+        module = world.modules.get(name)
+        if module is not None:
+            reset_module(module)
+    if argv is not None:
+        world.sys.argv = list(argv)
+    io = world.import_module("io")
+    world.sys.stdin = world.sys.__stdin__ = io.open(0, "r", encoding="utf-8", closefd=False)
+    # As on a terminal, a line is seen when it is written.
+    world.sys.stdout = world.sys.__stdout__ = io.open(1, "w", 1, encoding="utf-8", closefd=False)
+    world.sys.stderr = world.sys.__stderr__ = io.open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _reset_asyncio(events: Any) -> None:
+    """No policy, so no loop, of the run before."""
+    events._event_loop_policy = None
+
+
+# What Python's own modules hold that a new process has not.
+RESETS: dict[str, Callable[[Any], None]] = {"asyncio.events": _reset_asyncio}
+
+
+def finish(world: World) -> None:
+    """The end of a process: its threads are waited for, its exit functions called, its output written (Py_FinalizeEx)."""
+    threading = world.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
+    atexit = world.modules.get("atexit")
+    if atexit is not None and "atexit" in world.fakes:
+        atexit._run_exitfuncs()
+    for stream in (world.sys.stdout, world.sys.stderr):
+        # A program may have closed it, or it may be a pipe that nobody reads any more.
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            stream.flush()
+
+
+def run_program(world: World, argv: Sequence[str]) -> int:
+    """Run a program in this process, as ``python ARGV`` would: a script, ``-m MODULE`` or ``-c CODE``, and arguments.
+
+    Returns its exit status.
+    """
+    try:
+        begin(world)
+        status = _status_of(world, lambda: _run_main(world, argv))
+        _status_of(world, lambda: finish(world))
+    except TaskExit:
+        raise
+    return status
+
+
+def _run_main(world: World, argv: Sequence[str]) -> None:
+    first, *rest = argv
+    if first == "-m":
+        world.sys.argv = [rest[0], *rest[1:]]
+        world.sys.path.insert(0, os.getcwd())
+        world.import_module("runpy").run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        world.sys.argv = ["-c", *rest[1:]]
+        world.sys.path.insert(0, "")
+        main = type(sys)("__main__")
+        main.__builtins__ = world.builtins  # type: ignore[attr-defined]
+        world.modules["__main__"] = main
+        exec(compile(rest[0], "<string>", "exec", dont_inherit=True), vars(main))  # noqa: S102  # as python -c
+    else:
+        world.sys.argv = [first, *rest]
+        world.sys.path.insert(0, os.path.dirname(os.path.abspath(first)))
+        world.load_file("__main__", first)
+
+
+def _status_of(world: World, function: Callable[[], None]) -> int:
+    """Call it, and give the exit status that Python would: what nobody caught is printed."""
+    try:
+        function()
+    except (TaskExit, SimulationError):
+        raise
+    except SystemExit as error:
+        code = error.code
+        if code is None:
+            return 0
+        if isinstance(code, int):
+            return code & 0xFF
+        print(code, file=world.sys.stderr)
+        return 1
+    except BaseException as error:
+        _print_exception(world, error)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def _print_exception(world: World, error: BaseException) -> None:
+    """sys.excepthook, with the traceback from the program's first frame on."""
+    tb = error.__traceback__
+    while tb is not None and (is_ours(tb.tb_frame.f_code.co_filename) or "importlib" in tb.tb_frame.f_code.co_filename):
+        tb = tb.tb_next
+    error = error.with_traceback(tb)
+    if world.sys.excepthook is not sys.__excepthook__:
+        world.sys.excepthook(type(error), error, tb)
+    else:
+        world.import_module("traceback").print_exception(error, file=world.sys.stderr)
