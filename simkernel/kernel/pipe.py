@@ -93,6 +93,9 @@ class Pipe(File):
         super().__init__(sched, f_flags)
         self.pipe = pipe
 
+    def getattr(self) -> Kstat:
+        return self.pipe.getattr()
+
     def read(self, n: int) -> bytes:
         """pipe_read."""
         if not self.readable:

@@ -64,6 +64,4 @@ class Kstat:
         """cp_new_stat: as Python has it."""
         s = self.time // NSEC
         times = (s, s, s, self.time / NSEC, self.time / NSEC, self.time / NSEC, self.time, self.time, self.time)
-        return os.stat_result(
-            (self.mode, self.ino, self.dev, self.nlink, 0, 0, self.size, *times, self.blksize, self.blocks, self.rdev)
-        )
+        return os.stat_result((self.mode, self.ino, self.dev, self.nlink, 0, 0, self.size, *times, self.blksize, self.blocks, self.rdev))

@@ -251,7 +251,7 @@ class FileCalls:
         return value
 
     def ioctl(self, fd: int, request: int, arg: int = 0, /) -> int:
-        """ioctl(2): FIONREAD, FIONBIO, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK, and whether it is a terminal; other requests raise Unsupported."""
+        """ioctl(2): FIONREAD, FIONBIO, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK, and whether it is a terminal; else Unsupported."""
         if (fd | arg) >> 31:
             check_ints(fd, arg)
         if not isinstance(request, int):

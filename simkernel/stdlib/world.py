@@ -44,6 +44,10 @@ SHARED: Final = frozenset(
 )
 
 
+def _no_handlers() -> None:
+    """Without Python's signal handlers there is nothing to check."""
+
+
 class Shared:
     """The loader of what a world shares with the real one."""
 
@@ -73,6 +77,8 @@ class World:
         self.fakes = tuple(fakes)
         self.shared = SHARED | frozenset(shared)
         self.modules: dict[str, ModuleType] = {}
+        # What a call does that a signal has interrupted, before it goes on (PEP 475): the fake of _signal puts its own here.
+        self.check_signals: Callable[[], None] = _no_handlers
         self.builtins: dict[str, Any] = dict(vars(builtins))
         self.sys: Any = self._make_sys()
         self._bootstrap = self._import_system()

@@ -37,6 +37,8 @@ READ_MAX = 2**63 - 1
 # What each world forgets when a process begins in it: set by reset().
 environ: dict[bytes, bytes] = {}
 
+# os.py takes all of these, and nothing that is only here.
+__all__ = [name for name in dir(real) if not name.startswith("_")]
 _have_functions = real._have_functions  # type: ignore[attr-defined]  # typeshed leaves it out
 
 
@@ -329,7 +331,7 @@ def posix_fadvise(fd: int, offset: int, length: int, advice: int, /) -> None:
 
 
 # --- paths ---
-def open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+def open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:  # noqa: A001
     """open(2); the fd is not inherited."""
     name = path_of(path, "open", dir_fd)
     try:
@@ -439,7 +441,10 @@ def sched_yield() -> None:
 
 
 def register_at_fork(
-    *, before: Callable[[], object] | None = None, after_in_child: Callable[[], object] | None = None, after_in_parent: Callable[[], object] | None = None
+    *,
+    before: Callable[[], object] | None = None,
+    after_in_child: Callable[[], object] | None = None,
+    after_in_parent: Callable[[], object] | None = None,
 ) -> None:
     """What to call around a fork, which never comes: a Python stack can't be copied."""
     given = [function for function in (before, after_in_child, after_in_parent) if function is not None]
