@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
 from rich.console import Console
@@ -19,11 +19,22 @@ from rich.table import Table
 import simkernel
 from simkernel import linux
 from simkernel.bench import bench
-from simkernel.errors import Killed, SimulationError, Timeout, UsageError, program_traceback
+from simkernel.errors import (
+    Deadlock,
+    Killed,
+    Livelock,
+    SimulationError,
+    Timeout,
+    Unsupported,
+    UsageError,
+    program_traceback,
+)
 from simkernel.kernel.choice import Seeded, Tape
 from simkernel.kernel.liberties import PROFILES, markdown
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.trace import Trace
+from simkernel.stdlib.programs import parse as parse_command
+from simkernel.stdlib.programs import programs
 from simkernel.testing import zoo
 from simkernel.testing.campaign import DATABASE, Interrupted, dask_workers, local_workers
 from simkernel.testing.checker import Report, check
@@ -33,6 +44,7 @@ from simkernel.testing.load import load
 from simkernel.testing.replay import parse
 from simkernel.testing.scenario import program_place
 from simkernel.testing.strategies import STRATEGIES
+from simkernel.tools.jsonl import save
 from simkernel.tools.strace import strace_lines
 
 if TYPE_CHECKING:
@@ -297,6 +309,82 @@ def run_command(program: str, on: str, seed: int | None, strace: bool, timeout: 
     if result is not None:
         click.echo(repr(result))
     return status
+
+
+@cli.command("exec", context_settings={"ignore_unknown_options": True})
+@click.argument("commands", metavar="'SCRIPT ARGS'...", nargs=-1, required=True)
+@click.option("--seed", type=int, default=None, help="Explore: another schedule for each seed. [default: the plain one]")
+@click.option("--profile", type=click.Choice(PROFILES), default="linux", show_default=True, help="What the machine may do.")
+@click.option("--stdin", type=click.File("rb"), default="-", help="What the last program reads. [default: the terminal]")
+@click.option("--hosts", type=click.Path(exists=True, dir_okay=False), default=None, help="Names of hosts, as in /etc/hosts.")
+@click.option("--strace", is_flag=True, help="Print the system calls and wake-ups to stderr.")
+@click.option("--trace", "trace_file", type=click.File("w"), default=None, help="Write the trace there, as lines of JSON.")
+def exec_command(
+    commands: tuple[str, ...],
+    seed: int | None,
+    profile: str,
+    stdin: BinaryIO,
+    hosts: str | None,
+    strace: bool,
+    trace_file: TextIO | None,
+) -> int:
+    """Run programs that nobody changed as the processes of one fake machine, in virtual time.
+
+    Each is a script, or -m MODULE, or -c CODE, with its arguments in one word; each starts when those before it have fallen asleep.  What
+    they print is passed on, after the program's name when there are several.  Exit status: the last that is not 0; 1 if they sleep
+    for good.
+
+    \b
+        simkernel exec "server.py" "client.py --port 9000"
+        simkernel exec "-m http.server 8000" "client.py http://127.0.0.1:8000/"
+    """
+    trace = Trace() if strace or trace_file is not None else None
+    output = Passed([parse_command(command).name for command in commands])
+    try:
+        run = programs(*commands, stdin=stdin, seed=seed, profile=profile, trace=trace, output=output)
+        status = run.status
+    except (Deadlock, Livelock, Killed, Unsupported) as error:
+        output.flush()
+        click.echo(f"simkernel: {type(error).__name__}: {error}", err=True)
+        for note in getattr(error, "__notes__", []):
+            click.echo(note, err=True)
+        status = 1
+    output.flush()
+    if trace is not None and strace:
+        for line in strace_lines(trace):
+            click.echo(line, err=True)
+    if trace is not None and trace_file is not None:
+        save(trace, trace_file)
+    return status
+
+
+class Passed:
+    """Passes on what programs write to stdout and stderr; when they are several, each line after its program's name."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.labels = [name if names.count(name) == 1 else f"{name}[{i + 1}]" for i, name in enumerate(names)]
+        self.several = len(names) > 1
+        # Whose line is not yet ended: (program, 1 or 2).
+        self.open: tuple[int, int] | None = None
+
+    def __call__(self, program: int, name: str, fd: int, data: bytes) -> None:
+        stream = sys.stdout.buffer if fd == 1 else sys.stderr.buffer
+        if self.open not in (None, (program, fd)):
+            self.flush()
+        for line in data.splitlines(keepends=True):
+            if self.open is None and self.several:
+                stream.write(f"{self.labels[program]}: ".encode())
+            stream.write(line)
+            self.open = None if line.endswith(b"\n") else (program, fd)
+        stream.flush()
+
+    def flush(self) -> None:
+        """End the line that is open."""
+        if self.open is not None and self.several:
+            stream = sys.stdout.buffer if self.open[1] == 1 else sys.stderr.buffer
+            stream.write(b"\n")
+            stream.flush()
+            self.open = None
 
 
 @cli.command("liberties")
