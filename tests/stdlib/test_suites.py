@@ -150,8 +150,8 @@ def test_the_command(own_module):
 @pytest.mark.skipif(sys.platform != "linux", reason="both kernels")
 def test_a_sample_of_the_suites():
     pytest.importorskip("test.test_select", reason="CPython's tests are not installed")
-    ran = run_suites(choose(["test_poll", "test_queue"]), jobs=2)
+    ran = run_suites(choose(["test_selectors"]), pattern="register", jobs=2)
     for name, sides in ran.items():
         row = compare(name, sides)
-        assert row.ok, row.wrong
-        assert row.both > 5
+        assert row.share is not None and row.share > 80, row.wrong
+        assert row.both > 20
