@@ -17,13 +17,18 @@ class Suite:
     modules  dotted names; those that this Python does not have are left out, if it has any of them
     kind     "unittest" or "pytest"
     only     regular expression that a test's id has to match (default: all tests)
+    uses     resources of test.support, above RESOURCES: "network" for suites that ask for it and connect to this machine
     """
 
     name: str
     modules: tuple[str, ...]
     kind: str = "unittest"
     only: str = ""
+    uses: tuple[str, ...] = ()
 
+
+# Suites that won't run without the resource "network", though what they connect to is on this machine.
+LOCAL: Final = ("test_timeout", "test_socketserver")
 
 # The processes of concurrent.futures are forks of the interpreter, so only its thread pools and futures are looked at.
 THREAD_POOLS: Final = r"ThreadPool|Future(Tests?|s)?\."
@@ -32,7 +37,7 @@ POOL_MODULES: Final = ("test_thread_pool", "test_future", "test_wait", "test_as_
 # The suites that the aim is for.
 FIRST: Final = (
     *(
-        Suite(name, (f"test.{name}",))
+        Suite(name, (f"test.{name}",), uses=("network",) if name in LOCAL else ())
         for name in "test_select test_poll test_epoll test_selectors test_socket test_timeout test_socketserver test_httpservers".split()
     ),
     *(
@@ -79,6 +84,7 @@ REASONS: Final = (
     Reason(r"AF_ALG|ALG required", "AF_ALG, the kernel's cryptography, is not modelled"),
     Reason(r"AF_CAN|SocketCan|CAN_", "AF_CAN, the bus of cars, is not modelled"),
     Reason(r"AF_QIPCRTR|QIPCRTR", "AF_QIPCRTR, sockets to Qualcomm's processors, is not modelled"),
+    Reason(r"Resource 'www\..* is not available", "needs the internet"),
     Reason(r"UDPLITE|UDP Lite", "UDP-Lite is not modelled"),
     Reason(r"SCTP", "SCTP is not modelled"),
 )

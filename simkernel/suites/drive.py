@@ -111,7 +111,7 @@ def run_side(suite: Suite, on: str, pattern: str, seed: int | None, limit: float
     """Run a suite on one kernel ("sim" or "linux"), in as many workers as it takes.  ``limit``: real seconds a test may take."""
     side = Side()
     began = time.monotonic()
-    job = Job(list(suite.modules), suite.kind, suite.only, on, seed, pattern)
+    job = Job(list(suite.modules), suite.kind, suite.only, list(suite.uses), on, seed, pattern)
     known: list[str] = []
     over = False
     while not over:

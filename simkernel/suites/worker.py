@@ -41,6 +41,7 @@ class Job:
     modules: list[str]
     kind: str
     only: str
+    uses: list[str]
     on: str
     seed: int | None = None
     pattern: str = ""
@@ -144,11 +145,11 @@ def present(modules: list[str]) -> list[str]:
     return found
 
 
-def settings(kernel: Kernel) -> None:
+def settings(job: Job, kernel: Kernel) -> None:
     """What python -m test sets before it runs CPython's tests."""
     with contextlib.suppress(ImportError):
         support = kernel.import_module("test.support")
-        support.use_resources = dict.fromkeys(RESOURCES) if sys.version_info >= (3, 14) else RESOURCES
+        support.use_resources = dict.fromkeys([*RESOURCES, *job.uses])
         support.verbose = False
 
 
@@ -186,7 +187,7 @@ def run_unittest(job: Job, kernel: Kernel, tell: Tell) -> None:
     found: dict[str, Any] = {}
 
     def load() -> None:
-        settings(kernel)
+        settings(job, kernel)
         loader = kernel.import_module("unittest").TestLoader()
         for name in job.modules:
             for case in cases(loader.loadTestsFromModule(kernel.import_module(name))):
@@ -356,10 +357,12 @@ def main(argv: list[str]) -> None:
     job = Job(**json.loads(argv[1]))
     modules = present(job.modules)
     if not modules:
-        tell(
-            broken=f"this Python ({sys.executable}) has no {' and no '.join(job.modules)}"
-            + (NO_TESTS if job.modules[0].startswith("test.") else "")
-        )
+        missing = f"this Python ({sys.executable}) has no {job.modules[0]}"
+        package = job.modules[0].partition(".")[0]
+        if present([package]):
+            tell(skipped=missing)
+        else:
+            tell(broken=missing + (NO_TESTS if package == "test" else ""))
         return
     job.modules = modules
     kernel = Fake(job.seed) if job.on == "sim" else Real()
