@@ -9,6 +9,7 @@ A map of the code, from the program down to the bytes:
     api        Syscalls: what a server is written against       uapi      Linux's constants and their names
     linux      Syscalls over the real kernel                    errors    SimulationError and its children
     cli        the simkernel command                            testing   check, contracts, exploration, the pytest plugin
+    stdlib     Python's own modules on the fake kernel, for programs nobody changed; asyncio, trio: run a coroutine there
     conform    proof against the running kernel, call by call
     kernel/    the fake kernel, a file a Linux noun:
       machine  boot, run, snapshot          entry, syscalls    into the kernel: arguments -> fd table -> file
@@ -38,12 +39,13 @@ from simkernel.errors import (
 )
 
 if TYPE_CHECKING:
-    from simkernel import linux, testing
+    from simkernel import asyncio, linux, testing, trio
     from simkernel.kernel.choice import Choice, Plain, Recording, Seeded, Swarm, Tape
     from simkernel.kernel.exhaustive import Exhaustive
     from simkernel.kernel.machine import Kernel, run
     from simkernel.kernel.pct import Pct
     from simkernel.kernel.trace import Trace
+    from simkernel.stdlib.programs import programs
 
 __version__ = "0.1.0"
 
@@ -69,9 +71,12 @@ __all__ = [
     "Trace",
     "Unsupported",
     "UsageError",
+    "asyncio",
     "linux",
+    "programs",
     "run",
     "testing",
+    "trio",
 ]
 
 
@@ -86,8 +91,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("linux", "testing"):
+    if name in ("asyncio", "linux", "testing", "trio"):
         return importlib.import_module(f"simkernel.{name}")
+    if name == "programs":
+        return importlib.import_module("simkernel.stdlib.programs").programs
     if name not in _HOMES:
         raise AttributeError(f"module 'simkernel' has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(f"simkernel.kernel.{_HOMES[name]}"), name)

@@ -240,6 +240,7 @@ class Sched:
         "explore",
         "explored",
         "fatal",
+        "host_input",
         "hub",
         "max_files",
         "max_stalled",
@@ -297,6 +298,8 @@ class Sched:
         self.watch: Watch | None = None
         # A killed task that would not unwind: the hub ends it in its place.
         self.undying: Task | None = None
+        # Asks the host for input, if a terminal of the machine is the host's: whether there was some.
+        self.host_input: Callable[[], bool] | None = None
         # What the run has covered, if a choice source wants to know.
         self.coverage: Coverage | None = None
         choice.bind(self)
@@ -363,6 +366,8 @@ class Sched:
     def idle(self) -> None:
         """do_idle: deliver what interrupts have left, else jump to the next timer; with neither, it is a deadlock."""
         if self.softirq is not None and self.softirq.do_softirq():
+            return
+        if self.host_input is not None and self.host_input():
             return
         if self.check_sleepers is not None:
             try:
@@ -474,7 +479,7 @@ class Sched:
             process.wait_chldexit.owner = None
         self.choice = Plain()
         self.send_sigpipe = _no_signals
-        self.softirq = self.watch = self.coverage = self.fatal = self.check_sleepers = None
+        self.softirq = self.watch = self.coverage = self.fatal = self.check_sleepers = self.host_input = None
         self.current = self.dead_files = None  # type: ignore[assignment]  # as before boot
 
     def stop(self, error: BaseException) -> NoReturn:

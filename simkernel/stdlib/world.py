@@ -10,18 +10,20 @@ The means is Python's own import system, executed a second time as well: importl
 for ever, also in a function that is called later.  Outside of a world nothing is changed.
 """
 
+import ast
 import builtins
 import functools
 import importlib.util
 import io
 import sys
 from collections.abc import Callable, Collection, Iterable
-from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.machinery import ExtensionFileLoader, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from simkernel.errors import UsageError
+from simkernel.stdlib.hosts import Hosts
 
 FAKES: Final = Path(__file__).parent / "fakes"
 # The fakes: each file there, under the name of the module that it stands for.
@@ -79,6 +81,8 @@ class World:
         self.modules: dict[str, ModuleType] = {}
         # What a call does that a signal has interrupted, before it goes on (PEP 475): the fake of _signal puts its own here.
         self.check_signals: Callable[[], None] = _no_handlers
+        # The names that its programs know addresses by.
+        self.hosts = Hosts()
         self.builtins: dict[str, Any] = dict(vars(builtins))
         self.sys: Any = self._make_sys()
         self._bootstrap = self._import_system()
@@ -217,14 +221,24 @@ class World:
     def home_of(self, function: FunctionType) -> ModuleType:
         """The world's copy of the module in which a function was written."""
         name = function.__module__
+        if name == "__main__":
+            # Under the name that multiprocessing gives it in its children: what is under `if __name__ == "__main__"` is not done again.
+            if "__mp_main__" not in self.modules:
+                filename = getattr(sys.modules["__main__"], "__file__", None)
+                if filename is None:
+                    raise UsageError(f"{function.__qualname__} can't be taken into a world: it was typed in, and has no file")
+                self.load_file("__mp_main__", filename)
+            return self.modules["__mp_main__"]
         if name not in self.modules and name in sys.modules:
             real = sys.modules[name]
             filename = getattr(real, "__file__", None)
             spec = getattr(real, "__spec__", None)
-            if name == "__main__" or spec is None or importlib_cannot_find(name):
+            if spec is None or importlib_cannot_find(name):
                 # A script, or a test that pytest imported by its path.
                 if filename is None:
                     raise UsageError(f"{function.__qualname__} can't be taken into a world: its module {name} has no file")
+                return self.load_file(name, filename)
+            if type(spec.loader).__name__ == "AssertionRewritingHook" and filename is not None:
                 return self.load_file(name, filename)
         found: ModuleType = self.import_module(name)
         return found
@@ -237,7 +251,11 @@ class World:
         module: ModuleType = self._bootstrap.module_from_spec(spec)
         self.modules[name] = module
         try:
-            spec.loader.exec_module(module)
+            code = rewritten(name, filename)
+            if code is None:
+                spec.loader.exec_module(module)
+            else:
+                exec(code, vars(module))  # noqa: S102  # as its loader does
         except BaseException:
             del self.modules[name]
             raise
@@ -291,7 +309,8 @@ def code_of(name: str) -> CodeType:
         # Frozen: its source lies beside the others'.
         origin = Path(io.__file__).parent.joinpath(*name.split(".")).with_suffix(".py")
         return compile(origin.read_bytes(), str(origin), "exec", dont_inherit=True)
-    found = spec.loader.get_code(name)  # type: ignore[attr-defined]  # each loader of a source has it
+    # (Whoever else loads such modules, as pytest does to rewrite assertions, is passed by.)
+    found = SourceFileLoader(name, spec.origin).get_code(name)
     assert isinstance(found, CodeType)
     return found
 
@@ -316,6 +335,18 @@ def importlib_cannot_find(name: str) -> bool:
         return True
     finally:
         sys.modules[name] = real
+
+
+def rewritten(name: str, filename: str) -> CodeType | None:
+    """The code of a test module whose assert statements pytest has rewritten, so that a failed one tells its values; None for others."""
+    loader: Any = getattr(sys.modules.get(name), "__loader__", None)
+    if type(loader).__name__ != "AssertionRewritingHook":
+        return None
+    rewrite = importlib.import_module("_pytest.assertion.rewrite")
+    source = Path(filename).read_bytes()
+    tree = ast.parse(source, filename)
+    rewrite.rewrite_asserts(tree, source, filename, loader.config)
+    return compile(tree, filename, "exec", dont_inherit=True)
 
 
 def same_code(one: CodeType, other: CodeType) -> bool:

@@ -122,6 +122,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell simulated tests how they are run."""
+    config.addinivalue_line("markers", "simkernel_asyncio(seeds=0, **options): run an async test on a fake machine, by asyncio")
+    config.addinivalue_line("markers", "simkernel_trio(seeds=0, **options): run an async test on a fake machine, by trio")
     Session.plugin = True
     Session.replay = config.getoption("--simkernel-replay")
     if Session.replay is not None:
@@ -154,6 +156,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if Session.replay is not None and len(simulated) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in simulated])
         items[:] = simulated
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
+    """Run what is marked simkernel_asyncio or simkernel_trio on a fake machine."""
+    for name in ("simkernel_asyncio", "simkernel_trio"):
+        mark = pyfuncitem.get_closest_marker(name)
+        if mark is not None:
+            from simkernel.testing.coroutines import run_test  # noqa: PLC0415
+
+            arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+            run_test(name, pyfuncitem.obj, arguments, **mark.kwargs)
+            return True
+    return None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -192,6 +208,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     booted = item.stash.get(_KERNEL, None)
     if booted is not None:
         trace = booted.sched.trace
+    trace = getattr(error, "simkernel_trace", trace)
     if trace is not None and len(trace):
         from simkernel.testing.replay import Token  # noqa: PLC0415
         from simkernel.tools.strace import strace_lines  # noqa: PLC0415
@@ -200,6 +217,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         shown = lines[-STORY_LINES:]
         if len(lines) > len(shown):
             shown.insert(0, f"... {len(lines) - len(shown)} lines before")
-        shown.append(f"the same run again: choice=simkernel.testing.tape({str(Token('', '', tape))!r})")
+        if not hasattr(error, "simkernel_trace"):
+            shown.append(f"the same run again: choice=simkernel.testing.tape({str(Token('', '', tape))!r})")
         report.sections.append(("simkernel: the end of the trace", "\n".join(shown)))
     return report
