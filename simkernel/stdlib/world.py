@@ -23,6 +23,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from simkernel.errors import UsageError
+from simkernel.stdlib.hosts import Hosts
 
 FAKES: Final = Path(__file__).parent / "fakes"
 # The fakes: each file there, under the name of the module that it stands for.
@@ -80,6 +81,8 @@ class World:
         self.modules: dict[str, ModuleType] = {}
         # What a call does that a signal has interrupted, before it goes on (PEP 475): the fake of _signal puts its own here.
         self.check_signals: Callable[[], None] = _no_handlers
+        # The names that its programs know addresses by.
+        self.hosts = Hosts()
         self.builtins: dict[str, Any] = dict(vars(builtins))
         self.sys: Any = self._make_sys()
         self._bootstrap = self._import_system()
@@ -256,6 +259,7 @@ class World:
             if code is None:
                 spec.loader.exec_module(module)
             else:
+                module.__builtins__ = self.builtins  # type: ignore[attr-defined]
                 exec(code, vars(module))  # noqa: S102  # as its loader does
         except BaseException:
             del self.modules[name]

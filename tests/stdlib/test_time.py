@@ -1,9 +1,12 @@
 """The fake of time: virtual clocks, sleeping, and dates that are the same on every machine."""
 
+import datetime
+import io
+import logging
 import os
 import subprocess
 import sys
-import time as real
+import time
 
 import pytest
 
@@ -14,9 +17,6 @@ from simkernel.stdlib.world import World
 
 
 def virtual_hour():
-    import datetime
-    import time
-
     start = time.monotonic_ns(), time.time_ns(), time.perf_counter_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.process_time_ns()
     day = datetime.date.today()
     time.sleep(3600)
@@ -31,8 +31,6 @@ def test_an_hour_takes_no_time():
 
 
 def only_looks():
-    import time
-
     while time.monotonic() < 1:
         pass
 
@@ -43,9 +41,6 @@ def test_a_loop_that_only_looks_at_the_clock_ends():
 
 
 def logs_much():
-    import io
-    import logging
-
     stream = io.StringIO()
     logger = logging.Logger("much")
     handler = logging.StreamHandler(stream)
@@ -61,8 +56,6 @@ def test_looking_often_is_no_livelock():
 
 
 def bad_sleeps():
-    import time
-
     out = []
     for value in (-1, float("nan"), float("inf"), "1", None, 1e300, 2**70, -1e-10):
         try:
@@ -83,8 +76,6 @@ def test_errors_are_those_of_python():
 
 def calendar():
     """What time computes of given times, in the zone of TZ."""
-    import time
-
     time.tzset()
     out = [time.timezone, time.altzone, time.daylight, time.tzname]
     for seconds in (0, 1_000_000_000, 1_700_000_000, 1_750_000_000.5):
@@ -101,27 +92,23 @@ ZONES = ["UTC", "Europe/Berlin", "EST5EDT,M3.2.0,M11.1.0", "AEST-10AEDT-11,M10.5
 @pytest.mark.parametrize("zone", ZONES)
 def test_dates_are_those_of_the_c_library(zone, monkeypatch):
     def main():
-        import os
-
         os.environ["TZ"] = zone
         return calendar()
 
-    outer = real.tzname
+    outer = time.tzname
     monkeypatch.delenv("TZ", raising=False)
     got = run_function(main)
-    assert real.tzname == outer
+    assert time.tzname == outer
     assert "TZ" not in os.environ
     monkeypatch.setenv("TZ", zone)
     try:
         assert got == calendar()
     finally:
         monkeypatch.undo()
-        real.tzset()
+        time.tzset()
 
 
 def now():
-    import time
-
     return time.localtime()[:6], time.tzname
 
 
@@ -138,12 +125,10 @@ def test_the_zone_is_the_programs_and_not_the_machines(zone, expected, monkeypat
 
 def test_it_has_all_that_the_real_one_has():
     fake = World().import_module("time")
-    assert not [name for name in dir(real) if not name.startswith("__") and not hasattr(fake, name)]
+    assert not [name for name in dir(time) if not name.startswith("__") and not hasattr(fake, name)]
 
 
 def waits():
-    import time
-
     time.sleep(0.25)
     return time.monotonic() >= 0.25
 

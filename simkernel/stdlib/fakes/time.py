@@ -198,7 +198,7 @@ def gmtime(seconds: float | None = None, /) -> real.struct_time:
 def localtime(seconds: float | None = None, /) -> real.struct_time:
     """A time in the program's zone."""
     if _zone == UTC:
-        return real.struct_time(gmtime(seconds), {"tm_zone": "UTC", "tm_gmtoff": 0})  # type: ignore[call-arg]
+        return real.struct_time(gmtime(seconds), {"tm_zone": "UTC", "tm_gmtoff": 0})
     with in_zone():
         return real.localtime(now() if seconds is None else seconds)
 
