@@ -26,7 +26,7 @@ _kinds: Final[dict[str, int]] = {}
 
 
 def kind_of_file(filename: str) -> int:
-    """PROGRAM; LIBRARY: Python's, another's or our own; LOOP: a library that calls programs back; BELOW: the kernel and what leads to it."""
+    """PROGRAM; LIBRARY: Python's, another's or ours; LOOP: a library that calls programs back; BELOW: the kernel and what leads to it."""
     kind = _kinds.get(filename)
     if kind is None:
         kind = PROGRAM

@@ -467,11 +467,11 @@ class Uses:
 
     def __init__(self, allowed: Collection[str] = ()) -> None:
         self.allowed = frozenset(allowed)
-        real = {(owner, name): value for owner, name, value, _guarded in _placed}
+        real = {(id(owner), name): value for owner, name, value, _guarded in _placed}
         self._kinds: dict[int, str] = {}
         for (owner, name), (kind, _called, when) in _rules().items():
             if when is None:
-                self._kinds[id(real.get((owner, name), vars(owner).get(name)))] = kind
+                self._kinds[id(real.get((id(owner), name), vars(owner).get(name)))] = kind
 
     def kind_of(self, value: Any) -> str | None:
         """The kind that a use of ``value``, a function or a class, would be; None if it is none, or allowed."""

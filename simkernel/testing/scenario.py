@@ -249,7 +249,7 @@ def stay(sys: Syscalls) -> None:
 
 
 def program_place(error: BaseException) -> str:
-    """Where in the program an exception came from: ``file.py:line in function``; if no frame is the program's, where in a library, or ""."""
+    """Where in the program an exception came from: ``file.py:line in function``; where in a library if none is the program's, or ""."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_ours(frame.filename)]
     # The command itself is the outermost frame of ours.
     frames = [frame for frame in frames if not frame.filename.endswith("bin/simkernel")]
