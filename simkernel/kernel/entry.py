@@ -3,6 +3,7 @@
 A run without choices and without a trace uses SimSyscalls as it is, so neither costs anything there.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from errno import errorcode
 from sys import _getframe
@@ -352,6 +353,18 @@ class EnteredSyscalls(SimSyscalls):
 
     def mkdir(self, path: str | bytes, mode: int = 0o777, /) -> None:
         self.call("mkdir", SimSyscalls.mkdir, path, mode)
+
+    def stat(self, path: str | bytes, /) -> os.stat_result:
+        return self.call("stat", SimSyscalls.stat, path)
+
+    def lstat(self, path: str | bytes, /) -> os.stat_result:
+        return self.call("lstat", SimSyscalls.lstat, path)
+
+    def fstat(self, fd: int, /) -> os.stat_result:
+        return self.call("fstat", SimSyscalls.fstat, fd)
+
+    def getrandom(self, n: int, flags: int = 0, /) -> bytes:
+        return self.call("getrandom", SimSyscalls.getrandom, n, flags)
 
     def memfd_create(self, name: str, flags: int = 0, /) -> int:
         return self.call("memfd_create", SimSyscalls.memfd_create, name, flags)
