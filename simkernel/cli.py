@@ -39,7 +39,7 @@ from simkernel.testing import zoo
 from simkernel.testing.campaign import DATABASE, Interrupted, dask_workers, local_workers
 from simkernel.testing.checker import Report, check
 from simkernel.testing.contracts import CONTRACTS, Contract
-from simkernel.testing.example import Failure, run_sim
+from simkernel.testing.example import Failure, sim_example
 from simkernel.testing.load import load
 from simkernel.testing.replay import parse
 from simkernel.testing.scenario import program_place
@@ -255,7 +255,7 @@ def replay_command(token: str, file: str | None) -> int:
         raise UsageError("this token belongs to a test's own server: name its file with --file FILE.py:FUNCTION")
     module, serve, target = load(target, "serve", 3)
     promise = contract_of(parsed.contract, module)
-    failure = run_sim(serve, promise, Tape(parsed.tape), Trace(), parsed.profile)
+    failure = sim_example(serve, promise, parsed.profile)(Tape(parsed.tape), Trace())
     if failure is None:
         click.echo(f"{target}    sim   ok   the failure does not show: the server has changed since, or simkernel has")
         return 0
