@@ -73,9 +73,14 @@ def in_world(
         def main(sys: Syscalls) -> Any:
             begin(home)
             try:
-                return body(home)
-            finally:
+                result = body(home)
+            except (TaskExit, SimulationError):
+                raise
+            except BaseException:
                 finish(home)
+                raise
+            finish(home)
+            return result
 
         return boot(main, **options)
 
