@@ -157,6 +157,10 @@ class World:
         module.world = self  # type: ignore[attr-defined]
         self.modules[name] = module
         exec(code_of(f"simkernel.stdlib.fakes.{name}"), vars(module))  # noqa: S102
+        for attribute, value in list(vars(module).items()):
+            if isinstance(value, FunctionType) and value.__globals__ is vars(module):
+                # As a function of C it does not become a method where a class has it (logging.Formatter.converter, SelectSelector._select).
+                setattr(module, attribute, staticmethod(value))
 
     # --- imports ---
     def _import(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
@@ -255,6 +259,7 @@ class World:
             if code is None:
                 spec.loader.exec_module(module)
             else:
+                module.__builtins__ = self.builtins  # type: ignore[attr-defined]
                 exec(code, vars(module))  # noqa: S102  # as its loader does
         except BaseException:
             del self.modules[name]
