@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from simkernel.api import Address, Buffer, Cmsg
 from simkernel.errors import Unsupported, oserror
@@ -27,7 +28,11 @@ from simkernel.kernel.syscalls.vfs import VfsCalls
 from simkernel.uapi import (
     AF_INET,
     AF_INET6,
+    AF_NETLINK,
+    AF_PACKET,
     AF_UNIX,
+    AF_VSOCK,
+    AF_XDP,
     IPPROTO_ICMP,
     IPPROTO_ICMPV6,
     IPPROTO_MPTCP,
@@ -44,6 +49,9 @@ from simkernel.uapi import (
     SOCK_STREAM,
     SOL_SOCKET,
 )
+
+# The families of a kernel that has nothing more: the others (AF_CAN, AF_BLUETOOTH, AF_TIPC, ...) are modules that few machines load.
+FAMILIES: Final = (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_VSOCK, AF_XDP)
 
 
 class SocketCalls(VfsCalls):
@@ -70,6 +78,10 @@ class SocketCalls(VfsCalls):
             return self._inet_create(family, kind, proto)
         if family == AF_UNIX:
             return self._unix_create(kind, proto)
+        if family not in FAMILIES:
+            raise oserror(errno.EAFNOSUPPORT)
+        if family in (AF_INET, AF_INET6) and kind != SOCK_RAW:
+            raise oserror(errno.ESOCKTNOSUPPORT)
         raise Unsupported(
             f"socket(family {family}, type {kind}) is not modelled, only AF_UNIX, and AF_INET and AF_INET6 with SOCK_STREAM or SOCK_DGRAM"
         )

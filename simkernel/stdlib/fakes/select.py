@@ -80,11 +80,11 @@ class _Deadline:
     __slots__ = ("end",)
 
     def __init__(self, ns: int) -> None:
-        self.end = here.sys.clock_gettime_ns(CLOCK_MONOTONIC) + ns
+        self.end = here.clock_gettime_ns(CLOCK_MONOTONIC) + ns
 
     def left(self) -> int:
         """Nanoseconds until then; negative when it has passed."""
-        return self.end - here.sys.clock_gettime_ns(CLOCK_MONOTONIC)
+        return self.end - here.clock_gettime_ns(CLOCK_MONOTONIC)
 
 
 # --- select ---
@@ -298,18 +298,22 @@ class epoll:  # noqa: N801
         epfd = self._open()
         ms = -1
         deadline: _Deadline | None = None
-        if timeout is not None:
+        if type(timeout) is int and -1 <= timeout <= 0:
+            # What EpollSelector asks for most.
+            ms = timeout
+        elif timeout is not None:
             ns = _nanoseconds(timeout, NS, "timeout must be an integer or None")
             ms = -(-ns // NS_PER_MS)
             if not INT_MIN <= ms <= INT_MAX:
                 raise OverflowError("timeout is too large")
             if ns > 0:
                 deadline = _Deadline(ns)
-        maxevents = c_int(maxevents)
         if maxevents == -1:
             maxevents = FD_SETSIZE - 1
-        elif maxevents < 1:
-            raise ValueError(f"maxevents must be greater than 0, got {maxevents}")
+        else:
+            maxevents = c_int(maxevents)
+            if maxevents < 1:
+                raise ValueError(f"maxevents must be greater than 0, got {maxevents}")
         while True:
             try:
                 return here.sys.epoll_wait(epfd, maxevents, ms)
