@@ -17,12 +17,13 @@ import importlib.util
 import io
 import sys
 from collections.abc import Callable, Collection, Iterable
-from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.machinery import ExtensionFileLoader, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from simkernel.errors import UsageError
+from simkernel.stdlib.hosts import Hosts
 
 FAKES: Final = Path(__file__).parent / "fakes"
 # The fakes: each file there, under the name of the module that it stands for.
@@ -43,6 +44,10 @@ SHARED: Final = frozenset(
     scipy simkernel sortedcontainers typing_extensions xdist importlib.metadata importlib.resources importlib._abc importlib.abc
     importlib.machinery urllib.parse""".split()
 )
+
+
+def _no_handlers() -> None:
+    """Without Python's signal handlers there is nothing to check."""
 
 
 class Shared:
@@ -74,6 +79,10 @@ class World:
         self.fakes = tuple(fakes)
         self.shared = SHARED | frozenset(shared)
         self.modules: dict[str, ModuleType] = {}
+        # What a call does that a signal has interrupted, before it goes on (PEP 475): the fake of _signal puts its own here.
+        self.check_signals: Callable[[], None] = _no_handlers
+        # The names that its programs know addresses by.
+        self.hosts = Hosts()
         self.builtins: dict[str, Any] = dict(vars(builtins))
         self.sys: Any = self._make_sys()
         self._bootstrap = self._import_system()
@@ -300,7 +309,8 @@ def code_of(name: str) -> CodeType:
         # Frozen: its source lies beside the others'.
         origin = Path(io.__file__).parent.joinpath(*name.split(".")).with_suffix(".py")
         return compile(origin.read_bytes(), str(origin), "exec", dont_inherit=True)
-    found = spec.loader.get_code(name)  # type: ignore[attr-defined]  # each loader of a source has it
+    # (Whoever else loads such modules, as pytest does to rewrite assertions, is passed by.)
+    found = SourceFileLoader(name, spec.origin).get_code(name)
     assert isinstance(found, CodeType)
     return found
 

@@ -1,0 +1,57 @@
+"""One body, three sides: CPython's own modules on Linux, ours on Linux, ours on the fake kernel."""
+
+import functools
+import importlib
+
+import pytest
+
+import simkernel.linux
+from simkernel.stdlib.here import machine
+from simkernel.stdlib.process import boot
+from simkernel.stdlib.world import World
+
+SIDES = ("cpython", "linux", "fake")
+
+
+class Modules:
+    """The modules of a side, as attributes."""
+
+    def __init__(self, import_module):
+        self._import = import_module
+
+    def __getattr__(self, name):
+        return self._import(name)
+
+
+@functools.cache
+def world(fakes=("_socket", "select")):
+    made = World(fakes=fakes)
+    for name in ("socket", "selectors", "select"):
+        made.import_module(name)
+    return made
+
+
+def run(side, body):
+    """``body(modules)`` as process 1 of a machine of that side; returns what it returns."""
+    if side == "cpython":
+        return simkernel.linux.run(lambda sys: body(Modules(importlib.import_module)))
+
+    def main(sys):
+        with machine(sys):
+            return body(Modules(world().import_module))
+
+    if side == "linux":
+        return simkernel.linux.run(main)
+    return boot(lambda sys: body(Modules(world().import_module)))
+
+
+def three_ways(test):
+    """Runs a test's body on each side."""
+
+    @pytest.mark.parametrize("side", SIDES)
+    def ways(side):
+        run(side, test)
+
+    ways.__name__ = test.__name__
+    ways.__doc__ = test.__doc__
+    return ways
