@@ -255,6 +255,7 @@ class World:
             if code is None:
                 spec.loader.exec_module(module)
             else:
+                module.__builtins__ = self.builtins  # type: ignore[attr-defined]
                 exec(code, vars(module))  # noqa: S102  # as its loader does
         except BaseException:
             del self.modules[name]
