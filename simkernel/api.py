@@ -9,6 +9,7 @@ with a numeric host (``""`` means ::); AF_UNIX addresses are str or bytes, abstr
 is ``""``.  Signal masks are any iterable of signal numbers, and come back as sets.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -118,6 +119,18 @@ class Syscalls(Protocol):
         """mkdir(2)."""
         ...
 
+    def stat(self, path: str | bytes, /) -> os.stat_result:
+        """stat(2)."""
+        ...
+
+    def lstat(self, path: str | bytes, /) -> os.stat_result:
+        """lstat(2): of a link itself."""
+        ...
+
+    def fstat(self, fd: int, /) -> os.stat_result:
+        """fstat(2)."""
+        ...
+
     def memfd_create(self, name: str, flags: int = 0, /) -> int:
         """memfd_create(2): a file in memory without a path.  ``flags``: 0 or MFD_CLOEXEC."""
         ...
@@ -186,7 +199,8 @@ class Syscalls(Protocol):
         """ioctl(2): FIONREAD returns the bytes that can be read; FIONBIO sets O_NONBLOCK to ``bool(arg)`` and returns 0.
 
         Of sockets, SIOCOUTQ returns the bytes not yet acknowledged (TCP) or what is charged for those not yet read, with the kernel's
-        overhead (AF_UNIX), SIOCOUTQNSD those not yet sent, SIOCATMARK whether the urgent mark is next.
+        overhead (AF_UNIX), SIOCOUTQNSD those not yet sent, SIOCATMARK whether the urgent mark is next.  TCGETS, TIOCGPGRP and TIOCGWINSZ
+        only tell a terminal, for which they return 0, from what is none: ENOTTY.
         """
         ...
 
@@ -266,6 +280,10 @@ class Syscalls(Protocol):
         /,
     ) -> tuple[list[int], list[int], list[int]]:
         """pselect(2).  ``timeout_ns`` in nanoseconds, None without a limit; ``sigmask`` as in ppoll."""
+        ...
+
+    def getrandom(self, n: int, flags: int = 0, /) -> bytes:
+        """getrandom(2): ``n`` bytes.  ``flags``: GRND_NONBLOCK, GRND_RANDOM, GRND_INSECURE."""
         ...
 
     # --- time ---

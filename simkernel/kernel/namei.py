@@ -11,6 +11,7 @@ from typing import Final
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
 from simkernel.kernel.sched import Sched
+from simkernel.kernel.stat import PROC_BLKSIZE, PROC_DEV, S_IFDIR, S_IFSOCK, TMPFS_DEV, Kstat
 from simkernel.uapi import (
     O_ACCMODE,
     O_CLOEXEC,
@@ -53,11 +54,18 @@ class Node:
         """Where a link leads; None if this is no link."""
         return None
 
+    def getattr(self) -> Kstat:
+        """What stat(2) tells."""
+        return Kstat(0o600, TMPFS_DEV, self.i_ino)
+
 
 class SocketNode(Node):
     """The name of an AF_UNIX socket, which outlives it."""
 
     __slots__ = ()
+
+    def getattr(self) -> Kstat:
+        return Kstat(S_IFSOCK | 0o755, TMPFS_DEV, self.i_ino)
 
 
 class DirNode(Node):
@@ -72,15 +80,18 @@ class DirNode(Node):
     def open(self, sched: Sched, f_flags: int) -> File:
         return DirFile(sched, self, f_flags)
 
+    def getattr(self) -> Kstat:
+        return Kstat(S_IFDIR | 0o555, PROC_DEV, self.i_ino, nlink=2, blksize=PROC_BLKSIZE)
+
     def lookup(self, name: bytes) -> Node | None:
         """The node called ``name``, or None."""
         raise NotImplementedError
 
-    def create(self, name: bytes, vfs: "Vfs") -> Node:
+    def create(self, name: bytes, vfs: "Vfs", mode: int) -> Node:
         """A new regular file."""
         raise oserror(errno.ENOENT)
 
-    def mkdir(self, name: bytes, vfs: "Vfs") -> None:
+    def mkdir(self, name: bytes, vfs: "Vfs", mode: int) -> None:
         """A new directory."""
         raise oserror(errno.ENOENT)
 
@@ -144,6 +155,9 @@ class PosFile(File):
 
     def inode(self) -> Node:
         return self.node
+
+    def getattr(self) -> Kstat:
+        return self.node.getattr()
 
 
 class DirFile(PosFile):
@@ -252,7 +266,7 @@ class Vfs:
         return node
 
     # --- calls ---
-    def open(self, path: bytes, flags: int) -> File:
+    def open(self, path: bytes, flags: int, mode: int) -> File:
         """do_filp_open: find or make the node, then open it."""
         nd = self.path_lookup(path)
         node = nd.node
@@ -263,7 +277,7 @@ class Vfs:
             if not flags & O_CREAT:
                 raise oserror(errno.ENOENT)
             self.sched.check_files(1)
-            node = nd.parent.create(nd.last, self)
+            node = nd.parent.create(nd.last, self, mode)
             created = True
         elif flags & O_CREAT and flags & O_EXCL:
             raise oserror(errno.EEXIST)
@@ -280,6 +294,16 @@ class Vfs:
             node.truncate()
         return file
 
+    def stat(self, path: bytes, follow_link: bool) -> Kstat:
+        """vfs_statx.  ENOTDIR for a file with a slash at the end."""
+        nd = self.path_lookup(path)
+        if nd.node is None:
+            raise oserror(errno.ENOENT)
+        node = follow(nd.node) if follow_link or nd.slash else nd.node
+        if nd.slash and not isinstance(node, DirNode):
+            raise oserror(errno.ENOTDIR)
+        return node.getattr()
+
     def unlink(self, path: bytes) -> None:
         """do_unlinkat.  EISDIR for a directory."""
         nd = self.path_lookup(path)
@@ -293,12 +317,12 @@ class Vfs:
             raise oserror(errno.EISDIR)
         nd.parent.unlink(nd.last)
 
-    def mkdir(self, path: bytes) -> None:
+    def mkdir(self, path: bytes, mode: int) -> None:
         """do_mkdirat.  EEXIST for any name that is there."""
         nd = self.path_lookup(path)
         if not nd.last or nd.node is not None:
             raise oserror(errno.EEXIST)
-        nd.parent.mkdir(nd.last, self)
+        nd.parent.mkdir(nd.last, self, mode)
 
     # --- names of sockets ---
     def may_mknod(self, path: bytes) -> Nameidata:

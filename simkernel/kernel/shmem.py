@@ -10,6 +10,7 @@ from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.file import File
 from simkernel.kernel.namei import DirFile, DirNode, Node, PosFile, Vfs
 from simkernel.kernel.sched import Sched
+from simkernel.kernel.stat import S_IFDIR, S_IFREG, SHM_DEV, TMPFS_DEV, Kstat
 from simkernel.uapi import O_APPEND, O_LARGEFILE, O_RDWR, PAGE_SIZE, SEEK_DATA, SEEK_END
 
 MAX_RW_COUNT: Final = 0x7FFFF000
@@ -17,17 +18,23 @@ ZERO_PAGE: Final = bytes(PAGE_SIZE)
 
 
 class ShmemNode(Node):
-    """The inode of a regular file: its pages by number, and its size in bytes."""
+    """The inode of a regular file: its pages by number, and its size in bytes.  ``i_nlink``: how many names lead to it."""
 
-    __slots__ = ("i_size", "pages")
+    __slots__ = ("i_mode", "i_nlink", "i_size", "pages")
 
-    def __init__(self, i_ino: int) -> None:
+    def __init__(self, i_ino: int, i_mode: int, i_nlink: int) -> None:
         super().__init__(i_ino)
+        self.i_mode = i_mode
+        self.i_nlink = i_nlink
         self.pages: dict[int, bytearray] = {}
         self.i_size = 0
 
     def open(self, sched: Sched, f_flags: int) -> File:
         return ShmemFile(sched, self, f_flags)
+
+    def getattr(self) -> Kstat:
+        dev = TMPFS_DEV if self.i_nlink else SHM_DEV
+        return Kstat(S_IFREG | self.i_mode, dev, self.i_ino, self.i_size, self.i_nlink, blocks=len(self.pages) * PAGE_SIZE // 512)
 
     def truncate(self) -> None:
         self.set_size(0)
@@ -152,11 +159,17 @@ class ShmemDirFile(DirFile):
 class ShmemDir(DirNode):
     """A directory of tmpfs."""
 
-    __slots__ = ("entries",)
+    __slots__ = ("entries", "i_mode")
 
-    def __init__(self, i_ino: int, parent: DirNode | None) -> None:
+    def __init__(self, i_ino: int, parent: DirNode | None, i_mode: int = 0o755) -> None:
         super().__init__(i_ino, parent)
+        self.i_mode = i_mode
         self.entries: dict[bytes, Node] = {}
+
+    def getattr(self) -> Kstat:
+        """shmem_getattr: an entry is 20 bytes (BOGO_DIRENT_SIZE), and so are . and .. ."""
+        below = sum([isinstance(node, ShmemDir) for node in self.entries.values()])
+        return Kstat(S_IFDIR | self.i_mode, TMPFS_DEV, self.i_ino, 40 + 20 * len(self.entries), 2 + below)
 
     def open(self, sched: Sched, f_flags: int) -> File:
         return ShmemDirFile(sched, self, f_flags)
@@ -164,13 +177,13 @@ class ShmemDir(DirNode):
     def lookup(self, name: bytes) -> Node | None:
         return self.entries.get(name)
 
-    def create(self, name: bytes, vfs: Vfs) -> Node:
-        node = ShmemNode(vfs.get_next_ino())
+    def create(self, name: bytes, vfs: Vfs, mode: int) -> Node:
+        node = ShmemNode(vfs.get_next_ino(), mode, 1)
         self.entries[name] = node
         return node
 
-    def mkdir(self, name: bytes, vfs: Vfs) -> None:
-        self.entries[name] = ShmemDir(vfs.get_next_ino(), self)
+    def mkdir(self, name: bytes, vfs: Vfs, mode: int) -> None:
+        self.entries[name] = ShmemDir(vfs.get_next_ino(), self, mode)
 
     def mknod(self, name: bytes, node: Node) -> None:
         self.entries[name] = node
@@ -181,7 +194,7 @@ class ShmemDir(DirNode):
 
 def shmem_file_setup(vfs: Vfs) -> File:
     """memfd_create's file: no name leads to it."""
-    return ShmemNode(vfs.get_next_ino()).open(vfs.sched, O_RDWR | O_LARGEFILE)
+    return ShmemNode(vfs.get_next_ino(), 0o777, 0).open(vfs.sched, O_RDWR | O_LARGEFILE)
 
 
 def ftruncate(file: File, length: int) -> None:

@@ -53,6 +53,8 @@ def machine(sys: Syscalls, sched: "Sched | None" = None) -> Iterator[None]:
     """The calls of this block's programs go to ``sys``."""
     outer = here.sys, here.sched, here.on_exit
     here.sys, here.sched, here.on_exit = sys, sched, []
+    if sched is not None:
+        sched.trace.indirect = True
     try:
         yield
     finally:

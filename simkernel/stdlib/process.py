@@ -9,7 +9,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from simkernel.api import Syscalls
 from simkernel.errors import SimulationError, is_ours
@@ -104,8 +104,11 @@ def before(world: World, function: Callable[..., Any] | None) -> None:
     boot(main)
 
 
-def begin(world: World, argv: Sequence[str] | None = None) -> None:
-    """A new process: no thread but this one, no handlers, no random state of another run; stdin, stdout and stderr are fds 0, 1 and 2."""
+def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, TextIO, TextIO] | None = None) -> None:
+    """A new process: no thread but this one, no handlers, no random state of another run.
+
+    stdin, stdout and stderr are fds 0, 1 and 2, or those of ``stdio``.
+    """
     for name in world.fakes:
         reset = getattr(world.modules[name], "reset", None)
         if reset is not None:
@@ -116,6 +119,11 @@ def begin(world: World, argv: Sequence[str] | None = None) -> None:
             reset_module(module)
     if argv is not None:
         world.sys.argv = list(argv)
+    if stdio is not None:
+        for name, stream in zip(("stdin", "stdout", "stderr"), stdio, strict=True):
+            setattr(world.sys, name, stream)
+            setattr(world.sys, f"__{name}__", stream)
+        return
     io = world.import_module("io")
     world.sys.stdin = world.sys.__stdin__ = io.open(0, "r", encoding="utf-8", closefd=False)
     # As on a terminal, a line is seen when it is written.

@@ -11,6 +11,7 @@ from simkernel.errors import oserror
 from simkernel.kernel.fdtable import FilesStruct
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash
+from simkernel.kernel.mem import Crng
 from simkernel.kernel.namei import Vfs
 from simkernel.kernel.namespace import init_mount_tree
 from simkernel.kernel.net.loopback import Loopback
@@ -140,7 +141,7 @@ def signals(mask: int) -> set[int]:
 class BaseSyscalls:
     """The machine that the calls work on.  One object serves all tasks: each call is made by the running one."""
 
-    __slots__ = ("crash", "disturbed", "inet", "lo", "nets", "sched", "sysctl", "udp", "unix", "vfs")
+    __slots__ = ("crash", "crng", "disturbed", "inet", "lo", "nets", "sched", "sysctl", "udp", "unix", "vfs")
 
     def __init__(self, sched: Sched, sysctl: Sysctl, crash: Crash) -> None:
         self.sched = sched
@@ -155,6 +156,7 @@ class BaseSyscalls:
         self.nets = [net]
         self.inet = net.inet
         self.udp = net.udp
+        self.crng = Crng(sched)
         self.vfs = Vfs(sched, self._mount)
         self.unix = UnixTable(self.vfs)
 
@@ -167,7 +169,7 @@ class BaseSyscalls:
         self.vfs.dismantle()
 
     def _mount(self, vfs: Vfs) -> None:
-        proc = init_mount_tree(vfs)
+        proc = init_mount_tree(vfs, self.crng)
         proc.register_sysctl("fs/nr_open", constant("fs.nr_open", NR_OPEN))
         register_proc_net(proc, self.sysctl, self.nets)
 

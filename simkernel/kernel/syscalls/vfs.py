@@ -1,6 +1,7 @@
 """The calls on paths and positions (fs/open.c, namei.c, read_write.c, splice.c, mm/memfd.c)."""
 
 import errno
+import os
 from typing import Final
 
 from simkernel.api import Buffer
@@ -8,10 +9,13 @@ from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.namei import PATH_MAX, rw_verify_area
 from simkernel.kernel.shmem import ftruncate, shmem_file_setup
 from simkernel.kernel.splice import SPLICE_F_ALL, do_sendfile, do_splice, sendfile_from
-from simkernel.kernel.syscalls.base import as_bytes, c_int, size
+from simkernel.kernel.syscalls.base import INT_MAX, as_bytes, c_int, size
 from simkernel.kernel.syscalls.files import FileCalls
 from simkernel.sockaddr import path_name
 from simkernel.uapi import (
+    GRND_INSECURE,
+    GRND_NONBLOCK,
+    GRND_RANDOM,
     MFD_CLOEXEC,
     O_ACCMODE,
     O_APPEND,
@@ -52,6 +56,7 @@ MODELLED_OPEN_FLAGS: Final = (
     | O_TRUNC
 )
 SEEK_MAX: Final = 4
+UMASK: Final = 0o022
 MFD_NAME_MAX: Final = 249
 MFD_ALL_FLAGS: Final = 0x1F
 
@@ -66,7 +71,7 @@ def c_offset(value: object) -> int:
 
 
 class VfsCalls(FileCalls):
-    """open, unlink, mkdir, memfd_create, lseek, ftruncate, pread, pwrite, sendfile, splice."""
+    """open, unlink, mkdir, stat, fstat, getrandom, memfd_create, lseek, ftruncate, pread, pwrite, sendfile, splice."""
 
     __slots__ = ()
 
@@ -86,7 +91,7 @@ class VfsCalls(FileCalls):
         files = self.sched.current.files
         # Linux takes the number first: with a full table nothing is made.
         files.get_unused_fd(self._nofile())
-        return self._install(files, self.vfs.open(raw, flags), bool(flags & O_CLOEXEC))
+        return self._install(files, self.vfs.open(raw, flags, mode & 0o7777 & ~UMASK), bool(flags & O_CLOEXEC))
 
     def unlink(self, path: str | bytes, /) -> None:
         self.vfs.unlink(path_name(path))
@@ -94,7 +99,23 @@ class VfsCalls(FileCalls):
     def mkdir(self, path: str | bytes, mode: int = 0o777, /) -> None:
         raw = path_name(path)
         c_int(mode, "mode")
-        self.vfs.mkdir(raw)
+        self.vfs.mkdir(raw, mode & 0o1777 & ~UMASK)
+
+    def stat(self, path: str | bytes, /) -> os.stat_result:
+        return self.vfs.stat(path_name(path), True).result()
+
+    def lstat(self, path: str | bytes, /) -> os.stat_result:
+        return self.vfs.stat(path_name(path), False).result()
+
+    def fstat(self, fd: int, /) -> os.stat_result:
+        return self.sched.current.files.fget(fd).getattr().result()
+
+    def getrandom(self, n: int, flags: int = 0, /) -> bytes:
+        size(n)
+        c_int(flags, "flags")
+        if flags & ~(GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE) or flags & (GRND_RANDOM | GRND_INSECURE) == GRND_RANDOM | GRND_INSECURE:
+            raise oserror(errno.EINVAL)
+        return self.crng.get_random_bytes(min(n, INT_MAX)) if n else b""
 
     def memfd_create(self, name: str, flags: int = 0, /) -> int:
         raw = path_name(name)
