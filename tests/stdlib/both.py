@@ -7,8 +7,8 @@
     @both_ways(runner="trio")
     async def test_echo(): ...
 
-On the real kernel nothing is left over: no fd, no thread, no child.  On the fake machine the body runs under SEEDS seeds, each twice, and both
-runs have the same digest; nothing real is used meanwhile.  SIMKERNEL_SEEDS=50 in the environment asks for that many seeds.
+On the real kernel nothing is left over: no fd, no thread, no child.  On the fake machine the body runs under SEEDS seeds, each twice, and
+both runs have the same digest; nothing real is used meanwhile.  SIMKERNEL_SEEDS=50 in the environment asks for that many seeds.
 """
 
 import contextlib

@@ -31,9 +31,7 @@ def _certificate(name: str, serial: int, key: Ed25519PrivateKey, signer: Ed25519
 def pems() -> tuple[bytes, bytes, bytes]:
     """PEM texts: the authority's certificate, the server's, and the server's key."""
     authority, server = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
-    usage = dict.fromkeys(
-        "content_commitment key_encipherment data_encipherment key_agreement encipher_only decipher_only".split(), False
-    )
+    usage = dict.fromkeys("content_commitment key_encipherment data_encipherment key_agreement encipher_only decipher_only".split(), False)
     ca = (
         _certificate("an authority", 1, authority, authority, "an authority")
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -51,6 +51,7 @@ def test_urllib3_pool_from_many_threads():
 @both_ways
 def test_urllib3_retries():
     """A server that breaks off twice is asked a third time, a while later."""
+
     def serve() -> None:
         for n in range(3):
             connection, _ = listener.accept()

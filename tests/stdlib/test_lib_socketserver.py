@@ -73,20 +73,22 @@ def test_tcp_server_without_threads():
 
 @both_ways
 def test_threading_udp_server():
-    with socketserver.ThreadingUDPServer(("127.0.0.1", 0), Capitals) as server, serving(server):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(20)
-            for word in (b"one", b"two", b"three"):
-                client.sendto(word, server.server_address)
-                assert client.recvfrom(100) == (word.upper(), server.server_address)
+    with (
+        socketserver.ThreadingUDPServer(("127.0.0.1", 0), Capitals) as server,
+        serving(server),
+        socket.socket(type=socket.SOCK_DGRAM) as client,
+    ):
+        client.settimeout(20)
+        for word in (b"one", b"two", b"three"):
+            client.sendto(word, server.server_address)
+            assert client.recvfrom(100) == (word.upper(), server.server_address)
 
 
 @both_ways
 def test_threading_unix_server():
     name = f"\0simkernel-socketserver-{os.getpid()}"
-    with socketserver.ThreadingUnixStreamServer(name, Lines) as server, serving(server):
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(20)
-            client.connect(name)
-            client.sendall(b"abc\n")
-            assert client.recv(100) == b"cba\n"
+    with socketserver.ThreadingUnixStreamServer(name, Lines) as server, serving(server), socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(name)
+        client.sendall(b"abc\n")
+        assert client.recv(100) == b"cba\n"

@@ -4,7 +4,10 @@ import concurrent.futures
 import io
 import logging
 import logging.handlers
+import pickle
 import queue
+import socketserver
+import struct
 import threading
 import time
 
@@ -155,10 +158,6 @@ def test_logging():
 @both_ways
 def test_logging_over_a_socket():
     """logging.handlers.SocketHandler and DatagramHandler, as the logging cookbook has it."""
-    import pickle
-    import socketserver
-    import struct
-
     got: queue.Queue[str] = queue.Queue()
 
     class Receive(socketserver.StreamRequestHandler):

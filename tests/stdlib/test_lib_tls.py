@@ -11,6 +11,9 @@ import urllib.request
 import pytest
 
 pytest.importorskip("cryptography")
+pytest.importorskip("trio")
+
+import trio
 
 from tests.stdlib.both import both_ways
 from tests.stdlib.certificates import contexts
@@ -79,8 +82,6 @@ async def test_asyncio_start_tls():
 
 @both_ways(runner="trio")
 async def test_trio_streams():
-    import trio
-
     server_side, client_side = contexts()
 
     async def serve(stream) -> None:
@@ -116,15 +117,15 @@ def test_blocking_sockets():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)
         thread.start()
-        with socket.create_connection(listener.getsockname(), timeout=20) as plain:
-            with client_side.wrap_socket(plain, server_hostname="localhost") as wrapped:
-                assert wrapped.version() == "TLSv1.3"
-                wrapped.sendall(b"x" * 5000)
-                got = b""
-                while len(got) < 5000:
-                    got += wrapped.recv(5000)
-                assert got == b"x" * 5000
-                wrapped.unwrap()
+        plain = socket.create_connection(listener.getsockname(), timeout=20)
+        with client_side.wrap_socket(plain, server_hostname="localhost") as wrapped:
+            assert wrapped.version() == "TLSv1.3"
+            wrapped.sendall(b"x" * 5000)
+            got = b""
+            while len(got) < 5000:
+                got += wrapped.recv(5000)
+            assert got == b"x" * 5000
+            wrapped.unwrap()
         thread.join()
 
 
