@@ -75,9 +75,14 @@ def in_world(
         def main(sys: Syscalls) -> Any:
             begin(home)
             try:
-                return body(home)
-            finally:
+                result = body(home)
+            except (TaskExit, SimulationError):
+                raise
+            except BaseException:
                 finish(home)
+                raise
+            finish(home)
+            return result
 
         return boot(main, **options)
 
@@ -111,14 +116,14 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
 
     stdin, stdout and stderr are fds 0, 1 and 2, or those of ``stdio``.
     """
-    for name in world.fakes:
-        reset = getattr(world.modules[name], "reset", None)
-        if reset is not None:
-            reset()
     for name, reset_module in RESETS.items():
         module = world.modules.get(name)
         if module is not None:
             reset_module(module)
+    for name in world.fakes:
+        reset = getattr(world.modules[name], "reset", None)
+        if reset is not None:
+            reset()
     if argv is not None:
         world.sys.argv = list(argv)
     if stdio is not None:
@@ -138,8 +143,13 @@ def _reset_asyncio(events: Any) -> None:
     events._event_loop_policy = None
 
 
+def _reset_environment(world_os: Any) -> None:
+    """The environment is that of simkernel's own process, without what a program has changed in a run before."""
+    vars(world_os.environ)["_data"] = dict(vars(os.environ)["_data"])
+
+
 # What Python's own modules hold that a new process has not.
-RESETS: dict[str, Callable[[Any], None]] = {"asyncio.events": _reset_asyncio}
+RESETS: dict[str, Callable[[Any], None]] = {"asyncio.events": _reset_asyncio, "os": _reset_environment}
 
 
 def finish(world: World) -> None:

@@ -161,6 +161,10 @@ class World:
         module.__builtins__ = {**vars(builtins), "__build_class__": build_class}  # type: ignore[attr-defined]
         self.modules[name] = module
         exec(code_of(f"simkernel.stdlib.fakes.{name}"), vars(module))  # noqa: S102
+        for attribute, value in list(vars(module).items()):
+            if isinstance(value, FunctionType) and value.__globals__ is vars(module):
+                # As a function of C it does not become a method where a class has it (logging.Formatter.converter, SelectSelector._select).
+                setattr(module, attribute, staticmethod(value))
 
     # --- imports ---
     def _import(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
