@@ -14,6 +14,7 @@ from simkernel.kernel.coverage import FULL, MOST, NONE, OTHER, SHORT, SOME, mask
 from simkernel.kernel.fault_inject import FaultAttr
 from simkernel.kernel.fork import Crash
 from simkernel.kernel.net.socket import Sysctl
+from simkernel.kernel.place import program_frame
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.syscalls import SimSyscalls
 
@@ -129,6 +130,8 @@ class EnteredSyscalls(SimSyscalls):
                 break
         # Two events a call make up most of a trace, so they are written out here instead of calling emit.
         frame = _getframe(0 if COMPILED else self.depth)
+        if trace.indirect:
+            frame = program_frame(frame)
         events = trace.events
         enter = len(events)
         events.append((trace.where, "sys_enter", name, trace.cause, kept, frame.f_code, frame.f_lasti))
@@ -274,6 +277,8 @@ class EnteredSyscalls(SimSyscalls):
         if sched.stalled >= sched.max_stalled:
             sched.stall("send")
         frame = _getframe(0 if COMPILED else 1)
+        if trace.indirect:
+            frame = program_frame(frame)
         events = trace.events
         enter = len(events)
         events.append((trace.where, "sys_enter", "send", trace.cause, (fd, data, flags), frame.f_code, frame.f_lasti))
@@ -308,6 +313,8 @@ class EnteredSyscalls(SimSyscalls):
         if sched.stalled >= sched.max_stalled:
             sched.stall("recv")
         frame = _getframe(0 if COMPILED else 1)
+        if trace.indirect:
+            frame = program_frame(frame)
         events = trace.events
         enter = len(events)
         events.append((trace.where, "sys_enter", "recv", trace.cause, (fd, n, flags), frame.f_code, frame.f_lasti))

@@ -27,6 +27,7 @@ from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
+from simkernel.kernel.place import program_frame
 from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
 from simkernel.kernel.signal import do_group_exit, send_sigpipe
 from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
@@ -258,20 +259,21 @@ class Kernel:
         """The system call that a parked task is in: its name, its fd if it has one, and the program's ``file:line``."""
         frame: FrameType | None = task.greenlet.gr_frame if task.greenlet else None
         found: tuple[str, int | None] | None = None
+        sched = self.sched
         noted = isinstance(self.sys, EnteredSyscalls)
         if noted and task.call:
             found = task.call, task.call_fd if takes_fd(task.call) and isinstance(task.call_fd, int) else None
         while frame is not None:
             filename = frame.f_code.co_filename
-            inside = filename.startswith(KERNEL_DIR)
-            if inside:
+            if not filename.startswith(KERNEL_DIR):
+                if found is not None:
+                    if sched.trace.indirect:
+                        frame = program_frame(frame)
+                    return found[0], found[1], f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+            elif not noted and isinstance(frame.f_locals.get("self"), SimSyscalls) and not frame.f_code.co_name.startswith("_"):
                 # Where nobody takes notes the kernel's own frames tell; compiled it has none, and takes notes.
-                name = frame.f_code.co_name
-                if not noted and isinstance(frame.f_locals.get("self"), SimSyscalls) and not name.startswith("_"):
-                    fd = frame.f_locals.get("fd", frame.f_locals.get("epfd"))
-                    found = name, fd if isinstance(fd, int) else None
-            elif found is not None:
-                return found[0], found[1], f"{Path(filename).name}:{frame.f_lineno}"
+                fd = frame.f_locals.get("fd", frame.f_locals.get("epfd"))
+                found = frame.f_code.co_name, fd if isinstance(fd, int) else None
             frame = frame.f_back
         return None
 

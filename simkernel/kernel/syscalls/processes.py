@@ -6,7 +6,6 @@ from typing import Final
 
 from simkernel.api import Handler, Main
 from simkernel.errors import Unsupported, oserror
-from simkernel.kernel.clock import REALTIME_AT_BOOT
 from simkernel.kernel.exit import do_wait, join_thread
 from simkernel.kernel.fork import copy_process, copy_thread, wake_up_new_task
 from simkernel.kernel.pidfd import PidFd
@@ -66,11 +65,7 @@ class ProcessCalls(WaitingCalls):
         self.sched.stall("clock_gettime")
         if self.sched.sigwork:
             self._exit_to_user()
-        if clockid in (CLOCK_MONOTONIC, CLOCK_BOOTTIME):
-            return self.sched.clock.now
-        if clockid == CLOCK_REALTIME:
-            return REALTIME_AT_BOOT + self.sched.clock.now
-        raise Unsupported(f"clock {clockid} is not modelled, only CLOCK_REALTIME, CLOCK_MONOTONIC and CLOCK_BOOTTIME")
+        return self.sched.clock.gettime(clockid)
 
     def nanosleep(self, ns: int, /) -> None:
         timespec(ns, "ns")
