@@ -3,16 +3,17 @@
 An object without a hash of its own has its address for one, so a set of them, of asyncio's tasks or of a chat server's clients, is in
 another order each time.  Here the hash of such an object is a number: it is the first, the second, ... of its run that was asked for one.
 
-A class of a world that would inherit object's hash inherits Identity's instead.  Not so a class whose metaclass makes classes in its own
-way, and an object with ``__slots__`` that can't be referred to weakly keeps its address.
+A class of a world that would inherit object's hash gets one that counts, as soon as its class statement is done.  Not so under a decorator,
+which might ask whether the class has a hash of its own (dataclass, attrs.define), except for dataclasses themselves; and objects with
+``__slots__`` that can't be referred to weakly keep their address.
 """
 
 import builtins
-import types
+import dis
+import sys
 import weakref
-from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator, MutableSet
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -58,46 +59,64 @@ numbers: Final = Numbers()
 _given: Final = numbers.given
 
 
-class Identity:
-    """The base of a world's classes that have no hash of their own."""
-
-    __slots__ = ()
-
-    def __hash__(self) -> int:
-        found = _given.get(id(self))
-        if found is not None:
-            return found.number
-        try:
-            return numbers.of(self)
-        except TypeError:
-            # It can't be referred to weakly, so nobody would know when its address is another's.
-            return object.__hash__(self)
-
-
-PLAIN_METACLASSES: Final = (type.__new__, ABCMeta.__new__)
-OBJECTS_HASH: Final[Any] = object.__hash__
-OUR_HASH: Final[Any] = Identity.__hash__
+def counted(self: object) -> int:
+    """The hash of an object that has none of its own."""
+    found = _given.get(id(self))
+    if found is not None:
+        return found.number
+    try:
+        return numbers.of(self)
+    except TypeError:
+        # It can't be referred to weakly, so nobody would know when its address is another's.
+        return object.__hash__(self)
 
 
 def build_class(function: Callable[[], Any], name: str, /, *bases: Any, **keywords: Any) -> Any:
     """builtins.__build_class__ of a world."""
-    found = types.resolve_bases(bases)
-    classes = [base for base in found if isinstance(base, type)]
-    metaclasses = [keywords.get("metaclass", type), *map(type, classes)]
-    if (
-        len(classes) == len(found)
-        and all(base.__hash__ is OBJECTS_HASH for base in classes)
-        and Protocol not in classes
-        and all(isinstance(each, type) and each.__new__ in PLAIN_METACLASSES for each in metaclasses)
-    ):
-        bases = (*(base for base in bases if base is not object), Identity)
     made = builtins.__build_class__(function, name, *bases, **keywords)
-    if isinstance(made, type) and made.__hash__ is OUR_HASH and "__hash__" not in vars(made):
-        # A base that has a hash may come after one of ours.
-        owner = next(each for each in made.__mro__ if each is not Identity and "__hash__" in vars(each))
-        if owner is not object:
-            made.__hash__ = owner.__hash__  # type: ignore[method-assign]
+    if isinstance(made, type) and made.__hash__ is not None:
+        frame = sys._getframe(1)
+        if not is_decorated(frame.f_code.co_code, frame.f_lasti):
+            give_hash(made)
     return made
+
+
+def is_decorated(code: bytes, at: int) -> bool:
+    """Whether what the call at ``at`` returns is passed on to another call."""
+    at += 2
+    while code[at] in BETWEEN:
+        at += 2
+    return not dis.opname[code[at]].startswith("STORE")
+
+
+def give_hash(made: type) -> None:
+    """Let a class without a hash of its own count its objects."""
+    found: Any = made.__hash__
+    if found is OBJECTS_HASH:
+        if not getattr(made, "_is_protocol", False):
+            type.__setattr__(made, "__hash__", counted)
+    elif found is counted:
+        # A base that has a hash may come after one that was given ours.
+        owners = (vars(each).get("__hash__", counted) for each in made.__mro__)
+        natural = next(each for each in owners if each is not counted)
+        if natural is not OBJECTS_HASH:
+            type.__setattr__(made, "__hash__", natural)
+
+
+def order_dataclasses(dataclasses: Any) -> None:
+    """Have a world's copy of the module give a hash to dataclasses that have none."""
+    process = dataclasses._process_class
+
+    def _process_class(*args: Any) -> Any:
+        made = process(*args)
+        give_hash(made)
+        return made
+
+    dataclasses._process_class = _process_class
+
+
+OBJECTS_HASH: Final[Any] = object.__hash__
+BETWEEN: Final = (dis.opmap["CACHE"], dis.opmap["EXTENDED_ARG"])
 
 
 class OrderedSet(MutableSet[T], Generic[T]):

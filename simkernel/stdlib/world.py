@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from simkernel.errors import UsageError
 from simkernel.stdlib.hosts import Hosts
-from simkernel.stdlib.order import OrderedSet, build_class
+from simkernel.stdlib.order import OrderedSet, build_class, order_dataclasses
 
 FAKES: Final = Path(__file__).parent / "fakes"
 # The fakes: each file there, under the name of the module that it stands for.
@@ -94,6 +94,7 @@ class World:
             self._load_fake(name)
         self._bootstrap._thread = self.modules.get("_thread", sys.modules["_thread"])
         self.import_module("_weakrefset").set = OrderedSet
+        order_dataclasses(self.import_module("dataclasses"))
 
     def _make_sys(self) -> Any:
         made: Any = SysModule("sys", sys.__doc__)
