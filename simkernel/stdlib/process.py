@@ -55,6 +55,7 @@ def boot(
     """
     if choice is None:
         choice = Plain() if seed is None else Seeded(seed)
+    options.setdefault("hostfs", True)
     kernel = Kernel(choice, trace, **options)
     numbers.restart()
     with machine(kernel.sys, kernel.sched), collector_rests():
