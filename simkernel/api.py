@@ -119,6 +119,38 @@ class Syscalls(Protocol):
         """mkdir(2)."""
         ...
 
+    def rmdir(self, path: str | bytes, /) -> None:
+        """rmdir(2)."""
+        ...
+
+    def rename(self, old: str | bytes, new: str | bytes, /) -> None:
+        """rename(2)."""
+        ...
+
+    def readlink(self, path: str | bytes, /) -> bytes:
+        """readlink(2)."""
+        ...
+
+    def chmod(self, path: str | bytes, mode: int, /) -> None:
+        """chmod(2)."""
+        ...
+
+    def chdir(self, path: str | bytes, /) -> None:
+        """chdir(2)."""
+        ...
+
+    def getcwd(self) -> bytes:
+        """getcwd(2)."""
+        ...
+
+    def umask(self, mask: int, /) -> int:
+        """umask(2); the old one."""
+        ...
+
+    def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
+        """getdents64(2) with a buffer of ``n`` bytes: (d_ino, d_type, d_name) of the next entries, . and .. among them; none at the end."""
+        ...
+
     def stat(self, path: str | bytes, /) -> os.stat_result:
         """stat(2)."""
         ...

@@ -354,6 +354,30 @@ class EnteredSyscalls(SimSyscalls):
     def mkdir(self, path: str | bytes, mode: int = 0o777, /) -> None:
         self.call("mkdir", SimSyscalls.mkdir, path, mode)
 
+    def rmdir(self, path: str | bytes, /) -> None:
+        self.call("rmdir", SimSyscalls.rmdir, path)
+
+    def rename(self, old: str | bytes, new: str | bytes, /) -> None:
+        self.call("rename", SimSyscalls.rename, old, new)
+
+    def readlink(self, path: str | bytes, /) -> bytes:
+        return self.call("readlink", SimSyscalls.readlink, path)
+
+    def chmod(self, path: str | bytes, mode: int, /) -> None:
+        self.call("chmod", SimSyscalls.chmod, path, mode)
+
+    def chdir(self, path: str | bytes, /) -> None:
+        self.call("chdir", SimSyscalls.chdir, path)
+
+    def getcwd(self) -> bytes:
+        return self.call("getcwd", SimSyscalls.getcwd)
+
+    def umask(self, mask: int, /) -> int:
+        return self.call("umask", SimSyscalls.umask, mask)
+
+    def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
+        return self.call("getdents64", SimSyscalls.getdents64, fd, n)
+
     def stat(self, path: str | bytes, /) -> os.stat_result:
         return self.call("stat", SimSyscalls.stat, path)
 

@@ -104,6 +104,7 @@ class Process:
         "parent",
         "pgid",
         "pid",
+        "pwd",
         "real_timer",
         "rlimits",
         "shared_pending",
@@ -111,6 +112,7 @@ class Process:
         "stop_signal",
         "stopped",
         "threads",
+        "umask",
         "wait_chldexit",
         "wait_pidfd",
         "wait_status",
@@ -155,6 +157,9 @@ class Process:
         self.continued = False
         self.wait_status: int | None = None
         self.rlimits: dict[int, tuple[int, int]] = dict(parent.rlimits) if parent is not None else {}
+        # fs_struct: a directory, or None where it began; and what is taken off the mode of what it makes.
+        self.pwd: object = parent.pwd if parent is not None else None
+        self.umask: int = parent.umask if parent is not None else 0o022
         # nsproxy->net_ns: the number of its host; and whether faults are injected into its calls.
         self.net_ns: int = parent.net_ns if parent is not None else 0
         self.make_it_fail: bool = parent.make_it_fail if parent is not None else False

@@ -36,6 +36,9 @@ class ShmemNode(Node):
         dev = TMPFS_DEV if self.i_nlink else SHM_DEV
         return Kstat(S_IFREG | self.i_mode, dev, self.i_ino, self.i_size, self.i_nlink, blocks=len(self.pages) * PAGE_SIZE // 512)
 
+    def chmod(self, mode: int) -> None:
+        self.i_mode = mode
+
     def truncate(self) -> None:
         self.set_size(0)
 
@@ -177,6 +180,40 @@ class ShmemDir(DirNode):
     def lookup(self, name: bytes) -> Node | None:
         return self.entries.get(name)
 
+    def chmod(self, mode: int) -> None:
+        self.i_mode = mode
+
+    def iterate(self) -> list[tuple[int, int, bytes]]:
+        """The last made comes first, as on Linux."""
+        return [(node.i_ino, node.getattr().mode >> 12, name) for name, node in reversed(self.entries.items())]
+
+    def tmpfile(self, vfs: Vfs, f_flags: int, mode: int) -> File:
+        return ShmemNode(vfs.get_next_ino(), mode, 0).open(vfs.sched, f_flags)
+
+    def rmdir(self, name: bytes) -> None:
+        node = self.entries[name]
+        if not isinstance(node, ShmemDir):
+            raise oserror(errno.EBUSY)
+        if node.entries:
+            raise oserror(errno.ENOTEMPTY)
+        del self.entries[name]
+
+    def rename(self, old: bytes, new_dir: DirNode, new: bytes) -> None:
+        if not isinstance(new_dir, ShmemDir):
+            raise oserror(errno.EXDEV)
+        node, there = self.entries[old], new_dir.entries.get(new)
+        if node is there:
+            return
+        if isinstance(there, ShmemDir) and there.entries:
+            raise oserror(errno.ENOTEMPTY)
+        if isinstance(there, ShmemNode):
+            there.i_nlink = 0
+        del self.entries[old]
+        new_dir.entries.pop(new, None)
+        new_dir.entries[new] = node
+        if isinstance(node, ShmemDir):
+            node.parent = new_dir
+
     def create(self, name: bytes, vfs: Vfs, mode: int) -> Node:
         node = ShmemNode(vfs.get_next_ino(), mode, 1)
         self.entries[name] = node
@@ -189,7 +226,9 @@ class ShmemDir(DirNode):
         self.entries[name] = node
 
     def unlink(self, name: bytes) -> None:
-        del self.entries[name]
+        node = self.entries.pop(name)
+        if isinstance(node, ShmemNode):
+            node.i_nlink = 0
 
 
 def shmem_file_setup(vfs: Vfs) -> File:

@@ -78,6 +78,10 @@ class Here:
             return flush_signal_handlers(self.sched.current.process)
         return {signum for signum in range(1, NSIG + 1) if signum not in (32, 33) and self.sys.sigaction(signum, None) == SIG_IGN}
 
+    def dying(self) -> bool:
+        """Whether the running thread has been killed, so that it makes no more calls."""
+        return self.sched is not None and self.sched.current.killed
+
 
 here = Here()
 

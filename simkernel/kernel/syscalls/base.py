@@ -142,7 +142,7 @@ def signals(mask: int) -> set[int]:
 class BaseSyscalls:
     """The machine that the calls work on.  One object serves all tasks: each call is made by the running one."""
 
-    __slots__ = ("crash", "crng", "disturbed", "inet", "lo", "nets", "sched", "sysctl", "udp", "unix", "vfs")
+    __slots__ = ("crash", "crng", "disturbed", "hostfs", "inet", "lo", "nets", "sched", "sysctl", "udp", "unix", "vfs")
 
     def __init__(self, sched: Sched, sysctl: Sysctl, crash: Crash) -> None:
         self.sched = sched
@@ -158,6 +158,8 @@ class BaseSyscalls:
         self.inet = net.inet
         self.udp = net.udp
         self.crng = Crng(sched)
+        # Whether the real file system is mounted; set at boot.
+        self.hostfs = False
         self.vfs = Vfs(sched, self._mount)
         self.unix = UnixTable(self.vfs)
 
@@ -170,7 +172,7 @@ class BaseSyscalls:
         self.vfs.dismantle()
 
     def _mount(self, vfs: Vfs) -> None:
-        proc = init_mount_tree(vfs, self.crng)
+        proc = init_mount_tree(vfs, self.crng, self.hostfs)
         proc.register_sysctl("fs/nr_open", constant("fs.nr_open", NR_OPEN))
         register_proc_net(proc, self.sysctl, self.nets)
 
