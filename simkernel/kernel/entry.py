@@ -451,6 +451,27 @@ class EnteredSyscalls(SimSyscalls):
     def sigprocmask(self, how: int, set: Iterable[int] | None = None, /) -> set[int]:
         return self.call("sigprocmask", SimSyscalls.sigprocmask, how, set)
 
+    def sigtimedwait(self, set: Iterable[int], timeout_ns: int | None = None, /) -> tuple[int, int, int, int, int, int]:
+        return self.call("sigtimedwait", SimSyscalls.sigtimedwait, set, timeout_ns)
+
+    def pause(self) -> None:
+        self.call("pause", SimSyscalls.pause)
+
+    def alarm(self, seconds: int, /) -> int:
+        return self.call("alarm", SimSyscalls.alarm, seconds)
+
+    def getitimer(self, which: int, /) -> tuple[int, int]:
+        return self.call("getitimer", SimSyscalls.getitimer, which)
+
+    def setitimer(self, which: int, value_us: int, interval_us: int = 0, /) -> tuple[int, int]:
+        return self.call("setitimer", SimSyscalls.setitimer, which, value_us, interval_us)
+
+    def tgkill(self, tgid: int, tid: int, signum: int, /) -> None:
+        self.call("tgkill", SimSyscalls.tgkill, tgid, tid, signum)
+
+    def pidfd_send_signal(self, pidfd: int, signum: int, flags: int = 0, /) -> None:
+        self.call("pidfd_send_signal", SimSyscalls.pidfd_send_signal, pidfd, signum, flags)
+
     def sigpending(self) -> set[int]:
         return self.call("sigpending", SimSyscalls.sigpending)
 

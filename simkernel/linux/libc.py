@@ -80,6 +80,12 @@ c_signalfd: Final = _bind("signalfd", c_int, c_int, c_void_p, c_int)
 c_sigaction: Final = _bind("sigaction", c_int, c_int, c_void_p, c_void_p)
 c_sigprocmask: Final = _bind("sigprocmask", c_int, c_int, c_void_p, c_void_p)
 c_nanosleep: Final = _bind("nanosleep", c_int, c_void_p, c_void_p)
+c_alarm: Final = _bind("alarm", uint, uint)
+c_getitimer: Final = _bind("getitimer", c_int, c_int, c_void_p)
+c_pause: Final = _bind("pause", c_int)
+c_setitimer: Final = _bind("setitimer", c_int, c_int, c_void_p, c_void_p)
+c_sigtimedwait: Final = _bind("sigtimedwait", c_int, c_void_p, c_void_p, c_void_p)
+c_tgkill: Final = _bind("tgkill", c_int, c_int, c_int, c_int)
 c_waitpid: Final = _bind("waitpid", c_int, c_int, c_void_p, c_int)
 c_kill: Final = _bind("kill", c_int, c_int, c_int)
 c_getrlimit: Final = _bind("getrlimit", c_int, c_int, c_void_p)
@@ -104,6 +110,9 @@ EPOLL_EVENT_SIZE: Final = EPOLL_EVENT.size
 EP_MAX_EVENTS: Final = 0x7FFFFFFF // EPOLL_EVENT_SIZE
 POLLFD: Final = struct.Struct("=iHH")
 TIME: Final = struct.Struct("@qq")  # struct timespec and struct timeval
+# struct siginfo: si_signo, si_errno, si_code, and of what follows si_pid, si_uid, si_status.
+SIGINFO: Final = struct.Struct("@iii4xiIi")
+SIGINFO_SIZE: Final = 128
 _DIRENT: Final = struct.Struct("=QqHB")
 _PAIR: Final = struct.Struct("@ii")
 INT: Final = struct.Struct("@i")

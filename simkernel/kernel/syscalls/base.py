@@ -24,6 +24,7 @@ from simkernel.kernel.net.unix import UnixTable
 from simkernel.kernel.procfs import constant
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.signal import do_signal, set_current_blocked
+from simkernel.kernel.task_work import task_work_run
 from simkernel.sockaddr import inet6_addr, inet_addr, unix_path
 from simkernel.uapi import (
     ERESTARTNOINTR,
@@ -254,6 +255,8 @@ class BaseSyscalls:
         task = self.sched.current
         if task.sigpending:
             do_signal(self.sched, task)
+        if task.task_works is not None:
+            task_work_run(self.sched, task)
 
     def _restarts(self, error: OSError, saved_mask: int | None = None) -> bool:
         """A call has failed: run signal handlers; True if it was interrupted and starts again, EINTR if it was and does not.
@@ -272,9 +275,13 @@ class BaseSyscalls:
             saved_mask = None
         flags = do_signal(sched, task, saved_mask) if task.sigpending or saved_mask is not None else None
         if code < ERESTARTSYS:
+            if task.task_works is not None:
+                task_work_run(sched, task)
             return False
         if flags is None or code == ERESTARTNOINTR or (code == ERESTARTSYS and flags & SA_RESTART and not self.norestart()):
             return True
+        if task.task_works is not None:
+            task_work_run(sched, task)
         raise oserror(errno.EINTR) from None
 
     def norestart(self) -> bool:
