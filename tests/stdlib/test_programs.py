@@ -122,8 +122,8 @@ class TestProcess:
     def test_programs_share_nothing_but_the_machine(self, tmp_path: Path) -> None:
         text = "import logging, sys\nlogging.basicConfig(format=sys.argv[1])\nlogging.warning('here')\n"
         path = script(tmp_path, "program.py", text)
-        run = programs(f"{path} first", f"{path} second")
-        assert [program.stderr for program in run.programs] == [b"first\n", b"second\n"]
+        run = programs([path, "first %(message)s"], [path, "second %(message)s"])
+        assert [program.stderr for program in run.programs] == [b"first here\n", b"second here\n"]
 
     def test_a_terminal_is_read_when_all_sleep(self, tmp_path: Path) -> None:
         path = script(tmp_path, "program.py", "import time\nfor _ in range(2):\n    print(input(), time.monotonic())\n    time.sleep(1)\n")
