@@ -119,3 +119,6 @@ class Console(File):
 
     def getattr(self) -> Kstat:
         return self.inode().getattr()
+
+    def d_path(self) -> bytes:
+        return b"/dev/console"

@@ -19,7 +19,7 @@ from simkernel.kernel.stat import Kstat
 from simkernel.uapi import O_ACCMODE, O_APPEND, O_DSYNC, O_NOATIME, O_SYNC, PAGE_SIZE, SEEK_DATA
 
 # What of open's flags the real file must know.
-PASSED_ON = O_ACCMODE | O_APPEND | O_DSYNC | O_SYNC | O_NOATIME
+PASSED_ON = O_ACCMODE | O_DSYNC | O_SYNC | O_NOATIME
 
 
 def host(call: Callable[..., Any], *args: Any) -> Any:
@@ -74,6 +74,18 @@ class HostFs:
         if fd in self.fds:
             del self.fds[fd]
             os.close(fd)
+
+    def moved(self, old: bytes, new: bytes) -> None:
+        """A directory has another name: what is in it, and who is in it, come along."""
+        below = old + b"/"
+        for path in [path for path in self.names if path == old or path.startswith(below)]:
+            self.names[new + path[len(old) :]] = self.names.pop(path)
+        for process in self.vfs.sched.processes.values():
+            at = process.pwd
+            while isinstance(at, HostDir):
+                if at.path == old or at.path.startswith(below):
+                    at.path = new + at.path[len(old) :]
+                at = at.parent if at.parent is not at else None
 
     def kill_sb(self) -> None:
         """Unmount: whatever is open yet is closed."""
@@ -242,8 +254,7 @@ class HostDir(DirNode):
             return
         host(os.rename, self.below(old), new_dir.below(new))
         new_dir.own().pop(new, None)
-        if names_below := self.sb.names.pop(self.below(old), None):
-            self.sb.names[new_dir.below(new)] = names_below
+        self.sb.moved(self.below(old), new_dir.below(new))
 
     def chmod(self, mode: int) -> None:
         host(os.chmod, self.path, mode)
@@ -275,6 +286,9 @@ class HostFile(PosFile):
         return data
 
     def pwrite(self, data: bytes, pos: int) -> int:
+        if self.f_flags & O_APPEND:
+            # fcntl may take the flag away later, so the real file does not have it.
+            pos = self.size()
         n: int = host(os.pwrite, self.fd, data, pos)
         return n
 

@@ -148,9 +148,12 @@ class DirNode(Node):
 
 
 class PosFile(File):
-    """A file with a position, which read and write move; it is always ready, and epoll does not take it."""
+    """A file with a position, which read and write move; it is always ready, and epoll does not take it.
 
-    __slots__ = ("node",)
+    ``f_name`` in ``f_parent`` is what it was opened by; without a parent it never had a name, and shows this one.
+    """
+
+    __slots__ = ("f_name", "f_parent", "node")
     can_poll = False
     can_pread = True
     can_pwrite = True
@@ -158,6 +161,8 @@ class PosFile(File):
     def __init__(self, sched: Sched, node: Node, f_flags: int) -> None:
         super().__init__(sched, f_flags)
         self.node = node
+        self.f_name = b""
+        self.f_parent: DirNode | None = None
 
     def read(self, n: int) -> bytes:
         if not self.readable:
@@ -198,6 +203,12 @@ class PosFile(File):
 
     def inode(self) -> Node:
         return self.node
+
+    def d_path(self) -> bytes:
+        parent = self.f_parent
+        path = (b"" if parent is None else parent.path_name().rstrip(b"/")) + b"/" + self.f_name
+        found = parent.lookup(self.f_name) if parent is not None else None
+        return path if found is self.node else path + b" (deleted)"
 
     def getattr(self) -> Kstat:
         return self.node.getattr()
@@ -383,6 +394,8 @@ class Vfs:
         elif nd.slash or flags & O_DIRECTORY:
             raise oserror(errno.ENOTDIR)
         file = node.open(self.sched, flags & ~NOT_KEPT | O_LARGEFILE)
+        if isinstance(file, PosFile):
+            file.f_parent, file.f_name = nd.parent, nd.last
         if flags & O_TRUNC and not created:
             node.truncate()
         return file
@@ -427,7 +440,13 @@ class Vfs:
             raise oserror(errno.ENOENT)
         if not isinstance(nd.node, DirNode):
             raise oserror(errno.ENOTDIR)
+        self._not_mounted_on(nd)
         nd.parent.rmdir(nd.last)
+
+    def _not_mounted_on(self, nd: Nameidata) -> None:
+        """EBUSY for a directory that is another file system's root."""
+        if isinstance(nd.node, DirNode) and nd.node.getattr().dev != nd.parent.getattr().dev:
+            raise oserror(errno.EBUSY)
 
     def rename(self, old: bytes, new: bytes) -> None:
         """do_renameat2.  EBUSY for ``.``, ``..`` and the root, EINVAL into itself, EISDIR and ENOTDIR."""
@@ -436,6 +455,8 @@ class Vfs:
             raise oserror(errno.EBUSY)
         if nd.node is None:
             raise oserror(errno.ENOENT)
+        self._not_mounted_on(nd)
+        self._not_mounted_on(to)
         at = to.parent
         while at is not nd.node and at is not at.parent and at.i_ino != nd.node.i_ino:
             at = at.parent

@@ -8,6 +8,7 @@ from simkernel.kernel.namei import DirNode, Vfs
 from simkernel.kernel.pipe import PIPE_MAX_SIZE
 from simkernel.kernel.procfs import ProcRoot, constant
 from simkernel.kernel.shmem import ShmemDir
+from simkernel.kernel.stat import DEVTMPFS_DEV
 
 
 def init_mount_tree(vfs: Vfs, crng: Crng, hostfs: bool) -> ProcRoot:
@@ -18,7 +19,7 @@ def init_mount_tree(vfs: Vfs, crng: Crng, hostfs: bool) -> ProcRoot:
     else:
         root = vfs.made = ShmemDir(vfs.get_next_ino(), None)
         root.mkdir(b"tmp", vfs, 0o1777)
-    root.mknod(b"dev", ShmemDir(vfs.get_next_ino(), root))
+    root.mknod(b"dev", ShmemDir(vfs.get_next_ino(), root, i_dev=DEVTMPFS_DEV))
     chr_dev_init(vfs, crng)
     proc = ProcRoot(vfs, root)
     root.mknod(b"proc", proc)

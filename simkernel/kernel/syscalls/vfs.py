@@ -160,7 +160,7 @@ class VfsCalls(FileCalls):
             raise oserror(errno.EINVAL)
         files = self.sched.current.files
         files.get_unused_fd(self._nofile())
-        return self._install(files, shmem_file_setup(self.vfs), bool(flags & MFD_CLOEXEC))
+        return self._install(files, shmem_file_setup(self.vfs, raw), bool(flags & MFD_CLOEXEC))
 
     def lseek(self, fd: int, offset: int, whence: int, /) -> int:
         c_offset(offset)
