@@ -9,6 +9,7 @@ with a numeric host (``""`` means ::); AF_UNIX addresses are str or bytes, abstr
 is ``""``.  Signal masks are any iterable of signal numbers, and come back as sets.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -124,6 +125,50 @@ class Syscalls(Protocol):
         """mkdir(2)."""
         ...
 
+    def rmdir(self, path: str | bytes, /) -> None:
+        """rmdir(2)."""
+        ...
+
+    def rename(self, old: str | bytes, new: str | bytes, /) -> None:
+        """rename(2)."""
+        ...
+
+    def readlink(self, path: str | bytes, /) -> bytes:
+        """readlink(2)."""
+        ...
+
+    def chmod(self, path: str | bytes, mode: int, /) -> None:
+        """chmod(2)."""
+        ...
+
+    def chdir(self, path: str | bytes, /) -> None:
+        """chdir(2)."""
+        ...
+
+    def getcwd(self) -> bytes:
+        """getcwd(2)."""
+        ...
+
+    def umask(self, mask: int, /) -> int:
+        """umask(2); the old one."""
+        ...
+
+    def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
+        """getdents64(2) with a buffer of ``n`` bytes: (d_ino, d_type, d_name) of the next entries, . and .. among them; none at the end."""
+        ...
+
+    def stat(self, path: str | bytes, /) -> os.stat_result:
+        """stat(2)."""
+        ...
+
+    def lstat(self, path: str | bytes, /) -> os.stat_result:
+        """lstat(2): of a link itself."""
+        ...
+
+    def fstat(self, fd: int, /) -> os.stat_result:
+        """fstat(2)."""
+        ...
+
     def memfd_create(self, name: str, flags: int = 0, /) -> int:
         """memfd_create(2): a file in memory without a path.  ``flags``: 0 or MFD_CLOEXEC."""
         ...
@@ -192,7 +237,8 @@ class Syscalls(Protocol):
         """ioctl(2): FIONREAD returns the bytes that can be read; FIONBIO sets O_NONBLOCK to ``bool(arg)`` and returns 0.
 
         Of sockets, SIOCOUTQ returns the bytes not yet acknowledged (TCP) or what is charged for those not yet read, with the kernel's
-        overhead (AF_UNIX), SIOCOUTQNSD those not yet sent, SIOCATMARK whether the urgent mark is next.
+        overhead (AF_UNIX), SIOCOUTQNSD those not yet sent, SIOCATMARK whether the urgent mark is next.  TCGETS, TIOCGPGRP and TIOCGWINSZ
+        only tell a terminal, for which they return 0, from what is none: ENOTTY.
         """
         ...
 
@@ -274,6 +320,10 @@ class Syscalls(Protocol):
         """pselect(2).  ``timeout_ns`` in nanoseconds, None without a limit; ``sigmask`` as in ppoll."""
         ...
 
+    def getrandom(self, n: int, flags: int = 0, /) -> bytes:
+        """getrandom(2): ``n`` bytes.  ``flags``: GRND_NONBLOCK, GRND_RANDOM, GRND_INSECURE."""
+        ...
+
     # --- time ---
     def clock_gettime_ns(self, clockid: int, /) -> int:
         """clock_gettime(2) in nanoseconds."""
@@ -315,6 +365,14 @@ class Syscalls(Protocol):
         """kill(2)."""
         ...
 
+    def tgkill(self, tgid: int, tid: int, signum: int, /) -> None:
+        """tgkill(2): a signal for one thread of a process.  ``tid``: what ``thread`` has returned, or the pid for the first thread."""
+        ...
+
+    def pidfd_send_signal(self, pidfd: int, signum: int, flags: int = 0, /) -> None:
+        """pidfd_send_signal(2), as kill sends it.  ``flags``: 0."""
+        ...
+
     def pidfd_open(self, pid: int, flags: int = 0, /) -> int:
         """pidfd_open(2): an fd that polls readable when the process has ended.  ``flags``: 0 or PIDFD_NONBLOCK."""
         ...
@@ -332,6 +390,29 @@ class Syscalls(Protocol):
 
     def sigpending(self) -> set[int]:
         """sigpending(2): the blocked signals that wait for this thread."""
+        ...
+
+    def sigtimedwait(self, set: Iterable[int], timeout_ns: int | None = None, /) -> tuple[int, int, int, int, int, int]:
+        """sigtimedwait(2): take a signal of ``set``, which should be blocked; EAGAIN at the timeout, None: sigwaitinfo(2).
+
+        Returns of its siginfo si_signo, si_code, si_errno, si_pid, si_uid and si_status; what its kind of signal has not is 0.
+        """
+        ...
+
+    def pause(self) -> None:
+        """pause(2): sleep until a signal handler has run.  Never returns but by EINTR."""
+        ...
+
+    def alarm(self, seconds: int, /) -> int:
+        """alarm(2): SIGALRM after ``seconds``, 0: none.  Returns how many were left of the one before."""
+        ...
+
+    def getitimer(self, which: int, /) -> tuple[int, int]:
+        """getitimer(2): (microseconds until it expires, 0 when disarmed; interval in microseconds).  ``which``: ITIMER_REAL."""
+        ...
+
+    def setitimer(self, which: int, value_us: int, interval_us: int = 0, /) -> tuple[int, int]:
+        """setitimer(2), in microseconds; ``value_us`` 0 disarms.  Returns the old setting, as getitimer does."""
         ...
 
     def getpid(self) -> int:

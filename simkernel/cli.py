@@ -4,11 +4,12 @@ import datetime
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
 from rich.console import Console
@@ -19,12 +20,9 @@ import simkernel
 from simkernel import linux
 from simkernel.bench import bench
 from simkernel.errors import (
-    Deadlock,
     Killed,
-    Livelock,
     SimulationError,
     Timeout,
-    Unsupported,
     UsageError,
     program_traceback,
 )
@@ -38,13 +36,17 @@ from simkernel.testing import zoo
 from simkernel.testing.campaign import DATABASE, Interrupted, dask_workers, local_workers
 from simkernel.testing.checker import Report, check
 from simkernel.testing.contracts import CONTRACTS, Contract
-from simkernel.testing.example import Failure, run_sim
+from simkernel.testing.escapes import no_escape
+from simkernel.testing.example import Failure, sim_example
 from simkernel.testing.load import load
 from simkernel.testing.replay import parse
 from simkernel.testing.scenario import program_place
 from simkernel.testing.strategies import STRATEGIES
 from simkernel.tools.jsonl import save
 from simkernel.tools.strace import strace_lines
+
+if TYPE_CHECKING:
+    from simkernel.suites.report import Row
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -251,7 +253,7 @@ def replay_command(token: str, file: str | None) -> int:
         raise UsageError("this token belongs to a test's own server: name its file with --file FILE.py:FUNCTION")
     module, serve, target = load(target, "serve", 3)
     promise = contract_of(parsed.contract, module)
-    failure = run_sim(serve, promise, Tape(parsed.tape), Trace(), parsed.profile)
+    failure = sim_example(serve, promise, parsed.profile)(Tape(parsed.tape), Trace())
     if failure is None:
         click.echo(f"{target}    sim   ok   the failure does not show: the server has changed since, or simkernel has")
         return 0
@@ -337,11 +339,13 @@ def exec_command(
     trace = Trace() if strace or trace_file is not None else None
     output = Passed([parse_command(command).name for command in commands])
     try:
-        run = programs(*commands, stdin=stdin, seed=seed, profile=profile, trace=trace, output=output)
+        with no_escape():
+            run = programs(*commands, stdin=stdin, seed=seed, profile=profile, trace=trace, output=output)
         status = run.status
-    except (Deadlock, Livelock, Killed, Unsupported) as error:
+    except (SimulationError, Killed) as error:
         output.flush()
-        click.echo(f"simkernel: {type(error).__name__}: {error}", err=True)
+        place = program_place(error)
+        click.echo(f"simkernel: {type(error).__name__}: {error}" + (f", at {place}" if place else ""), err=True)
         for note in getattr(error, "__notes__", []):
             click.echo(note, err=True)
         status = 1
@@ -441,6 +445,100 @@ def print_zoo(rows: list[zoo.Row]) -> None:
             click.echo(f"{row.name}, {profile}: {said}")
     for name, why in zoo.NOT_SHOWN.items():
         click.echo(f"not shown: {name}: {why}")
+
+
+@cli.command("suites")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--on", type=click.Choice(["sim", "linux", "both"]), default="both", show_default=True, help="Which kernel.")
+@click.option("-k", "pattern", metavar="PATTERN", default="", help="Only tests with this in their id, or that this matches if it has a *.")
+@click.option("--seed", type=int, default=None, help="Another schedule for each seed, on the fake kernel. [default: the plain one]")
+@click.option("--limit", type=click.FloatRange(1), default=60.0, show_default=True, help="Real seconds after which a test is stuck.")
+@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Suites that run at a time.")
+@click.option("--verbose", is_flag=True, help="Print why tests were skipped, and the tracebacks of those that failed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome of each test as JSON.")
+@click.option("--report", "page", type=click.Path(dir_okay=False, writable=True), help="Write the table for people to this file.")
+@click.option("--date", help="The date that the table tells. [default: today]")
+def suites_command(
+    names: tuple[str, ...],
+    on: str,
+    pattern: str,
+    seed: int | None,
+    limit: float,
+    jobs: int,
+    verbose: bool,
+    as_json: bool,
+    page: str | None,
+    date: str | None,
+) -> int:
+    """Run the test suites of CPython and trio, as they are, on the fake kernel and on the real one.
+
+    NAME is one of them (test_socket, test_asyncio, 'trio.*'), or a module of unittest's tests (test.test_ftplib).  Exit status 0 when in
+    each suite, of 100 tests that pass on the real kernel, 98 pass on the fake one; 1 when not.
+    """
+    # Not needed by the other commands.
+    from simkernel.suites import catalog, drive, report  # noqa: PLC0415
+
+    if page is not None and not Path(page).absolute().parent.is_dir():
+        raise UsageError(f"--report {page}: there is no such directory")
+    chosen = catalog.choose(names)
+    with suites_bar(quiet=as_json) as tick:
+        ran = drive.run_suites(chosen, on, pattern, seed, limit, jobs, tick)
+    rows = [report.compare(name, sides) for name, sides in ran.items()]
+    if page is not None:
+        Path(page).write_text(report.markdown(rows, date or datetime.date.today().isoformat()))
+    if as_json:
+        click.echo(json.dumps(report.as_plain(rows), indent=2))
+    else:
+        print_suites(rows, verbose)
+    return 0 if all(row.ok for row in rows) else 1
+
+
+@contextmanager
+def suites_bar(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr for each suite that runs."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what)
+            bar.update(tasks[what], completed=done, total=total, visible=done < total)
+
+        yield progress
+
+
+def print_suites(rows: "list[Row]", verbose: bool) -> None:
+    """The suites' table, then what can't run, and what failed."""
+    from simkernel.suites import report  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    for title in report.HEAD:
+        table.add_column(title, justify="left" if title == "suite" else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*report.cells(row))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for row in rows:
+        for on, side in (("real", row.linux), ("fake", row.sim)):
+            if side is not None and (side.broken or side.skipped):
+                click.echo(f"{row.name} on the {on} kernel: {side.broken or side.skipped}")
+    for text, n in Counter(reason for row in rows for reason in row.cannot.values()).most_common():
+        click.echo(f"can't run: {n} in {report.suites_of(rows, text)}: {text}")
+    for row in rows:
+        one_side = row.linux if row.sim is None else row.sim if row.linux is None else None
+        failed = row.wrong if one_side is None else {test: ran.why for test, ran in one_side.tests.items() if ran.outcome == "failed"}
+        for test, why in failed.items():
+            click.echo(f"failed: {test}: {report.last_line(why)}")
+            if verbose:
+                click.echo(why.rstrip() + "\n")
+    if not verbose:
+        return
+    for row in rows:
+        for on, side in (("real", row.linux), ("fake", row.sim)):
+            for test, ran in side.tests.items() if side is not None else ():
+                if ran.outcome == "skipped":
+                    click.echo(f"skipped on the {on} kernel: {test}: {ran.why}")
 
 
 @cli.command("conform")

@@ -3,29 +3,44 @@
 import errno
 import sys
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from simkernel.errors import UsageError, oserror
 from simkernel.kernel.file import File
 from simkernel.kernel.namei import DirNode, Node, Vfs
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.shmem import ShmemDir
+from simkernel.kernel.stat import DEVTMPFS_DEV, S_IFCHR, S_IFLNK, Kstat
 
 # A driver's open: the machine's scheduler and the flags of open(2), as the new file keeps them.
 OpenDevice: TypeAlias = Callable[[Sched, int], File]
 
 
+def makedev(major: int, minor: int) -> int:
+    """new_encode_dev, for the small numbers of here."""
+    return major << 8 | minor
+
+
+CONSOLE_RDEV: Final = makedev(5, 1)
+
+
 class ChrNode(Node):
-    """The inode of a device: an open of it is the driver's."""
+    """The inode of a device: an open of it is the driver's.  ``i_rdev`` is its number, as makedev(3) makes it."""
 
-    __slots__ = ("driver",)
+    __slots__ = ("driver", "i_rdev")
 
-    def __init__(self, i_ino: int, driver: OpenDevice) -> None:
+    def __init__(self, i_ino: int, driver: OpenDevice, i_rdev: int) -> None:
         super().__init__(i_ino)
         self.driver = driver
+        self.i_rdev = i_rdev
 
     def open(self, sched: Sched, f_flags: int) -> File:
-        return self.driver(sched, f_flags)
+        file = self.driver(sched, f_flags)
+        file.f_inode = self
+        return file
+
+    def getattr(self) -> Kstat:
+        return Kstat(S_IFCHR | (0o600 if self.i_rdev == CONSOLE_RDEV else 0o666), DEVTMPFS_DEV, self.i_ino, rdev=self.i_rdev)
 
 
 class LinkNode(Node):
@@ -37,6 +52,12 @@ class LinkNode(Node):
         super().__init__(i_ino)
         self.vfs = vfs
         self.path = path
+
+    def readlink(self) -> bytes:
+        return self.path
+
+    def getattr(self) -> Kstat:
+        return Kstat(S_IFLNK | 0o777, DEVTMPFS_DEV, self.i_ino, len(self.path))
 
     def get_link(self) -> Node | None:
         target = self.vfs.path_lookup(self.path).node
@@ -52,8 +73,10 @@ def dev_directory(vfs: Vfs) -> ShmemDir:
     return dev
 
 
-def register_chrdev(vfs: Vfs, name: str, driver: OpenDevice) -> None:
+def register_chrdev(vfs: Vfs, name: str, driver: OpenDevice, rdev: int = 0) -> None:
     """Make /dev/``name``; each open of it calls ``driver(sched, f_flags)``, which returns the new File.
+
+    ``rdev`` is the device's number; without one it gets the next of major 240, which is for local use.
 
     UsageError for a name that is there, or is no single component.
     """
@@ -61,7 +84,8 @@ def register_chrdev(vfs: Vfs, name: str, driver: OpenDevice) -> None:
     raw = name.encode()
     if not raw or b"/" in raw or raw in (b".", b"..") or dev.lookup(raw) is not None:
         raise UsageError(f"/dev/{name} can't be registered: the name is taken, or is none")
-    dev.mknod(raw, ChrNode(vfs.get_next_ino(), driver))
+    ino = vfs.get_next_ino()
+    dev.mknod(raw, ChrNode(ino, driver, rdev or makedev(240, ino)))
 
 
 class Console(File):
@@ -91,4 +115,10 @@ class Console(File):
 
     def inode(self) -> Node:
         stderr = self.stderr
-        return ChrNode(0, lambda sched, f_flags: Console(sched, f_flags, stderr))
+        return ChrNode(0, lambda sched, f_flags: Console(sched, f_flags, stderr), CONSOLE_RDEV)
+
+    def getattr(self) -> Kstat:
+        return self.inode().getattr()
+
+    def d_path(self) -> bytes:
+        return b"/dev/console"

@@ -3,6 +3,7 @@
 A run without choices and without a trace uses SimSyscalls as it is, so neither costs anything there.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from errno import errorcode
 from sys import _getframe
@@ -13,6 +14,7 @@ from simkernel.kernel.coverage import FULL, MOST, NONE, OTHER, SHORT, SOME, mask
 from simkernel.kernel.fault_inject import FaultAttr
 from simkernel.kernel.fork import Crash
 from simkernel.kernel.net.socket import Sysctl
+from simkernel.kernel.place import program_frame
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.syscalls import SimSyscalls
 
@@ -128,6 +130,8 @@ class EnteredSyscalls(SimSyscalls):
                 break
         # Two events a call make up most of a trace, so they are written out here instead of calling emit.
         frame = _getframe(0 if COMPILED else self.depth)
+        if trace.indirect:
+            frame = program_frame(frame)
         events = trace.events
         enter = len(events)
         events.append((trace.where, "sys_enter", name, trace.cause, kept, frame.f_code, frame.f_lasti))
@@ -273,6 +277,8 @@ class EnteredSyscalls(SimSyscalls):
         if sched.stalled >= sched.max_stalled:
             sched.stall("send")
         frame = _getframe(0 if COMPILED else 1)
+        if trace.indirect:
+            frame = program_frame(frame)
         events = trace.events
         enter = len(events)
         events.append((trace.where, "sys_enter", "send", trace.cause, (fd, data, flags), frame.f_code, frame.f_lasti))
@@ -307,6 +313,8 @@ class EnteredSyscalls(SimSyscalls):
         if sched.stalled >= sched.max_stalled:
             sched.stall("recv")
         frame = _getframe(0 if COMPILED else 1)
+        if trace.indirect:
+            frame = program_frame(frame)
         events = trace.events
         enter = len(events)
         events.append((trace.where, "sys_enter", "recv", trace.cause, (fd, n, flags), frame.f_code, frame.f_lasti))
@@ -345,6 +353,42 @@ class EnteredSyscalls(SimSyscalls):
 
     def mkdir(self, path: str | bytes, mode: int = 0o777, /) -> None:
         self.call("mkdir", SimSyscalls.mkdir, path, mode)
+
+    def rmdir(self, path: str | bytes, /) -> None:
+        self.call("rmdir", SimSyscalls.rmdir, path)
+
+    def rename(self, old: str | bytes, new: str | bytes, /) -> None:
+        self.call("rename", SimSyscalls.rename, old, new)
+
+    def readlink(self, path: str | bytes, /) -> bytes:
+        return self.call("readlink", SimSyscalls.readlink, path)
+
+    def chmod(self, path: str | bytes, mode: int, /) -> None:
+        self.call("chmod", SimSyscalls.chmod, path, mode)
+
+    def chdir(self, path: str | bytes, /) -> None:
+        self.call("chdir", SimSyscalls.chdir, path)
+
+    def getcwd(self) -> bytes:
+        return self.call("getcwd", SimSyscalls.getcwd)
+
+    def umask(self, mask: int, /) -> int:
+        return self.call("umask", SimSyscalls.umask, mask)
+
+    def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
+        return self.call("getdents64", SimSyscalls.getdents64, fd, n)
+
+    def stat(self, path: str | bytes, /) -> os.stat_result:
+        return self.call("stat", SimSyscalls.stat, path)
+
+    def lstat(self, path: str | bytes, /) -> os.stat_result:
+        return self.call("lstat", SimSyscalls.lstat, path)
+
+    def fstat(self, fd: int, /) -> os.stat_result:
+        return self.call("fstat", SimSyscalls.fstat, fd)
+
+    def getrandom(self, n: int, flags: int = 0, /) -> bytes:
+        return self.call("getrandom", SimSyscalls.getrandom, n, flags)
 
     def memfd_create(self, name: str, flags: int = 0, /) -> int:
         return self.call("memfd_create", SimSyscalls.memfd_create, name, flags)
@@ -406,6 +450,27 @@ class EnteredSyscalls(SimSyscalls):
 
     def sigprocmask(self, how: int, set: Iterable[int] | None = None, /) -> set[int]:
         return self.call("sigprocmask", SimSyscalls.sigprocmask, how, set)
+
+    def sigtimedwait(self, set: Iterable[int], timeout_ns: int | None = None, /) -> tuple[int, int, int, int, int, int]:
+        return self.call("sigtimedwait", SimSyscalls.sigtimedwait, set, timeout_ns)
+
+    def pause(self) -> None:
+        self.call("pause", SimSyscalls.pause)
+
+    def alarm(self, seconds: int, /) -> int:
+        return self.call("alarm", SimSyscalls.alarm, seconds)
+
+    def getitimer(self, which: int, /) -> tuple[int, int]:
+        return self.call("getitimer", SimSyscalls.getitimer, which)
+
+    def setitimer(self, which: int, value_us: int, interval_us: int = 0, /) -> tuple[int, int]:
+        return self.call("setitimer", SimSyscalls.setitimer, which, value_us, interval_us)
+
+    def tgkill(self, tgid: int, tid: int, signum: int, /) -> None:
+        self.call("tgkill", SimSyscalls.tgkill, tgid, tid, signum)
+
+    def pidfd_send_signal(self, pidfd: int, signum: int, flags: int = 0, /) -> None:
+        self.call("pidfd_send_signal", SimSyscalls.pidfd_send_signal, pidfd, signum, flags)
 
     def sigpending(self) -> set[int]:
         return self.call("sigpending", SimSyscalls.sigpending)

@@ -12,6 +12,7 @@ from mypy_extensions import mypyc_attr
 from simkernel.errors import oserror
 from simkernel.kernel.poll import Pollable, PollTable
 from simkernel.kernel.sched import Sched
+from simkernel.kernel.stat import ANON_DEV, ANON_INO, Kstat
 from simkernel.uapi import O_NONBLOCK, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 
 if TYPE_CHECKING:
@@ -37,12 +38,16 @@ class Inode(Protocol):
         """A new open file description."""
         ...
 
+    def getattr(self) -> Kstat:
+        """What stat(2) tells."""
+        ...
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class File(Pollable):
     """struct file.  Kinds of file derive from it and define what they can do; the rest fails as in Linux."""
 
-    __slots__ = ("f_count", "f_flags", "f_pos", "hooks", "ino", "nonblock", "sched", "sk")
+    __slots__ = ("f_count", "f_flags", "f_inode", "f_pos", "hooks", "ino", "nonblock", "sched", "sk")
     kind = "file"
     can_poll = True
     # FMODE_LSEEK: whether there is a position to move; where there is none to speak of it stays 0 (noop_llseek).
@@ -65,6 +70,8 @@ class File(Pollable):
         self.nonblock = bool(f_flags & O_NONBLOCK)
         self.f_count = 0
         self.f_pos = 0
+        # The inode of a device, which its driver need not know.
+        self.f_inode: Inode | None = None
         self.hooks: list[ReleaseHook] | None = None
         self.sk: Sock | None = None
 
@@ -122,12 +129,20 @@ class File(Pollable):
         """What an open of /proc/self/fd/N opens anew; None for what can't be (ENXIO)."""
         return None
 
+    def d_path(self) -> bytes:
+        """What /proc/self/fd/N leads to, as text."""
+        return b"anon_inode:[%b]" % self.kind.encode()
+
     def fdinfo(self) -> str:
         """show_fdinfo: the lines that this kind of file adds to /proc/self/fdinfo/N."""
         return ""
 
+    def getattr(self) -> Kstat:
+        """What fstat(2) tells: of what has no inode of its own, a number and rights without a type."""
+        return self.f_inode.getattr() if self.f_inode is not None else Kstat(0o600, ANON_DEV, ANON_INO)
+
     def ioctl(self, request: int) -> int:
-        """ioctl of a socket's own requests, which give a number."""
+        """ioctl of a kind's own requests, which give a number.  ENOTTY for what it does not know, a terminal's above all."""
         raise oserror(errno.ENOTTY)
 
     def release(self) -> None:

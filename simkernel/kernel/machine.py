@@ -19,6 +19,7 @@ from simkernel.kernel.fault_inject import FaultAttr
 from simkernel.kernel.fdtable import DeadFiles
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
+from simkernel.kernel.hostfs import host_umask
 from simkernel.kernel.liberties import check_profile
 from simkernel.kernel.namei import PosFile
 from simkernel.kernel.net.socket import Sock, Socket, Sysctl
@@ -26,6 +27,7 @@ from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
+from simkernel.kernel.place import program_frame
 from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
 from simkernel.kernel.signal import do_group_exit, send_sigpipe
 from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
@@ -52,6 +54,7 @@ class Kernel:
     file_max     fs.file-max: open files on the whole machine, above which calls fail with ENFILE, as for a program without CAP_SYS_ADMIN
                  (default: None, no limit: programs run as root, which Linux exempts; so on Linux ENFILE is not seen as root either)
     debug        check the kernel's own books after each call, and look for lost wake-ups (slow): InvariantViolation
+    hostfs       whether its root is the real file system: paths are real, every fd is simulated (hostfs.py)
     profile      what the machine may do of its own accord: "linux", "network" or "posix" (liberties.py)
     watch        who looks on, for bugs of the programs (watch.py)
     harsh        under "posix", whether the program may be stopped while it waits (epoll_wait: EINTR), and memory, fds and processes may run
@@ -74,6 +77,7 @@ class Kernel:
         nofile: tuple[int, int] = (1024, NR_OPEN),
         file_max: int | None = None,
         debug: bool = False,
+        hostfs: bool = False,
         profile: str = "linux",
         harsh: bool = True,
         watch: Watch | None = None,
@@ -124,6 +128,9 @@ class Kernel:
         # As Python starts a program.
         init.process.action[SIGPIPE] = KSigAction(SIG_IGN)
         init.process.rlimits[RLIMIT_NOFILE] = nofile
+        self.sys.hostfs = hostfs
+        if hostfs:
+            init.process.umask = host_umask()
         for fd in range(3):
             init.files.fd_install(fd, Console(sched, O_WRONLY if fd else O_RDONLY, stderr=fd == 2), cloexec=False)
 
@@ -177,6 +184,8 @@ class Kernel:
                 raise sched.fatal
         finally:
             self._kill_all()
+            if self.sys.vfs.umount is not None:
+                self.sys.vfs.umount()
         if outcome:
             raise outcome[0]
         code = init.process.exit_code
@@ -250,20 +259,21 @@ class Kernel:
         """The system call that a parked task is in: its name, its fd if it has one, and the program's ``file:line``."""
         frame: FrameType | None = task.greenlet.gr_frame if task.greenlet else None
         found: tuple[str, int | None] | None = None
+        sched = self.sched
         noted = isinstance(self.sys, EnteredSyscalls)
         if noted and task.call:
             found = task.call, task.call_fd if takes_fd(task.call) and isinstance(task.call_fd, int) else None
         while frame is not None:
             filename = frame.f_code.co_filename
-            inside = filename.startswith(KERNEL_DIR)
-            if inside:
+            if not filename.startswith(KERNEL_DIR):
+                if found is not None:
+                    if sched.trace.indirect:
+                        frame = program_frame(frame)
+                    return found[0], found[1], f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+            elif not noted and isinstance(frame.f_locals.get("self"), SimSyscalls) and not frame.f_code.co_name.startswith("_"):
                 # Where nobody takes notes the kernel's own frames tell; compiled it has none, and takes notes.
-                name = frame.f_code.co_name
-                if not noted and isinstance(frame.f_locals.get("self"), SimSyscalls) and not name.startswith("_"):
-                    fd = frame.f_locals.get("fd", frame.f_locals.get("epfd"))
-                    found = name, fd if isinstance(fd, int) else None
-            elif found is not None:
-                return found[0], found[1], f"{Path(filename).name}:{frame.f_lineno}"
+                fd = frame.f_locals.get("fd", frame.f_locals.get("epfd"))
+                found = frame.f_code.co_name, fd if isinstance(fd, int) else None
             frame = frame.f_back
         return None
 

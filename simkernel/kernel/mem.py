@@ -4,7 +4,7 @@ import errno
 from hashlib import sha256, shake_256
 
 from simkernel.errors import oserror
-from simkernel.kernel.chardev import Console, LinkNode, OpenDevice, dev_directory, register_chrdev
+from simkernel.kernel.chardev import CONSOLE_RDEV, Console, LinkNode, OpenDevice, dev_directory, makedev, register_chrdev
 from simkernel.kernel.namei import Node, PosFile, Vfs
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
@@ -110,6 +110,9 @@ class UrandomDevice(ZeroDevice):
         """random_ioctl knows no such command."""
         raise oserror(errno.EINVAL)
 
+    def ioctl(self, request: int) -> int:
+        raise oserror(errno.EINVAL)
+
 
 class RandomDevice(UrandomDevice):
     """/dev/random: the same, but it can be polled."""
@@ -123,25 +126,24 @@ class RandomDevice(UrandomDevice):
         return POLLIN | POLLRDNORM
 
 
-def chr_dev_init(vfs: Vfs) -> None:
+def chr_dev_init(vfs: Vfs, crng: Crng) -> None:
     """Make the nodes of /dev."""
     dev = dev_directory(vfs)
-    crng = Crng(vfs.sched)
 
-    def register(name: str, driver: OpenDevice) -> None:
-        register_chrdev(vfs, name, driver)
+    def register(name: str, minor: int, driver: OpenDevice) -> None:
+        register_chrdev(vfs, name, driver, makedev(1, minor))
 
     def node(name: bytes) -> Node:
         found = dev.lookup(name)
         assert found is not None
         return found
 
-    register("null", lambda sched, f_flags: MemDevice(sched, node(b"null"), f_flags))
-    register("zero", lambda sched, f_flags: ZeroDevice(sched, node(b"zero"), f_flags))
-    register("full", lambda sched, f_flags: FullDevice(sched, node(b"full"), f_flags))
-    register("random", lambda sched, f_flags: RandomDevice(sched, node(b"random"), f_flags, crng))
-    register("urandom", lambda sched, f_flags: UrandomDevice(sched, node(b"urandom"), f_flags, crng))
-    register("console", lambda sched, f_flags: Console(sched, f_flags, False))
+    register("null", 3, lambda sched, f_flags: MemDevice(sched, node(b"null"), f_flags))
+    register("zero", 5, lambda sched, f_flags: ZeroDevice(sched, node(b"zero"), f_flags))
+    register("full", 7, lambda sched, f_flags: FullDevice(sched, node(b"full"), f_flags))
+    register("random", 8, lambda sched, f_flags: RandomDevice(sched, node(b"random"), f_flags, crng))
+    register("urandom", 9, lambda sched, f_flags: UrandomDevice(sched, node(b"urandom"), f_flags, crng))
+    register_chrdev(vfs, "console", lambda sched, f_flags: Console(sched, f_flags, False), CONSOLE_RDEV)
     links = ((b"fd", b""), (b"stdin", b"/0"), (b"stdout", b"/1"), (b"stderr", b"/2"))
     for name, path in links:
         dev.mknod(name, LinkNode(vfs.get_next_ino(), vfs, b"/proc/self/fd" + path))

@@ -3,6 +3,7 @@
 from simkernel.kernel.file import File
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Process, Sched
+from simkernel.kernel.stat import PIDFS_DEV, Kstat
 from simkernel.kernel.wait import WaitQueue
 from simkernel.uapi import O_RDWR, POLLHUP, POLLIN, POLLRDNORM
 
@@ -19,6 +20,9 @@ class PidFd(File):
     def __init__(self, sched: Sched, process: Process, f_flags: int) -> None:
         super().__init__(sched, f_flags | O_RDWR)
         self.process = process
+
+    def getattr(self) -> Kstat:
+        return Kstat(0o700, PIDFS_DEV, self.process.pid)
 
     def fdinfo(self) -> str:
         """pidfd_show_fdinfo: -1 for a process that has been waited for."""

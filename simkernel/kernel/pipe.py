@@ -13,6 +13,7 @@ from simkernel.kernel.file import File
 from simkernel.kernel.namei import Node
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
+from simkernel.kernel.stat import PIPEFS_DEV, S_IFIFO, Kstat
 from simkernel.kernel.wait import WaitQueue, wait_event, wake_up, wake_up_all
 from simkernel.uapi import (
     ERESTARTSYS,
@@ -66,6 +67,9 @@ class PipeInode(Node):
         self.rd_wait = WaitQueue(self, "rd_wait")
         self.wr_wait = WaitQueue(self, "wr_wait")
 
+    def getattr(self) -> Kstat:
+        return Kstat(S_IFIFO | 0o600, PIPEFS_DEV, self.i_ino)
+
     def open(self, sched: Sched, f_flags: int) -> File:
         """fifo_open, through /proc/self/fd/N: one more end; it never sleeps, since this is no named pipe."""
         file = Pipe(sched, self, f_flags)
@@ -88,6 +92,12 @@ class Pipe(File):
     def __init__(self, sched: Sched, pipe: PipeInode, f_flags: int) -> None:
         super().__init__(sched, f_flags)
         self.pipe = pipe
+
+    def getattr(self) -> Kstat:
+        return self.pipe.getattr()
+
+    def d_path(self) -> bytes:
+        return b"pipe:[%d]" % self.pipe.i_ino
 
     def read(self, n: int) -> bytes:
         """pipe_read."""

@@ -11,6 +11,7 @@ from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.file import File
 from simkernel.kernel.namei import DirNode, Node, PosFile, Vfs
 from simkernel.kernel.sched import Process, Sched
+from simkernel.kernel.stat import PROC_BLKSIZE, PROC_DEV, S_IFDIR, S_IFLNK, S_IFREG, Kstat
 from simkernel.uapi import O_ACCMODE, O_CLOEXEC, O_RDONLY, PAGE_SIZE, SEEK_END
 
 # What there is to read now, one text a record.
@@ -27,6 +28,9 @@ class SeqNode(Node):
         super().__init__(i_ino)
         self.show = show
         self.pde = pde
+
+    def getattr(self) -> Kstat:
+        return Kstat(S_IFREG | 0o444, PROC_DEV, self.i_ino, blksize=PROC_BLKSIZE)
 
     def open(self, sched: Sched, f_flags: int) -> File:
         if self.pde and f_flags & O_ACCMODE != O_RDONLY:
@@ -147,6 +151,9 @@ class SysctlNode(Node):
     def __init__(self, i_ino: int, table: CtlTable) -> None:
         super().__init__(i_ino)
         self.table = table
+
+    def getattr(self) -> Kstat:
+        return Kstat(S_IFREG | (0o444 if self.table.set is None else 0o644), PROC_DEV, self.i_ino, blksize=PROC_BLKSIZE)
 
     def open(self, sched: Sched, f_flags: int) -> File:
         if self.table.set is None and f_flags & O_ACCMODE != O_RDONLY:
@@ -294,7 +301,27 @@ class FdLink(Node):
     def get_link(self) -> Node | None:
         node = self.file.inode()
         # Sockets, eventfds and the rest of the anonymous ones can't be opened again: ENXIO.
-        return node if isinstance(node, Node) else Node(self.file.ino)
+        return node if isinstance(node, Node) else AnonNode(self.file)
+
+    def readlink(self) -> bytes:
+        return self.file.d_path()
+
+    def getattr(self) -> Kstat:
+        """proc_fd_instantiate: the file's own rights of reading and writing, and 64 for a length that nobody counted."""
+        return Kstat(S_IFLNK | self.file.readable * 0o500 | self.file.writable * 0o300, PROC_DEV, self.i_ino, 64, blksize=PROC_BLKSIZE)
+
+
+class AnonNode(Node):
+    """What no path but /proc/self/fd/N leads to, and no open: a socket, an eventfd."""
+
+    __slots__ = ("file",)
+
+    def __init__(self, file: File) -> None:
+        super().__init__(file.ino)
+        self.file = file
+
+    def getattr(self) -> Kstat:
+        return self.file.getattr()
 
 
 class ProcFdDir(DirNode):
@@ -306,6 +333,17 @@ class ProcFdDir(DirNode):
         super().__init__(i_ino, parent)
         self.process = process
         self.info = info
+
+    def getattr(self) -> Kstat:
+        mode = 0o555 if self.info else 0o500
+        size = len(self.process.files.open_fds())
+        return Kstat(S_IFDIR | mode, PROC_DEV, self.i_ino, 0 if self.info else size, 2, blksize=PROC_BLKSIZE)
+
+    def iterate(self) -> list[tuple[int, int, bytes]]:
+        return [(file.ino, 8 if self.info else 10, b"%d" % fd) for fd, file in self.process.files.open_fds().items()]
+
+    def path_name(self) -> bytes:
+        return b"/proc/%d/%b" % (self.process.pid, b"fdinfo" if self.info else b"fd")
 
     def lookup(self, name: bytes) -> Node | None:
         """proc_lookupfd_common: a name is a number without a leading zero."""
@@ -357,6 +395,12 @@ class SelfLink(Node):
         super().__init__(i_ino)
         self.proc = proc
         self.sched = sched
+
+    def getattr(self) -> Kstat:
+        return Kstat(S_IFLNK | 0o777, PROC_DEV, self.i_ino, blksize=PROC_BLKSIZE)
+
+    def readlink(self) -> bytes:
+        return b"%d" % self.sched.current.process.pid
 
     def get_link(self) -> Node | None:
         return self.proc.lookup(b"%d" % self.sched.current.process.pid)

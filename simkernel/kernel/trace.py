@@ -23,12 +23,16 @@ Unpacked: TypeAlias = "tuple[Where, str, str, CodeType | None, int, int, tuple[A
 
 
 class Trace:
-    """A trace kept in memory.  ``on`` is the one flag that the kernel tests; with it off nothing is recorded."""
+    """A trace kept in memory.  ``on`` is the one flag that the kernel tests; with it off nothing is recorded.
 
-    __slots__ = ("cause", "events", "limit", "on", "where")
+    ``indirect``: programs make their calls through Python's own modules, so their places have to be looked for (place.py).
+    """
+
+    __slots__ = ("cause", "events", "indirect", "limit", "on", "where")
 
     def __init__(self, on: bool = True, limit: int = 10_000_000) -> None:
         self.on = on
+        self.indirect = False
         self.events: list[Event] = []
         self.limit = limit
         # Where the machine is: (virtual ns, pid, "task" or "irq"), and the event that is the cause of what happens now.

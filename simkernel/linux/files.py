@@ -17,6 +17,7 @@ from simkernel.linux.libc import (
     c_eventfd,
     c_fcntl,
     c_ftruncate,
+    c_getdents64,
     c_ioctl,
     c_lseek,
     c_memfd_create,
@@ -35,13 +36,14 @@ from simkernel.linux.libc import (
     check_offset,
     check_size,
     contents,
+    dirents,
     fail,
     io_vec,
     loff,
     path_name,
     pin,
 )
-from simkernel.uapi import FIONBIO, FIONREAD, SIOCATMARK, SIOCOUTQ, SIOCOUTQNSD
+from simkernel.uapi import FIONBIO, FIONREAD, SIOCATMARK, SIOCOUTQ, SIOCOUTQNSD, TCGETS, TIOCGPGRP, TIOCGWINSZ
 
 
 class FileCalls:
@@ -69,6 +71,62 @@ class FileCalls:
         check_ints(mode)
         if c_mkdir(raw, mode) < 0:
             fail()
+
+    def rmdir(self, path: str | bytes, /) -> None:
+        """rmdir(2)."""
+        os.rmdir(path_name(path))
+
+    def rename(self, old: str | bytes, new: str | bytes, /) -> None:
+        """rename(2)."""
+        os.rename(path_name(old), path_name(new))
+
+    def readlink(self, path: str | bytes, /) -> bytes:
+        """readlink(2)."""
+        return os.readlink(path_name(path))
+
+    def chmod(self, path: str | bytes, mode: int, /) -> None:
+        """chmod(2)."""
+        os.chmod(path_name(path), mode)
+
+    def chdir(self, path: str | bytes, /) -> None:
+        """chdir(2)."""
+        os.chdir(path_name(path))
+
+    def getcwd(self) -> bytes:
+        """getcwd(2)."""
+        return os.getcwdb()
+
+    def umask(self, mask: int, /) -> int:
+        """umask(2)."""
+        return os.umask(mask)
+
+    def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
+        """getdents64(2)."""
+        check_ints(fd)
+        check_size(n)
+        buf = ctypes.create_string_buffer(n)
+        got: int = c_getdents64(fd, buf, n)
+        if got < 0:
+            fail()
+        return list(dirents(buf.raw[:got]))
+
+    def stat(self, path: str | bytes, /) -> os.stat_result:
+        """stat(2)."""
+        return os.stat(path_name(path))
+
+    def lstat(self, path: str | bytes, /) -> os.stat_result:
+        """lstat(2)."""
+        return os.lstat(path_name(path))
+
+    def fstat(self, fd: int, /) -> os.stat_result:
+        """fstat(2)."""
+        return os.fstat(fd)
+
+    def getrandom(self, n: int, flags: int = 0, /) -> bytes:
+        """getrandom(2).  ValueError for a negative ``n``."""
+        check_size(n)
+        check_ints(flags)
+        return os.getrandom(n, flags)
 
     def memfd_create(self, name: str, flags: int = 0, /) -> int:
         """memfd_create(2)."""
@@ -233,11 +291,16 @@ class FileCalls:
         return value
 
     def ioctl(self, fd: int, request: int, arg: int = 0, /) -> int:
-        """ioctl(2): FIONREAD, FIONBIO, SIOCOUTQ, SIOCOUTQNSD and SIOCATMARK.  Others, whose argument may be anything, raise Unsupported."""
+        """ioctl(2): FIONREAD, FIONBIO, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK, and whether it is a terminal; else Unsupported."""
         if (fd | arg) >> 31:
             check_ints(fd, arg)
         if not isinstance(request, int):
             raise TypeError(f"request must be an int, not {type(request).__name__}")
+        if request in (TCGETS, TIOCGPGRP, TIOCGWINSZ):
+            # The largest that they fill, struct termios, has 60 bytes.
+            if c_ioctl(fd, request, ctypes.create_string_buffer(64)) < 0:
+                fail()
+            return 0
         if request not in (FIONREAD, FIONBIO, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK):
             raise Unsupported(f"ioctl request {request:#x}")
         value = c_int(arg)

@@ -67,7 +67,7 @@ def example_of(job: Job) -> Example:
     """The example of a job, made once in each process."""
     # The server's file first: the contract may be defined there.
     _module, serve, _target = load(job.target, "serve", 3)
-    return sim_example(serve, pickle.loads(job.contract), job.profile)
+    return sim_example(serve, pickle.loads(job.contract), job.profile, job.allow_real)
 
 
 def run_job(job: Job, tries: Sequence[Try], seen: frozenset[int] | None) -> list[Outcome]:

@@ -138,7 +138,7 @@ def check(
             if progress is not None:
                 progress("sim", ran, examples)
 
-        example = sim_example(serve, contract, profile)
+        example = sim_example(serve, contract, profile, kinds_of(allow_real))
         with no_escape(allow_real), Interrupts() as stop, cheap_collections():
             sampled = Sampled(example)
             result = campaign(

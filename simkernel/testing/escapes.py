@@ -69,9 +69,9 @@ _SITE = ("site-packages", "dist-packages")
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _RUN = os.path.join("kernel", "machine.py")
 # Tools that run beside a test, in its tasks: what they do is not the program's doing.
-_TOOLS = ("hypothesis", "_hypothesis_pytestplugin", "pytest", "_pytest", "pluggy", "xdist", "execnet", "coverage", "greenlet")
+TOOLS = ("hypothesis", "_hypothesis_pytestplugin", "pytest", "_pytest", "pluggy", "xdist", "execnet", "coverage", "greenlet")
 # Parts of the standard library that use the clock only for their own books.
-_HARMLESS = ("logging", "importlib", "warnings", "linecache", "traceback", "faulthandler")
+HARMLESS = ("logging", "importlib", "warnings", "linecache", "traceback", "faulthandler")
 
 _AUDITED = {
     "socket.__new__": "socket",
@@ -186,13 +186,13 @@ def _program(frame: FrameType | None) -> str | None:
         filename = frame.f_code.co_filename
         name = frame.f_globals.get("__name__", "")
         top = name.partition(".")[0]
-        if filename.startswith("<frozen ") or top in _HARMLESS or frame.f_code.co_name == "__del__":
+        if filename.startswith("<frozen ") or top in HARMLESS or frame.f_code.co_name == "__del__":
             # Code that runs because it is imported, a line in a log, or garbage, which may be anyone's.
             return None
         generated = filename.startswith("<") and top != "__main__"
         inside = generated or (filename.startswith(_STDLIB) and not any(site in filename for site in _SITE))
         if not inside:
-            if filename.startswith(_OURS) or top in _TOOLS:
+            if filename.startswith(_OURS) or top in TOOLS:
                 return None
             return f"{os.path.basename(filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
         frame = frame.f_back
@@ -396,15 +396,17 @@ def _lock_factory(real: Any, made: type) -> Callable[..., Any]:
 # --- what is patched ---
 
 
-def _table() -> dict[tuple[Any, str], Any]:
-    """(object, attribute) -> what stands there while runs are guarded."""
-    out: dict[tuple[Any, str], Any] = {}
+# What is patched: (owner, attribute) -> its kind, what it is called in a message ("": by its name), and, if only some uses count, which.
+Rules = dict[tuple[Any, str], tuple[str, str, Callable[..., bool] | None]]
+
+
+def _rules() -> Rules:
+    out: Rules = {}
 
     def put(module: Any, kind: str, names: str, when: Callable[..., bool] | None = None) -> None:
         for name in names.split():
-            real = getattr(module, name, None)
-            if real is not None:
-                out[module, name] = _forbidden(module.__name__, name, real, kind, when)
+            if hasattr(module, name):
+                out[module, name] = kind, "", when
 
     clocks = "time monotonic perf_counter process_time thread_time"
     put(time, "time", f"{clocks} {' '.join(f'{clock}_ns' for clock in clocks.split())} clock_gettime clock_gettime_ns")
@@ -419,30 +421,77 @@ def _table() -> dict[tuple[Any, str], Any]:
         "vonmisesvariate gammavariate gauss betavariate binomialvariate paretovariate weibullvariate getrandbits randbytes",
     )
     put(random, "random", "seed", lambda a=None, version=2: a is None)
-    out[random.Random, "seed"] = _forbidden("random", "Random", random.Random.seed, "random", lambda self, a=None, version=2: a is None)
+    out[random.Random, "seed"] = "random", "random.Random", lambda self, a=None, version=2: a is None
     put(os, "random", "urandom getrandom")
-    out[random, "_urandom"] = out[os, "urandom"]
+    out[random, "_urandom"] = "random", "os.urandom", None
     put(select, "select", "select poll epoll")
     for name in ("SelectSelector", "_PollLikeSelector"):
-        selector = getattr(selectors, name)
-        out[selector, "__init__"] = _forbidden("selectors", "DefaultSelector", selector.__init__, "select")
+        out[getattr(selectors, name), "__init__"] = "select", "selectors.DefaultSelector", None
     put(os, "fd", "read close dup dup2 pipe pipe2 readv writev pread pwrite preadv pwritev sendfile eventfd eventfd_read eventfd_write")
     put(os, "fd", "set_blocking set_inheritable splice")
     put(os, "fd", "write", lambda fd, *data: fd not in (1, 2))
     put(os, "process", "waitpid wait wait3 wait4 waitid")
     put(signal, "signal", "signal alarm setitimer pause sigwait sigwaitinfo sigtimedwait")
     put(_thread, "thread", "start_new_thread start_joinable_thread")
-    for name in ("start_new_thread", "start_joinable_thread"):
-        if hasattr(threading, f"_{name}"):
-            out[threading, f"_{name}"] = out[_thread, name]
-    for module, name, made in (
-        (threading, "Lock", TaskLock),
-        (threading, "_allocate_lock", TaskLock),
-        (_thread, "allocate_lock", TaskLock),
-        (threading, "RLock", TaskRLock),
-    ):
-        out[module, name] = _lock_factory(getattr(module, name), made)
+    put(threading, "thread", "_start_new_thread _start_joinable_thread")
+    put(threading, "lock", "Lock _allocate_lock RLock")
+    put(_thread, "lock", "allocate_lock")
     return out
+
+
+def _table() -> dict[tuple[Any, str], Any]:
+    """(object, attribute) -> what stands there while runs are guarded."""
+    out: dict[tuple[Any, str], Any] = {}
+    for (owner, name), (kind, called, when) in _rules().items():
+        real = getattr(owner, name)
+        if kind == "lock":
+            out[owner, name] = _lock_factory(real, TaskRLock if name == "RLock" else TaskLock)
+        else:
+            what, _, attribute = (called or f"{owner.__name__}.{name.removeprefix('_')}").rpartition(".")
+            out[owner, name] = _forbidden(what, attribute, real, kind, when)
+    return out
+
+
+# Of the audited and of what makes threads, which no function of Python's stands for in the table.
+_C_FUNCTIONS = {
+    "_socket": ("socket", "socketpair getaddrinfo gethostbyname gethostbyname_ex gethostbyaddr getnameinfo dup close"),
+    "posix": ("process", "fork forkpty posix_spawn execv execve system kill killpg"),
+}
+# What their Python twins are made of in a world.
+_LOOPS = frozenset({"_asyncio", "_queue"})
+_CLOCKS = {"datetime": ("now", "utcnow", "today"), "date": ("today",)}
+
+
+class Uses:
+    """What would be an escape if a simulated task did it."""
+
+    def __init__(self, allowed: Collection[str] = ()) -> None:
+        self.allowed = frozenset(allowed)
+        real = {(id(owner), name): value for owner, name, value, _guarded in _placed}
+        self._kinds: dict[int, str] = {}
+        for (owner, name), (kind, _called, when) in _rules().items():
+            if when is None:
+                self._kinds[id(real.get((id(owner), name), vars(owner).get(name)))] = kind
+
+    def kind_of(self, value: Any) -> str | None:
+        """The kind that a use of ``value``, a function or a class, would be; None if it is none, or allowed."""
+        kind = self._kinds.get(id(value)) or self._of_c(value)
+        return None if kind in self.allowed else kind
+
+    def _of_c(self, value: Any) -> str | None:
+        module = getattr(value, "__module__", None)
+        if isinstance(value, type):
+            if module in _LOOPS:
+                return "select"
+            return "socket" if module == "_socket" and value.__name__ == "socket" else None
+        if not isinstance(value, BuiltinFunctionType):
+            return None
+        if module in _LOOPS:
+            return "select"
+        if isinstance(value.__self__, type):
+            return "time" if value.__name__ in _CLOCKS.get(value.__self__.__name__, ()) else None
+        kind, names = _C_FUNCTIONS.get(module or "", ("", ""))
+        return kind if value.__name__ in names.split() else None
 
 
 # What was put in place: owner, name, the real thing, the guarded one.
@@ -580,6 +629,11 @@ def _modules() -> Iterator[ModuleType]:
 
 
 def _is_programs(name: str, filename: str | None) -> bool:
-    if filename is None or name.partition(".")[0] in _TOOLS or filename.startswith(_OURS):
+    if filename is None or name.partition(".")[0] in TOOLS or filename.startswith(_OURS):
         return False
     return not filename.startswith(_STDLIB) or any(site in filename for site in _SITE)
+
+
+def is_program(filename: str) -> bool:
+    """Whether a file is the program's: neither Python's own, nor ours, nor installed as others' are."""
+    return not filename.startswith((*_STDLIB, _OURS, "<")) and not any(site in filename for site in _SITE)

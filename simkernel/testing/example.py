@@ -1,8 +1,8 @@
 """One example: a server and its clients on one kernel, and what went wrong."""
 
 import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -12,12 +12,14 @@ from simkernel.kernel.choice import Choice
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import Task
 from simkernel.kernel.trace import Trace
+from simkernel.stdlib.here import machine
 from simkernel.testing.contracts import Contract, Plan
 from simkernel.testing.escapes import check_seen
 from simkernel.testing.explain import Calls, explain_finding, explain_memory, explain_spin, explain_starvation, explain_stop
 from simkernel.testing.oracles import CLIENT, MOST_CALLS, Oracles
 from simkernel.testing.scenario import Finding, Serve, crash_text, scenario
 from simkernel.testing.weather import SERVER_ADDR, forecast
+from simkernel.testing.worlds import Housed, housed
 from simkernel.tools.strace import strace_lines
 
 # In the simulator: how much virtual time an example may take, and how many calls may pass without progress.
@@ -78,8 +80,9 @@ def worst(findings: Sequence[Finding]) -> Finding | None:
     return min(known, key=lambda f: SEVERITY.index(f["kind"]), default=None)
 
 
-def sim_example(serve: Serve, contract: Contract, profile: str = "linux") -> Example:
-    """``run_sim`` for one server, contract and profile."""
+def sim_example(serve: Serve, contract: Contract, profile: str = "linux", allow_real: Collection[str] = ()) -> Example:
+    """``run_sim`` for one server, contract and profile; in a world of its own, if it needs one."""
+    serve = housed(serve, allow_real)
 
     def example(choice: Choice, trace: Trace | None = None) -> Failure | None:
         try:
@@ -147,7 +150,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
         on_crash=on_crash,
         on_stop=on_stop,
     )
-    oracles.sched = kernel.sched
+    oracles.sched = sched = kernel.sched
     plans = contract.plans(choice)
     weather = None
     if profile == "network":
@@ -159,7 +162,8 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
     found: Finding | None
     try:
         addr = SIM_ADDR if weather is None else (SERVER_ADDR, SIM_ADDR[1])
-        findings: list[Finding] = kernel.run(scenario, serve, contract, plans, addr, weather)
+        with machine(kernel.sys, sched) if isinstance(serve, Housed) else nullcontext():
+            findings: list[Finding] = kernel.run(scenario, serve, contract, plans, addr, weather)
         if profile != "posix":
             # There, whoever waits may be woken for nothing.
             findings += oracles.herd()
@@ -172,7 +176,6 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
         kernel.dismantle()
         return None
     failure = Failure(found["kind"], found["message"], "sim", plans=plans, explanation=explanation)
-    sched = kernel.sched
     failure.calls = sched.calls
     if "calls" in found:
         failure.calls = found["calls"]
@@ -185,6 +188,8 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
             failure.explanation = explain_finding(trace, found, oracles)
         if weather is not None:
             failure.explanation = [*failure.explanation, str(weather)]
+        if isinstance(serve, Housed):
+            failure.explanation = [*failure.explanation, *serve.said()]
     return failure
 
 

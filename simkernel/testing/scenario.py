@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from simkernel.api import Address, Syscalls
 from simkernel.errors import SimulationError, is_ours
+from simkernel.kernel.place import PROGRAM, kind_of_file
 from simkernel.kernel.syscalls import SimSyscalls
 from simkernel.testing.contracts import Contract, Plan, Violation
 from simkernel.testing.hosts import disturbed, under_test
@@ -248,10 +249,11 @@ def stay(sys: Syscalls) -> None:
 
 
 def program_place(error: BaseException) -> str:
-    """Where in the program, not in simkernel, an exception came from: ``file.py:line in function``, or ""."""
+    """Where in the program an exception came from: ``file.py:line in function``; where in a library if none is the program's, or ""."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_ours(frame.filename)]
     # The command itself is the outermost frame of ours.
-    frames = [frame for frame in frames if not frame.filename.endswith("bin/simkernel") and "site-packages" not in frame.filename]
+    frames = [frame for frame in frames if not frame.filename.endswith("bin/simkernel")]
+    frames = [frame for frame in frames if kind_of_file(frame.filename) == PROGRAM] or frames
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
 
 

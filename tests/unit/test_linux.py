@@ -208,7 +208,7 @@ def test_errno_is_exact(sys: LinuxSyscalls) -> None:
         (TypeError, "bind", (0, 5)),
         (TypeError, "bind", (0, ("127.0.0.1", "80"))),
         (TypeError, "setsockopt", (0, 1, 2, "1")),
-        (Unsupported, "ioctl", (0, 0x5401)),
+        (Unsupported, "ioctl", (0, 0x5402)),
         (Unsupported, "kill", (-1, 0)),
     ],
 )

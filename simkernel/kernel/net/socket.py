@@ -14,6 +14,7 @@ from simkernel.kernel.file import File
 from simkernel.kernel.net.sockopt import ip_option_value, option_value, sk_getsockopt, sk_setsockopt
 from simkernel.kernel.poll import Pollable, PollTable
 from simkernel.kernel.sched import Sched
+from simkernel.kernel.stat import S_IFSOCK, SOCKFS_DEV, Kstat
 from simkernel.kernel.wait import WaitQueue, wake_up, wake_up_all
 from simkernel.uapi import (
     AF_UNIX,
@@ -31,6 +32,7 @@ from simkernel.uapi import (
     POLLRDNORM,
     SIOCATMARK,
     SIOCOUTQ,
+    SIOCOUTQNSD,
     SO_PRIORITY,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -412,7 +414,17 @@ class Socket(File):
 
     def ioctl(self, request: int) -> int:
         sk = self.proto
-        return sk.siocoutq() if request == SIOCOUTQ else sk.siocatmark() if request == SIOCATMARK else sk.siocoutqnsd()
+        if request == SIOCOUTQ:
+            return sk.siocoutq()
+        if request == SIOCATMARK:
+            return sk.siocatmark()
+        return sk.siocoutqnsd() if request == SIOCOUTQNSD else super().ioctl(request)
+
+    def d_path(self) -> bytes:
+        return b"socket:[%d]" % self.ino
+
+    def getattr(self) -> Kstat:
+        return Kstat(S_IFSOCK | 0o777, SOCKFS_DEV, self.ino, time=0)
 
     def release(self) -> None:
         """sock_release: the program's end is gone, the protocol's may have work left."""

@@ -30,6 +30,9 @@ from simkernel.uapi import (
     SIOCATMARK,
     SIOCOUTQ,
     SIOCOUTQNSD,
+    TCGETS,
+    TIOCGPGRP,
+    TIOCGWINSZ,
 )
 
 
@@ -180,7 +183,7 @@ class FileCalls(BaseSyscalls):
         if request == FIONBIO:
             file.set_nonblock(bool(arg))
             return 0
-        if request in (SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK):
+        if request in (SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK, TCGETS, TIOCGWINSZ, TIOCGPGRP):
             return file.ioctl(request)
         raise Unsupported(f"ioctl request {request:#x} is not modelled")
 

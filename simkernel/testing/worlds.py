@@ -1,0 +1,189 @@
+"""Servers and tests that are written on Python's own modules: on the fake kernel they run in a world (simkernel.stdlib).
+
+``needs_world(function)`` tells whether a function refers to something that no_escape() would forbid: a socket, a selector, an event loop, a
+clock, a lock, whether by its own name, through functions and classes of its own, or deep in a library.  Such a function is taken into a
+world, where the same names are others; one that is written on ``sys`` alone runs as it is.
+"""
+
+import dis
+import importlib
+import sys
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from io import StringIO
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from simkernel.api import Syscalls
+from simkernel.stdlib.process import before, begin, finish
+from simkernel.stdlib.world import SHARED, World
+from simkernel.testing.escapes import HARMLESS, TOOLS, Uses, is_program
+
+# What they do with files they do in a world as well: files are real.
+# Of what a server wrote, a story has so many lines.
+SAID_LINES = 30
+FILES = ("fileinput", "genericpath", "glob", "pathlib", "posixpath", "shutil", "tempfile", "zipfile")
+_SKIPPED = frozenset({*SHARED, *TOOLS, *HARMLESS, *FILES, "simkernel", "builtins", "sys"})
+_LOCALS = ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW")
+_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
+_CELLS = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
+_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
+_STORES = ("STORE_FAST", "STORE_DEREF", "STORE_GLOBAL")
+_UNKNOWN: Any = object()
+
+
+def needs_world(function: Callable[..., object], allow_real: Collection[str] = ()) -> bool:
+    """Whether a function uses what a world has and no_escape() forbids.  What the author allows, by kinds of escapes.py, is no reason."""
+    uses = Uses(allow_real)
+    seen: set[int] = set()
+    kept: list[Any] = [function]
+    stack: list[Any] = [function]
+    while stack:
+        value = stack.pop()
+        if uses.kind_of(value) is not None:
+            return True
+        for found in _referred(value):
+            if id(found) not in seen:
+                seen.add(id(found))
+                # Not collected while its number counts.
+                kept.append(found)
+                stack.append(found)
+    return False
+
+
+def _referred(value: Any) -> Iterator[Any]:
+    """What a function, a class or an object refers to, as far as that can be told without running it."""
+    if isinstance(value, partial):
+        yield value.func
+        return
+    if isinstance(value, (MethodType, staticmethod, classmethod)):
+        yield value.__func__
+        return
+    if isinstance(value, property):
+        yield from (f for f in (value.fget, value.fset) if f is not None)
+        return
+    if isinstance(value, ModuleType) or _skipped(value):
+        return
+    if isinstance(value, FunctionType):
+        yield from _of_function(value)
+    elif isinstance(value, type):
+        yield from value.__mro__[1:-1]
+        for held in list(vars(value).values()):
+            if isinstance(held, (FunctionType, staticmethod, classmethod, property, BuiltinFunctionType, type)):
+                yield held
+    elif not isinstance(value, (BuiltinFunctionType, CodeType, str, bytes, int, float, dict, list, tuple, set, frozenset)):
+        yield type(value)
+
+
+def _skipped(value: Any) -> bool:
+    """Whether it belongs to what a world shares, or to what uses the clock only for its own books."""
+    name = getattr(value, "__module__", None)
+    if not isinstance(name, str):
+        return not isinstance(value, FunctionType)
+    while name:
+        if name in _SKIPPED:
+            return True
+        name = name.rpartition(".")[0]
+    return False
+
+
+def _of_function(function: FunctionType) -> Iterator[Any]:
+    wrapped = vars(function).get("__wrapped__")
+    if wrapped is not None:
+        yield wrapped
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
+    cells: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            cells[name] = cell.cell_contents
+        except ValueError:
+            # Not bound yet.
+            continue
+    yield from _of_code(function.__code__, function.__globals__, cells)
+
+
+def _of_code(code: CodeType, globals_: dict[str, Any], cells: dict[str, Any]) -> Iterator[Any]:
+    """What names and chains of attributes in a code stand for: ``os.path.join`` is one function, not all of os."""
+    bound: dict[str, Any] = {}
+    chain = module = part = _UNKNOWN
+    level: Any = 0
+    names: Any = None
+    for instruction in dis.get_instructions(code):
+        op, arg = instruction.opname, instruction.argval
+        if op in _ATTRIBUTES and isinstance(chain, (ModuleType, type)):
+            chain = getattr(chain, arg, _UNKNOWN)
+            continue
+        if chain is not _UNKNOWN:
+            yield chain
+            chain = _UNKNOWN
+        if op in _GLOBALS:
+            chain = globals_.get(arg, _UNKNOWN)
+        elif op in _CELLS:
+            chain = bound.get(arg, cells.get(arg, _UNKNOWN))
+        elif op in _LOCALS:
+            chain = bound.get(arg, _UNKNOWN)
+        elif op == "IMPORT_NAME":
+            module = _imported(arg, level, bool(names), globals_)
+        elif op == "IMPORT_FROM":
+            part = getattr(module, arg, _UNKNOWN)
+            if part is not _UNKNOWN:
+                yield part
+        elif op in _STORES and module is not _UNKNOWN:
+            bound[arg] = part if part is not _UNKNOWN else module
+            if part is _UNKNOWN:
+                module = _UNKNOWN
+            part = _UNKNOWN
+        elif isinstance(arg, CodeType):
+            yield from _of_code(arg, globals_, {**cells, **bound})
+        if op == "LOAD_CONST":
+            level, names = names, arg
+
+
+def _imported(name: str, level: int, whole: bool, globals_: dict[str, Any]) -> Any:
+    """What an import statement finds: the module, or (not ``whole``: without a from) the package in which it is."""
+    if level:
+        package = (globals_.get("__package__") or "").split(".")
+        name = ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
+    if name not in sys.modules and is_program(globals_.get("__file__") or ""):
+        # A library's own late imports are not for us to make.
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            return _UNKNOWN
+    return sys.modules.get(name if whole else name.partition(".")[0], _UNKNOWN)
+
+
+class Housed:
+    """A server in a world: called as the server is, in the process that is to be it.
+
+    The world is kept over runs; ``begin`` makes it new for each process.  ``written`` is what the process wrote to stdout and stderr.
+    """
+
+    def __init__(self, serve: Callable[..., object]) -> None:
+        self.serve = serve
+        self.world = World()
+        before(self.world, serve)
+        self.inside = self.world.inside(serve)
+        self.written = StringIO()
+
+    def __call__(self, sys: Syscalls, *args: object, **kwargs: object) -> object:
+        self.written = StringIO()
+        begin(self.world, stdio=(StringIO(), self.written, self.written))
+        try:
+            result = self.inside(sys, *args, **kwargs)
+        except (Exception, SystemExit):
+            finish(self.world)
+            raise
+        finish(self.world)
+        return result
+
+    def said(self) -> list[str]:
+        """The end of what the process wrote, for the story of a failure."""
+        lines = self.written.getvalue().splitlines()
+        return ["the server wrote:", *(f"  {line}" for line in lines[-SAID_LINES:])] if lines else []
+
+
+def housed(serve: Callable[..., object], allow_real: Collection[str] = ()) -> Callable[..., object]:
+    """``serve``, or if it needs a world, the same in one."""
+    return Housed(serve) if needs_world(serve, allow_real) else serve
