@@ -33,9 +33,9 @@ TASK_DEAD: Final = "X"
 
 # A task that calls without progress gives way to the others after this many calls, as at the end of its time slice.
 TIMESLICE_CALLS: Final = 64
-# The same for one that makes no calls at all, in what it tells of itself (Sched.user_time): about 100 ns each on today's machines.
+# The same for one that makes no calls at all, in what it tells of itself (Sched.user_time); and after how many such slices time passes.
 TIMESLICE_USER: Final = 1000
-USER_NS: Final = 100
+SPIN_SLICES: Final = 1000
 # fs.file-max as systemd sets it, LONG_MAX: no limit but memory.
 MAX_FILES: Final = 2**63 - 1
 # How long, in ns, tasks may take to run where time passes meanwhile.
@@ -525,11 +525,12 @@ class Sched:
         self.stalled += 1
         if self.stalled >= self.max_stalled:
             self.stop(Livelock(f"{self.stalled} time slices without a system call"))
-        self.clock.now += TIMESLICE_USER * USER_NS
-        if self.deadline is not None and self.clock.now > self.deadline:
-            self.stop(Deadlock(f"the virtual deadline of {self.deadline} ns has passed"))
-        self.run_timers()
+        if self.stalled >= SPIN_SLICES and self.clock.next_expiry() is not None:
+            # Whoever waits so busily waits for another one's timer.
+            self.stalled = 0
+            self.tick()
         if self.runqueue:
+            self.user_switches += 1
             self.yield_cpu()
 
     # --- states ---
