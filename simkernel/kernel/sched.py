@@ -167,6 +167,7 @@ class Task:
         "call",
         "call_fd",
         "condition",
+        "covered",
         "dying_calls",
         "entered",
         "exited",
@@ -181,6 +182,7 @@ class Task:
         "sigpending",
         "state",
         "stopping",
+        "switch",
         "timed_out",
         "wake_seq",
         "wchan",
@@ -194,7 +196,9 @@ class Task:
         # The table of the process, here to be found at once; a dying task has one that refuses.
         self.files = process.files
         self.state = TASK_RUNNING
+        # What it runs on, and how to get there, looked up once.
         self.greenlet: greenlet | None = None
+        self.switch: Callable[[], object] | None = None
         self.killed = False
         self.dying_calls = 0
         self.exited = exited
@@ -202,8 +206,9 @@ class Task:
         # The call that it is in, and its first argument, as EnteredSyscalls notes them.
         self.call = ""
         self.call_fd: object = None
-        # What Sched.switches and the clock said then, if somebody collects what is covered.
+        # What Sched.switches and the clock said then, and the last point (coverage.py), if somebody collects what is covered.
         self.entered = 0
+        self.covered = 0
         self.blocked = 0
         self.pending = SigPending()
         self.sigpending = False
@@ -349,8 +354,8 @@ class Sched:
             trace.where = (self.clock.now, nxt.pid, "task")
         self.current = nxt
         self.switches += 1
-        assert nxt.greenlet is not None
-        nxt.greenlet.switch()
+        assert nxt.switch is not None
+        nxt.switch()
 
     def pick_next_task(self) -> Task:
         """Take the next task off the run queue; with nobody runnable, time moves on until somebody is."""
