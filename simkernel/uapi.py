@@ -192,8 +192,15 @@ TCP_QUICKACK: Final = 12
 TCP_USER_TIMEOUT: Final = 18
 IP_TOS: Final = 1
 IP_TTL: Final = 2
+IPV6_UNICAST_HOPS: Final = 16
 IPV6_V6ONLY: Final = 26
+IPV6_RECVHOPLIMIT: Final = 51
+IPV6_HOPLIMIT: Final = 52
+IPV6_RECVTCLASS: Final = 66
+IPV6_TCLASS: Final = 67
 UDP_CORK: Final = 1
+UDPLITE_SEND_CSCOV: Final = 10
+UDPLITE_RECV_CSCOV: Final = 11
 
 # --- eventfd(2) ---
 EFD_SEMAPHORE: Final = 1
@@ -208,6 +215,10 @@ TFD_TIMER_CANCEL_ON_SET: Final = 2
 SFD_NONBLOCK: Final = O_NONBLOCK
 SFD_CLOEXEC: Final = O_CLOEXEC
 PIDFD_NONBLOCK: Final = O_NONBLOCK
+
+# --- futex(2) ---
+FUTEX_WAIT_PRIVATE: Final = 128
+FUTEX_WAKE_PRIVATE: Final = 129
 
 # --- clocks, processes, signals, limits ---
 CLOCK_REALTIME: Final = 0
