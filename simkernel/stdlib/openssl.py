@@ -4,7 +4,7 @@ What OpenSSL draws decides keys, nonces and the lengths of some signatures, so a
 like all else.  While a simulated program is in OpenSSL (``drawing``), and in this OS thread only, its RAND_METHOD is ours.
 """
 
-import _ssl  # type: ignore[import-not-found]
+import _ssl
 import ctypes
 import os
 import threading

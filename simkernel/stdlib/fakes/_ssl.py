@@ -1,14 +1,12 @@
 """``_ssl``: OpenSSL itself, over the world's sockets (Modules/_ssl.c).
 
 All of it is the real one but how it reads and writes: a TLS socket here is OpenSSL over two memory BIOs, and the bytes between these and
-the socket are moved as OpenSSL moves them when it has a socket: it reads the five bytes of a record's header, then exactly the rest, so that
-nothing which is not decrypted yet leaves the kernel; it writes a record at a time.
+the socket are moved as OpenSSL moves them when it has a socket: it reads the five bytes of a record's header, then exactly the rest, so
+that nothing which is not decrypted yet leaves the kernel; it writes a record at a time.
 """
 
-import _ssl as real  # type: ignore[import-not-found]
+import _ssl as real
 import weakref
-from _ssl import *  # noqa: F403
-from _ssl import MemoryBIO, SSLError, SSLWantReadError, SSLWantWriteError
 from collections.abc import Callable
 from hashlib import shake_256
 from typing import TYPE_CHECKING, Any, Final
@@ -23,10 +21,7 @@ if TYPE_CHECKING:
 world: "World"
 
 __doc__ = real.__doc__
-for _name in dir(real):
-    if not _name.startswith("__"):
-        globals().setdefault(_name, getattr(real, _name))
-
+globals().update({name: value for name, value in vars(real).items() if not name.startswith("__")})
 NSEC: Final = 1_000_000_000
 # The most that a record holds, and what is before its contents: type, version, length.
 SSL3_RT_MAX_PLAIN_LENGTH: Final = 16384
@@ -45,7 +40,7 @@ def _draw(n: int) -> bytes:
     return drawn[32:]
 
 
-def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _call(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Call OpenSSL, whose random numbers are the program's: seeded once a process, as there, from getrandom."""
     global _key
     if here.sched is None:
@@ -67,10 +62,19 @@ def reset() -> None:
     _key = None
 
 
-class _SSLContext(real._SSLContext):  # type: ignore[misc]
+_real_wrap_bio: Any = vars(real._SSLContext)["_wrap_bio"]
+
+
+class _SSLContext(real._SSLContext):
     """SSL_CTX."""
 
+    __slots__ = ()
     __module__ = "_ssl"
+
+    def __new__(cls, protocol: int) -> "_SSLContext":
+        # (It has keys of its own for the tickets of sessions.)
+        made: _SSLContext = _call(real._SSLContext.__new__, cls, protocol)
+        return made
 
     def _wrap_socket(
         self, sock: Any, server_side: bool, server_hostname: Any = None, *, owner: Any = None, session: Any = None
@@ -78,14 +82,14 @@ class _SSLContext(real._SSLContext):  # type: ignore[misc]
         kind = world.import_module("_socket").socket
         if not isinstance(sock, kind):
             raise TypeError(f"_wrap_socket() argument 'sock' must be _socket.socket, not {type(sock).__name__}")
-        incoming, outgoing = MemoryBIO(), MemoryBIO()
-        wrapped = _call(super()._wrap_bio, incoming, outgoing, server_side, server_hostname, owner=owner, session=session)
+        incoming, outgoing = real.MemoryBIO(), real.MemoryBIO()
+        wrapped = _call(_real_wrap_bio, self, incoming, outgoing, server_side, server_hostname, owner=owner, session=session)
         return _SocketSSL(wrapped, sock, incoming, outgoing)
 
     def _wrap_bio(
         self, incoming: Any, outgoing: Any, server_side: bool, server_hostname: Any = None, *, owner: Any = None, session: Any = None
     ) -> "_SSLSocket":
-        return _SSLSocket(_call(super()._wrap_bio, incoming, outgoing, server_side, server_hostname, owner=owner, session=session))
+        return _SSLSocket(_call(_real_wrap_bio, self, incoming, outgoing, server_side, server_hostname, owner=owner, session=session))
 
 
 def _through(name: str) -> Any:
@@ -163,7 +167,7 @@ class _SocketSSL(_SSLSocket):
         kind = world.import_module("_socket").socket
         fd = kind.fileno(sock) if sock is not None else -1
         if fd < 0:
-            raise SSLError(PY_SSL_ERROR_NO_SOCKET, "Underlying socket connection gone")
+            raise real.SSLError(PY_SSL_ERROR_NO_SOCKET, "Underlying socket connection gone")
         return sock, fd, kind.gettimeout(sock)
 
     def _flush(self, fd: int) -> int:
@@ -209,7 +213,7 @@ class _SocketSSL(_SSLSocket):
             deadline = self._deadline(timeout)
         done, result = operation is None, None
         while True:
-            want: SSLError | None = None
+            want: OSError | None = None
             blocked = self._flush_after(fd, done)
             if not blocked:
                 if done:
@@ -217,7 +221,7 @@ class _SocketSSL(_SSLSocket):
                 assert operation is not None
                 try:
                     result, done = _call(operation), True
-                except SSLWantReadError as error:
+                except real.SSLWantReadError as error:
                     want = error
                 except BaseException:
                     self._last_words(fd)
@@ -233,7 +237,7 @@ class _SocketSSL(_SSLSocket):
             if timeout == 0:
                 if blocked == POLLIN and want is not None:
                     raise want.with_traceback(None)
-                raise SSLWantWriteError(real.SSL_ERROR_WANT_WRITE, "The operation did not complete (write)")
+                raise real.SSLWantWriteError(real.SSL_ERROR_WANT_WRITE, "The operation did not complete (write)")
             assert deadline is not None
             self._wait(fd, blocked, deadline, action)
 
@@ -288,7 +292,7 @@ class _SocketSSL(_SSLSocket):
         if deadline is not None:
             self._wait(fd, POLLOUT, deadline, "write")
         if self._writing is not None and length < self._writing:
-            raise SSLError(real.SSL_ERROR_SSL, "[SSL: BAD_WRITE_RETRY] bad write retry")
+            raise real.SSLError(real.SSL_ERROR_SSL, "[SSL: BAD_WRITE_RETRY] bad write retry")
         first = self._writing is None
         self._writing = length
 
