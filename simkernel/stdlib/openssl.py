@@ -1,13 +1,18 @@
-"""OpenSSL's random numbers, in the place of which a simulated program's come.
+"""OpenSSL's random numbers and the time in its tickets, in the place of which a simulated program's come.
 
 What OpenSSL draws decides keys, nonces and the lengths of some signatures, so a run that does TLS is the same twice only if that is chosen
-like all else.  While a simulated program is in OpenSSL (``drawing``), and in this OS thread only, its RAND_METHOD is ours.
+like all else.  While a simulated program is in OpenSSL (``drawing``), and in this OS thread only, its RAND_METHOD is ours.  The ticket of a
+session holds, encrypted, when that began: virtual time (``date_tickets``).
+
+Where libcrypto's functions can't be found, a run sends records of other contents each time, and of other lengths where keys are elliptic.
 """
 
 import _ssl
 import ctypes
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -48,18 +53,27 @@ _METHOD: Final = RandMethod(
 )
 
 
-def _libcrypto() -> Any:
-    """The libcrypto that _ssl uses, or None where its functions can't be found (linked in, and hidden)."""
+def _library() -> Any:
+    """The OpenSSL that _ssl uses, or None where its functions can't be found (linked in, and hidden)."""
     try:
         lib = ctypes.CDLL(_ssl.__file__)
         lib.RAND_set_rand_method.argtypes = [ctypes.c_void_p]
         lib.RAND_get_rand_method.restype = ctypes.c_void_p
+        lib.SSL_CTX_set_session_ticket_cb.argtypes = [ctypes.c_void_p, _GENERATE, _DECRYPT, ctypes.c_void_p]
+        lib.SSL_get_session.argtypes = [ctypes.c_void_p]
+        lib.SSL_get_session.restype = ctypes.c_void_p
+        lib.SSL_SESSION_get_time.argtypes = [ctypes.c_void_p]
+        lib.SSL_SESSION_get_time.restype = ctypes.c_long
+        lib.SSL_SESSION_set_time.argtypes = [ctypes.c_void_p, ctypes.c_long]
+        lib.SSL_SESSION_set_time.restype = ctypes.c_long
     except (AttributeError, OSError):
         return None
     return lib
 
 
-_LIB: Final = _libcrypto()
+_GENERATE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_DECRYPT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p)
+_LIB: Final = _library()
 _default: int | None = None
 
 
@@ -80,3 +94,40 @@ def drawing(source: Source, function: Callable[..., Any], *args: Any, **kwargs: 
         if not _inside:
             _LIB.RAND_set_rand_method(_default)
             _source = os.urandom
+
+
+# --- tickets ---
+# SSL_TICKET_STATUS of a ticket that could be decrypted, and the SSL_TICKET_RETURN for each (openssl/ssl.h).
+_SSL_TICKET_RETURN: Final = {5: 3, 6: 4}
+_SSL_TICKET_RETURN_IGNORE_RENEW: Final = 2
+# struct PySSLContext (Modules/_ssl.c) begins with its SSL_CTX in these.
+_KNOWN: Final = ((3, 11), (3, 12), (3, 13))
+Now = Callable[[], int]
+_now: Now | None = None
+
+
+def _generate(ssl: int, arg: int | None) -> int:
+    if _now is not None:
+        _LIB.SSL_SESSION_set_time(_LIB.SSL_get_session(ssl), _now())
+    return 1
+
+
+def _decrypt(ssl: int, session: int | None, name: int | None, length: int, status: int, arg: int | None) -> int:
+    if status not in _SSL_TICKET_RETURN:
+        return _SSL_TICKET_RETURN_IGNORE_RENEW
+    if _now is not None:
+        # OpenSSL asks the real clock how old it is.
+        _LIB.SSL_SESSION_set_time(session, int(time.time()) - (_now() - _LIB.SSL_SESSION_get_time(session)))
+    return _SSL_TICKET_RETURN[status]
+
+
+_CALLBACKS: Final = _GENERATE(_generate), _DECRYPT(_decrypt)
+
+
+def date_tickets(context: object, now: Now) -> None:
+    """Have the tickets that a new _ssl._SSLContext gives say that their session began ``now()``, in seconds since the Epoch."""
+    global _now
+    _now = now
+    if _LIB is not None and sys.version_info[:2] in _KNOWN:
+        ctx = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)
+        _LIB.SSL_CTX_set_session_ticket_cb(ctx, *_CALLBACKS, None)

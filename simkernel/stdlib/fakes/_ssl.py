@@ -6,14 +6,15 @@ that nothing which is not decrypted yet leaves the kernel; it writes a record at
 """
 
 import _ssl as real
+import time
 import weakref
 from collections.abc import Callable
 from hashlib import shake_256
 from typing import TYPE_CHECKING, Any, Final
 
 from simkernel.stdlib.here import here
-from simkernel.stdlib.openssl import drawing
-from simkernel.uapi import CLOCK_MONOTONIC, NSEC_PER_MSEC, POLLIN, POLLOUT
+from simkernel.stdlib.openssl import date_tickets, drawing
+from simkernel.uapi import CLOCK_MONOTONIC, CLOCK_REALTIME, NSEC_PER_MSEC, POLLIN, POLLOUT
 
 if TYPE_CHECKING:
     from simkernel.stdlib.world import World
@@ -50,6 +51,11 @@ def _call(function: Any, *args: Any, **kwargs: Any) -> Any:
     return drawing(_draw, function, *args, **kwargs)
 
 
+def _now() -> int:
+    # (Nobody else may run within OpenSSL.)
+    return here.sched.clock.gettime(CLOCK_REALTIME) // NSEC if here.sched is not None else int(time.time())
+
+
 def RAND_bytes(n: int, /) -> bytes:  # noqa: N802
     """Random bytes."""
     drawn: bytes = _call(real.RAND_bytes, n)
@@ -74,6 +80,8 @@ class _SSLContext(real._SSLContext):
     def __new__(cls, protocol: int) -> "_SSLContext":
         # (It has keys of its own for the tickets of sessions.)
         made: _SSLContext = _call(real._SSLContext.__new__, cls, protocol)
+        if here.sched is not None:
+            date_tickets(made, _now)
         return made
 
     def _wrap_socket(
