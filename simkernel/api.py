@@ -22,6 +22,12 @@ Handler: TypeAlias = int | Callable[[int], object]
 Main: TypeAlias = Callable[..., object]
 
 
+class FutexWord(Protocol):
+    """What threads agree on by futexes: any object of which ``value`` is an int, on the real kernel a ctypes.c_uint32."""
+
+    value: int
+
+
 class Syscalls(Protocol):
     """System calls.  Every fd is an int, every failure an OSError with the errno of the man page.
 
@@ -117,6 +123,42 @@ class Syscalls(Protocol):
 
     def mkdir(self, path: str | bytes, mode: int = 0o777, /) -> None:
         """mkdir(2)."""
+        ...
+
+    def rmdir(self, path: str | bytes, /) -> None:
+        """rmdir(2)."""
+        ...
+
+    def rename(self, old: str | bytes, new: str | bytes, /) -> None:
+        """rename(2)."""
+        ...
+
+    def readlink(self, path: str | bytes, /) -> bytes:
+        """readlink(2)."""
+        ...
+
+    def chmod(self, path: str | bytes, mode: int, /) -> None:
+        """chmod(2)."""
+        ...
+
+    def chdir(self, path: str | bytes, /) -> None:
+        """chdir(2)."""
+        ...
+
+    def getcwd(self) -> bytes:
+        """getcwd(2)."""
+        ...
+
+    def flock(self, fd: int, operation: int, /) -> None:
+        """flock(2).  ``operation``: LOCK_SH, LOCK_EX or LOCK_UN, with LOCK_NB."""
+        ...
+
+    def umask(self, mask: int, /) -> int:
+        """umask(2); the old one."""
+        ...
+
+    def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
+        """getdents64(2) with a buffer of ``n`` bytes: (d_ino, d_type, d_name) of the next entries, . and .. among them; none at the end."""
         ...
 
     def stat(self, path: str | bytes, /) -> os.stat_result:
@@ -308,12 +350,31 @@ class Syscalls(Protocol):
         """Wait until thread ``tid`` of this process has ended, as pthread_join(3).  ESRCH if there is none, EDEADLK for oneself."""
         ...
 
+    def futex_wait(self, word: FutexWord, expected: int, timeout_ns: int | None = None, /) -> None:
+        """FUTEX_WAIT of futex(2), private to the process: sleep until a futex_wake on the same word, for at most ``timeout_ns``.
+
+        EAGAIN if ``word.value`` is not ``expected``, ETIMEDOUT, EINTR.
+        """
+        ...
+
+    def futex_wake(self, word: FutexWord, n: int, /) -> int:
+        """FUTEX_WAKE of futex(2), private to the process: wake the ``n`` that sleep longest on the word (at least one).  How many."""
+        ...
+
     def waitpid(self, pid: int, options: int = 0, /) -> tuple[int, int]:
         """waitpid(2): (pid, wait status), to be read with os.waitstatus_to_exitcode.  ``options``: WNOHANG, WUNTRACED, WCONTINUED."""
         ...
 
     def kill(self, pid: int, signum: int, /) -> None:
         """kill(2)."""
+        ...
+
+    def tgkill(self, tgid: int, tid: int, signum: int, /) -> None:
+        """tgkill(2): a signal for one thread of a process.  ``tid``: what ``thread`` has returned, or the pid for the first thread."""
+        ...
+
+    def pidfd_send_signal(self, pidfd: int, signum: int, flags: int = 0, /) -> None:
+        """pidfd_send_signal(2), as kill sends it.  ``flags``: 0."""
         ...
 
     def pidfd_open(self, pid: int, flags: int = 0, /) -> int:
@@ -333,6 +394,29 @@ class Syscalls(Protocol):
 
     def sigpending(self) -> set[int]:
         """sigpending(2): the blocked signals that wait for this thread."""
+        ...
+
+    def sigtimedwait(self, set: Iterable[int], timeout_ns: int | None = None, /) -> tuple[int, int, int, int, int, int]:
+        """sigtimedwait(2): take a signal of ``set``, which should be blocked; EAGAIN at the timeout, None: sigwaitinfo(2).
+
+        Returns of its siginfo si_signo, si_code, si_errno, si_pid, si_uid and si_status; what its kind of signal has not is 0.
+        """
+        ...
+
+    def pause(self) -> None:
+        """pause(2): sleep until a signal handler has run.  Never returns but by EINTR."""
+        ...
+
+    def alarm(self, seconds: int, /) -> int:
+        """alarm(2): SIGALRM after ``seconds``, 0: none.  Returns how many were left of the one before."""
+        ...
+
+    def getitimer(self, which: int, /) -> tuple[int, int]:
+        """getitimer(2): (microseconds until it expires, 0 when disarmed; interval in microseconds).  ``which``: ITIMER_REAL."""
+        ...
+
+    def setitimer(self, which: int, value_us: int, interval_us: int = 0, /) -> tuple[int, int]:
+        """setitimer(2), in microseconds; ``value_us`` 0 disarms.  Returns the old setting, as getitimer does."""
         ...
 
     def getpid(self) -> int:

@@ -3,9 +3,23 @@
 Time is an int of nanoseconds since boot.  It stands still while anything runs; when every task sleeps, it jumps to the next timer.
 """
 
+import errno
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Final
+
+from simkernel.errors import Unsupported, oserror
+from simkernel.uapi import (
+    CLOCK_BOOTTIME,
+    CLOCK_MONOTONIC,
+    CLOCK_MONOTONIC_COARSE,
+    CLOCK_MONOTONIC_RAW,
+    CLOCK_PROCESS_CPUTIME_ID,
+    CLOCK_REALTIME,
+    CLOCK_REALTIME_COARSE,
+    CLOCK_TAI,
+    CLOCK_THREAD_CPUTIME_ID,
+)
 
 # What CLOCK_REALTIME shows at boot: 2001-09-09 01:46:40 UTC, so that a date is plausible and every run has the same.
 REALTIME_AT_BOOT: Final = 1_000_000_000 * 1_000_000_000
@@ -13,6 +27,21 @@ REALTIME_AT_BOOT: Final = 1_000_000_000 * 1_000_000_000
 
 # CONFIG_HZ=250: what counts in jiffies counts in these.
 JIFFY: Final = 4_000_000
+# What each clock shows: how much it is ahead of the time since boot, and in which steps it goes.  None: the processor time that was used,
+# of which there is none, since time stands still while anything runs.
+CLOCKS: Final[dict[int, tuple[int, int] | None]] = {
+    CLOCK_REALTIME: (REALTIME_AT_BOOT, 1),
+    CLOCK_MONOTONIC: (0, 1),
+    CLOCK_PROCESS_CPUTIME_ID: None,
+    CLOCK_THREAD_CPUTIME_ID: None,
+    CLOCK_MONOTONIC_RAW: (0, 1),
+    CLOCK_REALTIME_COARSE: (REALTIME_AT_BOOT, JIFFY),
+    CLOCK_MONOTONIC_COARSE: (0, JIFFY),
+    CLOCK_BOOTTIME: (0, 1),
+    CLOCK_TAI: (REALTIME_AT_BOOT, 1),
+}
+# Those of a real-time clock chip, and of a PTP device.
+ALARM_CLOCKS: Final = (8, 9)
 # The timer wheel's levels: 64 buckets each, each level eight times as coarse as the one before.
 LVL_SIZE: Final = 64
 LVL_CLK_SHIFT: Final = 3
@@ -57,13 +86,27 @@ class Timer:
 class Clock:
     """The virtual clock: ``now`` in nanoseconds since boot, and the timers that wait for later."""
 
-    __slots__ = ("_cancelled", "_heap", "_seq", "now")
+    __slots__ = ("_cancelled", "_heap", "_seq", "looks", "now")
 
     def __init__(self) -> None:
         self.now = 0
+        # How often a program has looked at it without a system call.
+        self.looks = 0
         self._heap: list[Timer] = []
         self._seq = 0
         self._cancelled = 0
+
+    def gettime(self, clockid: int) -> int:
+        """What a clock shows, in nanoseconds.  EINVAL if there is none of this number."""
+        if clockid not in CLOCKS:
+            if clockid in ALARM_CLOCKS or clockid < 0:
+                raise Unsupported(f"clock {clockid} is not modelled: alarm clocks, and those of one process, thread or fd, are not")
+            raise oserror(errno.EINVAL)
+        clock = CLOCKS[clockid]
+        if clock is None:
+            return 0
+        ahead, step = clock
+        return ahead + self.now - self.now % step
 
     def add_timer(self, delay_ns: int, function: Callable[[], None], wheel: bool = False) -> Timer:
         """Call ``function`` in interrupt context, ``delay_ns`` from now.  Those of the ``wheel`` come after others of their instant."""

@@ -11,19 +11,28 @@ from collections.abc import Iterable
 from ctypes import c_int
 from typing import NoReturn
 
-from simkernel.api import Handler, Main
+from simkernel.api import FutexWord, Handler, Main
 from simkernel.errors import Unsupported
 from simkernel.linux.libc import (
     RLIM64_INFINITY,
     RLIMIT,
+    SIGINFO,
+    SIGINFO_SIZE,
     TIME,
     addressof,
+    c_alarm,
+    c_futex,
+    c_getitimer,
     c_getrlimit,
     c_kill,
     c_nanosleep,
+    c_pause,
+    c_setitimer,
     c_setrlimit,
     c_signalfd,
     c_sigprocmask,
+    c_sigtimedwait,
+    c_tgkill,
     c_timerfd_create,
     c_timerfd_gettime,
     c_timerfd_settime,
@@ -33,11 +42,12 @@ from simkernel.linux.libc import (
     signums,
     sigset,
     timespec,
+    two_words,
 )
 from simkernel.linux.signals import sigaction
 from simkernel.linux.threads import exit_code, flush_stdio, forget_threads, fork_process, own, thread_ids, threads
 from simkernel.linux.waiting import WaitingCalls
-from simkernel.uapi import NSEC_PER_SEC, SIG_DFL, SIG_IGN
+from simkernel.uapi import FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE, NSEC_PER_SEC, SIG_DFL, SIG_IGN
 
 # A parameter of sigprocmask hides the name.
 _set = set
@@ -47,6 +57,19 @@ def _itimerspec(raw: bytes) -> tuple[int, int]:
     """(it_value, it_interval) of a struct itimerspec, in nanoseconds."""
     (interval_s, interval_ns), (value_s, value_ns) = TIME.iter_unpack(raw)
     return value_s * NSEC_PER_SEC + value_ns, interval_s * NSEC_PER_SEC + interval_ns
+
+
+def _futex_word(word: FutexWord) -> ctypes.c_uint32:
+    """The word of a futex call.  TypeError for one that has no address."""
+    if not isinstance(word, ctypes.c_uint32):
+        raise TypeError(f"on the real kernel the word of a futex is a ctypes.c_uint32, not {type(word).__name__}")
+    return word
+
+
+def _itimerval(raw: bytes) -> tuple[int, int]:
+    """(it_value, it_interval) of a struct itimerval, in microseconds."""
+    (interval_s, interval_us), (value_s, value_us) = TIME.iter_unpack(raw)
+    return value_s * 1_000_000 + value_us, interval_s * 1_000_000 + interval_us
 
 
 class ProcessCalls(WaitingCalls):
@@ -121,6 +144,22 @@ class ProcessCalls(WaitingCalls):
             raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
         thread.join()
 
+    def futex_wait(self, word: FutexWord, expected: int, timeout_ns: int | None = None, /) -> None:
+        """FUTEX_WAIT.  ``word``: a ctypes.c_uint32."""
+        if expected >> 32:
+            raise OverflowError(f"expected {expected} does not fit a C unsigned int")
+        timeout = None if timeout_ns is None else timespec(timeout_ns)
+        if c_futex(_futex_word(word), FUTEX_WAIT_PRIVATE, expected, timeout) < 0:
+            fail()
+
+    def futex_wake(self, word: FutexWord, n: int, /) -> int:
+        """FUTEX_WAKE.  ``word``: a ctypes.c_uint32."""
+        check_ints(n)
+        woken = c_futex(_futex_word(word), FUTEX_WAKE_PRIVATE, n & 0xFFFFFFFF, None)
+        if woken < 0:
+            fail()
+        return woken
+
     def waitpid(self, pid: int, options: int = 0, /) -> tuple[int, int]:
         """waitpid(2)."""
         if (pid + 0x80000000) >> 32 or options >> 31:
@@ -139,6 +178,18 @@ class ProcessCalls(WaitingCalls):
                 raise Unsupported("kill(-1, ...) on the real kernel")
         if c_kill(pid, signum) < 0:
             fail()
+
+    def tgkill(self, tgid: int, tid: int, signum: int, /) -> None:
+        """tgkill(2)."""
+        check_ints(tgid, tid, signum)
+        thread = threads.get(tid)
+        if c_tgkill(tgid, thread.native_id if thread is not None else tid, signum) < 0:
+            fail()
+
+    def pidfd_send_signal(self, pidfd: int, signum: int, flags: int = 0, /) -> None:
+        """pidfd_send_signal(2)."""
+        check_ints(pidfd, signum, flags)
+        signal.pidfd_send_signal(pidfd, signum, None, flags)
 
     def pidfd_open(self, pid: int, flags: int = 0, /) -> int:
         """pidfd_open(2)."""
@@ -170,6 +221,44 @@ class ProcessCalls(WaitingCalls):
     def sigpending(self) -> _set[int]:
         """sigpending(2)."""
         return {int(signum) for signum in signal.sigpending()}
+
+    def sigtimedwait(self, set: Iterable[int], timeout_ns: int | None = None, /) -> tuple[int, int, int, int, int, int]:
+        """sigtimedwait(2)."""
+        raw = ctypes.create_string_buffer(SIGINFO_SIZE)
+        if c_sigtimedwait(sigset(set), raw, None if timeout_ns is None else timespec(timeout_ns)) < 0:
+            fail()
+        signo, error, code, pid, uid, status = SIGINFO.unpack_from(raw)
+        # What SIGALRM of a timer has there is something else.
+        return (signo, code, error, pid, uid, status if signo == signal.SIGCHLD else 0)
+
+    def pause(self) -> None:
+        """pause(2)."""
+        c_pause()
+        fail()
+
+    def alarm(self, seconds: int, /) -> int:
+        """alarm(2)."""
+        check_ints(seconds)
+        if seconds < 0:
+            raise ValueError(f"seconds must not be negative: {seconds}")
+        left: int = c_alarm(seconds)
+        return left
+
+    def getitimer(self, which: int, /) -> tuple[int, int]:
+        """getitimer(2), in microseconds."""
+        check_ints(which)
+        old = ctypes.create_string_buffer(2 * TIME.size)
+        if c_getitimer(which, old) < 0:
+            fail()
+        return _itimerval(old.raw)
+
+    def setitimer(self, which: int, value_us: int, interval_us: int = 0, /) -> tuple[int, int]:
+        """setitimer(2), in microseconds."""
+        check_ints(which)
+        old = ctypes.create_string_buffer(2 * TIME.size)
+        if c_setitimer(which, two_words(*divmod(interval_us, 1_000_000)) + two_words(*divmod(value_us, 1_000_000)), old) < 0:
+            fail()
+        return _itimerval(old.raw)
 
     def signalfd(self, fd: int, mask: Iterable[int], flags: int = 0, /) -> int:
         """signalfd(2)."""

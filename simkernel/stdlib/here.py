@@ -6,13 +6,19 @@ may nest: the innermost counts.
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from simkernel.api import Syscalls
 from simkernel.errors import UsageError
+from simkernel.kernel.signal import flush_signal_handlers
+from simkernel.kernel.task_work import task_work_add
+from simkernel.uapi import CLOCK_MONOTONIC, NSIG, SIG_IGN
 
 if TYPE_CHECKING:
     from simkernel.kernel.sched import Sched
+
+# So many looks at the clock count as one call without progress: programs look at it for each line that they log.
+LOOKS: Final = 16
 
 
 class NoMachine:
@@ -43,6 +49,38 @@ class Here:
     def thread_id(self) -> int:
         """The running thread, without a system call; 0 on the real kernel, whose threads stay Python's own."""
         return self.sched.current.pid if self.sched is not None else 0
+
+    def clock_gettime_ns(self, clockid: int) -> int:
+        """What a clock shows.  That is no system call on Linux (vdso(7)): nobody else runs meanwhile, and nothing is recorded."""
+        sched = self.sched
+        if sched is None or sched.sigwork:
+            return self.sys.clock_gettime_ns(clockid)
+        clock = sched.clock
+        clock.looks += 1
+        if not clock.looks % LOOKS:
+            # A loop that only looks at the clock ends as others do that make no progress.
+            sched.stall("clock_gettime, which a loop must not wait for: it has to sleep")
+        return clock.now if clockid == CLOCK_MONOTONIC else clock.gettime(clockid)
+
+    def task_work_add(self, work: Callable[[], None]) -> None:
+        """Have the first thread of the running process call ``work`` when it next returns from a system call.
+
+        On the real kernel at once: Python itself has waited for that there.
+        """
+        if self.sched is None:
+            work()
+        else:
+            task_work_add(self.sched, self.sched.current.process.threads[0], work)
+
+    def begin_new_exec(self) -> set[int]:
+        """What execve does to the signals of the running process (flush_signal_handlers); those that are ignored."""
+        if self.sched is not None:
+            return flush_signal_handlers(self.sched.current.process)
+        return {signum for signum in range(1, NSIG + 1) if signum not in (32, 33) and self.sys.sigaction(signum, None) == SIG_IGN}
+
+    def dying(self) -> bool:
+        """Whether the running thread has been killed, so that it makes no more calls."""
+        return self.sched is not None and self.sched.current.killed
 
 
 here = Here()

@@ -12,9 +12,11 @@ for ever, also in a function that is called later.  Outside of a world nothing i
 
 import ast
 import builtins
+import copy
 import functools
 import importlib.util
 import io
+import itertools
 import sys
 from collections.abc import Callable, Collection, Iterable
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, SourceFileLoader
@@ -24,6 +26,7 @@ from typing import Any, Final
 
 from simkernel.errors import UsageError
 from simkernel.stdlib.hosts import Hosts
+from simkernel.stdlib.order import OrderedSet, build_class, order_dataclasses
 
 FAKES: Final = Path(__file__).parent / "fakes"
 # The fakes: each file there, under the name of the module that it stands for.
@@ -35,15 +38,19 @@ ABSENT: Final = ("_asyncio", "_datetime", "_pickle", "_queue", "_uuid", "_zonein
 # Python modules that reach nothing below them, and those that belong to the tools around a test: one copy is enough, and their classes are
 # the same inside and outside.
 SHARED: Final = frozenset(
-    """__future__ _collections_abc _weakrefset abc ast base64 bisect codecs collections colorsys contextlib contextvars copy copyreg
+    """__future__ _collections_abc abc ast base64 bisect codecs collections colorsys contextlib contextvars copy copyreg
     csv decimal difflib dis encodings errno fnmatch fractions functools gettext graphlib hashlib heapq hmac html inspect ipaddress
     json keyword linecache locale numbers opcode operator plistlib pprint pyexpat quopri re reprlib sre_compile sre_constants
     sre_parse stat statistics string stringprep struct symtable sysconfig textwrap token tokenize tomllib types typing unicodedata
-    warnings weakref xml _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet
+    warnings xml _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet
     greenlet hypothesis idna lxml mypy numpy orjson outcome packaging pandas pluggy pydantic pydantic_core pygments pytest rich
     scipy simkernel sortedcontainers typing_extensions xdist importlib.metadata importlib.resources importlib._abc importlib.abc
     importlib.machinery urllib.parse""".split()
 )
+
+
+def no_library(name: str) -> None:
+    """ctypes.util.find_library of a world: a C library knows nothing of the machine's threads and fds, and would take one for another."""
 
 
 def _no_handlers() -> None:
@@ -55,6 +62,10 @@ class Shared:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    def get_code(self, name: str) -> CodeType:
+        """For runpy: what is run as __main__ is executed in the world, whoever shares the module."""
+        return code_of(name)
 
 
 class SysModule(ModuleType):
@@ -85,6 +96,10 @@ class World:
         self.hosts = Hosts()
         self.builtins: dict[str, Any] = dict(vars(builtins))
         self.sys: Any = self._make_sys()
+        # The globals of its modules as they were when all imports were done, and how many modules there were; their counters apart.
+        self._memory: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._counters: list[tuple[dict[str, Any], str, Any]] = []
+        self._remembered = 0
         self._bootstrap = self._import_system()
         for name in ABSENT:
             # None in sys.modules: the import fails, and whoever has a Python twin uses that.
@@ -92,6 +107,8 @@ class World:
         for name in self.fakes:
             self._load_fake(name)
         self._bootstrap._thread = self.modules.get("_thread", sys.modules["_thread"])
+        self.import_module("_weakrefset").set = OrderedSet
+        order_dataclasses(self.import_module("dataclasses"))
 
     def _make_sys(self) -> Any:
         made: Any = SysModule("sys", sys.__doc__)
@@ -101,10 +118,19 @@ class World:
         made.argv = list(sys.argv)
         made.path_importer_cache = {}
         self.modules["sys"] = made
+        hooks: list[Callable[[str, tuple[Any, ...]], object]] = []
+
+        def audit(event: str, *args: Any) -> None:
+            """What Python's modules report here is no deed of the real process: only hooks of this world hear of it."""
+            for hook in hooks:
+                hook(event, args)
+
+        made.audit, made.addaudithook = audit, hooks.append
         made_builtins = ModuleType("builtins", builtins.__doc__)
         vars(made_builtins).update(vars(builtins))
         self.builtins = vars(made_builtins)
         self.builtins["__import__"] = self._import
+        self.builtins["__build_class__"] = build_class
         self.modules["builtins"] = made_builtins
         return made
 
@@ -130,8 +156,11 @@ class World:
             if isinstance(spec.loader, Shared):
                 module = self.modules[spec.name] = importlib.import_module(spec.name)
                 return module
-            loaded: ModuleType = load(spec)
-            return loaded
+            loaded: Any = load(spec)
+            if spec.name == "ctypes.util":
+                loaded.find_library = no_library
+            made: ModuleType = loaded
+            return made
 
         bootstrap._load_unlocked = _load_unlocked
         source = (external.SourceFileLoader, external.SOURCE_SUFFIXES)
@@ -155,8 +184,13 @@ class World:
         module.__file__ = str(FAKES / f"{name}.py")
         module.__package__ = ""
         module.world = self  # type: ignore[attr-defined]
+        module.__builtins__ = {**vars(builtins), "__build_class__": build_class}  # type: ignore[attr-defined]
         self.modules[name] = module
         exec(code_of(f"simkernel.stdlib.fakes.{name}"), vars(module))  # noqa: S102
+        for attribute, value in list(vars(module).items()):
+            if isinstance(value, FunctionType) and value.__globals__ is vars(module):
+                # As a function of C it does not become a method where a class has it (logging.Formatter.converter, SelectSelector._select).
+                setattr(module, attribute, staticmethod(value))
 
     # --- imports ---
     def _import(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
@@ -190,6 +224,33 @@ class World:
         if self.is_shared(name) or name in sys.builtin_module_names or ("." not in name and is_extension(name)):
             return ModuleSpec(name, Shared(name))  # type: ignore[arg-type]  # _load_unlocked knows it
         return None
+
+    # --- memory ---
+    def remember(self) -> None:
+        """Note what the globals of its modules are, if there are new ones since it did so last."""
+        if len(self.modules) == self._remembered:
+            return
+        self._remembered = len(self.modules)
+        self._memory, self._counters = [], []
+        for name, module in self.modules.items():
+            if module is None or module is sys.modules.get(name) or name in self.fakes or name in ("sys", "builtins"):
+                continue
+            names = vars(module)
+            self._memory.append((names, dict(names)))
+            for key, value in names.items():
+                if isinstance(getattr(value, "__self__", value), itertools.count):
+                    self._counters.append((names, key, copy.copy(getattr(value, "__self__", value))))
+
+    def recall(self) -> None:
+        """Bind the globals of its modules to what they were: a new process knows nothing of what was done in one before.
+
+        What a module keeps in containers stays.
+        """
+        for names, remembered in self._memory:
+            names.update(remembered)
+        for names, key, counter in self._counters:
+            fresh = copy.copy(counter)
+            names[key] = fresh if isinstance(names[key], itertools.count) else fresh.__next__
 
     # --- functions of the real world ---
     def inside(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -255,6 +316,7 @@ class World:
             if code is None:
                 spec.loader.exec_module(module)
             else:
+                module.__builtins__ = self.builtins  # type: ignore[attr-defined]
                 exec(code, vars(module))  # noqa: S102  # as its loader does
         except BaseException:
             del self.modules[name]
