@@ -133,6 +133,9 @@ class World:
             module.sys = self.sys
             module._imp = sys.modules["_imp"]
         bootstrap._thread, bootstrap._warnings, bootstrap._weakref = (sys.modules[name] for name in ("_thread", "_warnings", "_weakref"))
+        if hasattr(bootstrap, "_WeakValueDictionary"):
+            # From Python 3.12 on it is made when the interpreter starts.
+            bootstrap._blocking_on = bootstrap._WeakValueDictionary()
         bootstrap._bootstrap_external = external
         external._set_bootstrap_module(bootstrap)
         self.modules["_frozen_importlib"] = self.modules["importlib._bootstrap"] = bootstrap
