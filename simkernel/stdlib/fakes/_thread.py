@@ -460,7 +460,10 @@ def _bootstrap(
     except (TaskExit, SimulationError):
         raise
     except BaseException as exc:
-        write_unraisable(world.sys, exc, "Exception ignored in thread started by", function)
+        if sys.version_info >= (3, 13):
+            write_unraisable(world.sys, exc, f"Exception ignored in thread started by {function!r}")
+        else:
+            write_unraisable(world.sys, exc, "Exception ignored in thread started by", function)
     finally:
         # Nothing of what it was called with outlives it.
         del function, args, kwargs
