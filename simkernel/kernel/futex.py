@@ -75,6 +75,6 @@ def futex_wake(sched: Sched, word: FutexWord, n: int) -> int:
         entry = wq.entries[0]
         # Off the queue it counts as woken, even if a timer or a signal was faster.
         remove_wait_queue(entry)
-        entry.func(entry, 0)
+        entry.func(0)
         woken += 1
     return woken
