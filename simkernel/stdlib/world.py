@@ -49,6 +49,10 @@ SHARED: Final = frozenset(
 )
 
 
+def no_library(name: str) -> None:
+    """ctypes.util.find_library of a world: a C library knows nothing of the machine's threads and fds, and would take one for another."""
+
+
 def _no_handlers() -> None:
     """Without Python's signal handlers there is nothing to check."""
 
@@ -114,6 +118,14 @@ class World:
         made.argv = list(sys.argv)
         made.path_importer_cache = {}
         self.modules["sys"] = made
+        hooks: list[Callable[[str, tuple[Any, ...]], object]] = []
+
+        def audit(event: str, *args: Any) -> None:
+            """What Python's modules report here is no deed of the real process: only hooks of this world hear of it."""
+            for hook in hooks:
+                hook(event, args)
+
+        made.audit, made.addaudithook = audit, hooks.append
         made_builtins = ModuleType("builtins", builtins.__doc__)
         vars(made_builtins).update(vars(builtins))
         self.builtins = vars(made_builtins)
@@ -133,6 +145,9 @@ class World:
             module.sys = self.sys
             module._imp = sys.modules["_imp"]
         bootstrap._thread, bootstrap._warnings, bootstrap._weakref = (sys.modules[name] for name in ("_thread", "_warnings", "_weakref"))
+        if hasattr(bootstrap, "_WeakValueDictionary"):
+            # From Python 3.12 on it is made when the interpreter starts.
+            bootstrap._blocking_on = bootstrap._WeakValueDictionary()
         bootstrap._bootstrap_external = external
         external._set_bootstrap_module(bootstrap)
         self.modules["_frozen_importlib"] = self.modules["importlib._bootstrap"] = bootstrap
@@ -144,8 +159,11 @@ class World:
             if isinstance(spec.loader, Shared):
                 module = self.modules[spec.name] = importlib.import_module(spec.name)
                 return module
-            loaded: ModuleType = load(spec)
-            return loaded
+            loaded: Any = load(spec)
+            if spec.name == "ctypes.util":
+                loaded.find_library = no_library
+            made: ModuleType = loaded
+            return made
 
         bootstrap._load_unlocked = _load_unlocked
         source = (external.SourceFileLoader, external.SOURCE_SUFFIXES)
@@ -206,6 +224,9 @@ class World:
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """What is shared, as the first finder on meta_path (importlib.abc.MetaPathFinder)."""
+        if name in ABSENT:
+            # Taken out of sys.modules, as tests of both twins do, it is absent all the same.
+            raise ModuleNotFoundError(f"{name} reaches past the fakes of this world; its twin is in Python", name=name)
         if self.is_shared(name) or name in sys.builtin_module_names or ("." not in name and is_extension(name)):
             return ModuleSpec(name, Shared(name))  # type: ignore[arg-type]  # _load_unlocked knows it
         return None

@@ -73,10 +73,11 @@ from simkernel.kernel.net.tcp_timer import RtxQueue
 from simkernel.kernel.net.veth import VethDev
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
-from simkernel.kernel.wait import wait_event, wake_up
+from simkernel.kernel.wait import TaskWait, finish_wait, prepare_to_wait, wait_event, wake_up
 from simkernel.uapi import (
     AF_INET,
     AF_INET6,
+    ERESTARTSYS,
     FIONREAD,
     IN6ADDR_ANY,
     INADDR_ANY,
@@ -123,6 +124,7 @@ class TcpSock(InetSock):
         "mss_cache",
         "nodelay",
         "nospace",
+        "notsent_lowat",
         "owned",
         "peer",
         "queue_offset",
@@ -149,7 +151,7 @@ class TcpSock(InetSock):
     name = "tcp"
     state_names = STATE_NAMES
 
-    def __init__(self, sched: Sched, sysctl: Sysctl, table: InetTable["TcpSock"], family: int = AF_INET) -> None:
+    def __init__(self, sched: Sched, sysctl: Sysctl, table: InetTable, family: int = AF_INET) -> None:
         super().__init__(sched, sysctl, table.net, family, SOCK_STREAM, IPPROTO_TCP)
         self.table = table
         self.device: NetDevice = table.device
@@ -179,6 +181,7 @@ class TcpSock(InetSock):
         self.defer_accept = 0
         self.syn_retries = 0
         self.user_timeout = 0
+        self.notsent_lowat = 0
         self.retrans_stamp = 0
         self.eor = False
         self.snd_up = 0
@@ -363,9 +366,15 @@ class TcpSock(InetSock):
         return tcp_sendmsg_locked(self, data, flags, nonblock, msg)
 
     def writable(self) -> bool:
-        """sk_stream_is_writeable: free space of at least half of what is queued, so a third of the buffer."""
+        """__sk_stream_is_writeable: free space of at least half of what is queued, so a third of the buffer; and with TCP_NOTSENT_LOWAT
+        less than half of that unsent."""
         queued = self.wmem_queued
-        return self.sndbuf - queued >= queued >> 1 and queued < self.sndbuf
+        lowat = self.notsent_lowat
+        return self.sndbuf - queued >= queued >> 1 and queued < self.sndbuf and (not lowat or self.unsent << 1 < lowat)
+
+    def memory_free(self) -> bool:
+        """sk_stream_memory_free: whether a new segment may be queued."""
+        return self.wmem_queued < self.sndbuf and (not self.notsent_lowat or self.unsent < self.notsent_lowat)
 
     def set_rcvlowat(self, val: int) -> None:
         """tcp_set_rcvlowat: at most half of the receive buffer; with the new one there may be enough to read."""
@@ -395,7 +404,7 @@ class TcpSock(InetSock):
         """tcp_recvmsg."""
         queue = self.receive_queue
         if not queue and not nonblock and not flags and n and self.plain_wait():
-            wait_event(self.sched, self.wq, self.sk_wait_data)
+            self.sk_wait_data()
         if queue and not flags and not self.queue_offset and self.rcvlowat == 1 and not self.urg_data:
             data = queue[0]
             got = len(data)
@@ -417,8 +426,26 @@ class TcpSock(InetSock):
         """Whether a reader of an empty queue has nothing to do but sleep until something comes."""
         return self.state == TCP_ESTABLISHED and not self.shutdown_mask and not self.err and self.rcvtimeo is None
 
-    def sk_wait_data(self) -> bool:
-        """What a sleeping reader waits for: the first bytes, or that there will be none."""
+    def sk_wait_data(self) -> None:
+        """Sleep until there are bytes, or there will be none: wait_event, written out for what most sleepers wait for."""
+        sched = self.sched
+        task = sched.current
+        entry = TaskWait(task)
+        if sched.check_sleepers is not None:
+            task.condition = self.may_read
+        try:
+            while True:
+                prepare_to_wait(sched, self.wq, entry, exclusive=False)
+                if task.sigpending:
+                    raise oserror(ERESTARTSYS)
+                sched.schedule()
+                if self.may_read():
+                    return
+        finally:
+            finish_wait(sched, entry)
+
+    def may_read(self) -> bool:
+        """Whether there are bytes, or there will be none."""
         return self.rmem > 0 or self.err != 0 or self.shutdown_mask & RCV_SHUTDOWN != 0 or self.state == TCP_CLOSE
 
     # --- segments ---
@@ -474,7 +501,7 @@ class TcpSock(InetSock):
         child.reuseaddr, child.reuseport = self.reuseaddr, self.reuseport
         self.inherit_options(child)
         child.nodelay, child.cork = self.nodelay, self.cork
-        child.syn_retries, child.user_timeout = self.syn_retries, self.user_timeout
+        child.syn_retries, child.user_timeout, child.notsent_lowat = self.syn_retries, self.user_timeout, self.notsent_lowat
         child.rcvbuf, child.rcvbuf_locked = self.rcvbuf, self.rcvbuf_locked
         child.sndbuf, child.sndbuf_locked = self.sndbuf, self.sndbuf_locked
         child.shutdown_mask = self.shutdown_mask
