@@ -17,7 +17,7 @@ from simkernel.kernel.choice import Choice, Plain, Seeded
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import TaskExit
 from simkernel.kernel.trace import Trace
-from simkernel.stdlib.here import machine
+from simkernel.stdlib.here import here, machine
 from simkernel.stdlib.order import numbers
 from simkernel.stdlib.world import World
 
@@ -205,7 +205,7 @@ def _run_main(world: World, argv: Sequence[str]) -> None:
     first, *rest = argv
     if first == "-m":
         world.sys.argv = [rest[0], *rest[1:]]
-        world.sys.path.insert(0, os.getcwd())
+        world.sys.path.insert(0, os.fsdecode(here.sys.getcwd()))
         world.import_module("runpy").run_module(rest[0], run_name="__main__", alter_sys=True)
     elif first == "-c":
         world.sys.argv = ["-c", *rest[1:]]
@@ -216,8 +216,9 @@ def _run_main(world: World, argv: Sequence[str]) -> None:
         exec(compile(rest[0], "<string>", "exec", dont_inherit=True), vars(main))  # noqa: S102  # as python -c
     else:
         world.sys.argv = [first, *rest]
-        world.sys.path.insert(0, os.path.dirname(os.path.abspath(first)))
-        world.load_file("__main__", first)
+        path = os.path.normpath(os.path.join(os.fsdecode(here.sys.getcwd()), first))
+        world.sys.path.insert(0, os.path.dirname(path))
+        world.load_file("__main__", path)
 
 
 def _status_of(world: World, function: Callable[[], None]) -> int:

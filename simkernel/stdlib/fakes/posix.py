@@ -6,7 +6,9 @@ written here raises Unsupported when it is called.
 
 import errno
 import functools
+import os
 import posix as real
+import resource
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +16,10 @@ from operator import index
 from types import FunctionType, GenericAlias
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from simkernel.api import Syscalls
 from simkernel.errors import Unsupported
+from simkernel.stdlib.execve import execve as become
+from simkernel.stdlib.execve import find, open_fds, program_of
 from simkernel.stdlib.here import here
 from simkernel.uapi import F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, NSEC_PER_SEC, TCGETS, TIOCGPGRP
 
@@ -52,10 +57,14 @@ _have_functions = [
 ]
 
 
+# What execve gave, of a program that was executed; None: what simkernel's own process has.
+initial: dict[bytes, bytes] | None = None
+
+
 def reset() -> None:
-    """A new process: its environment is what the real one had at first."""
+    """A new process begins with its environment."""
     environ.clear()
-    environ.update(real.environ)
+    environ.update(os.environb if initial is None else initial)
 
 
 def retried(call: Callable[..., Any], *args: Any) -> Any:
@@ -786,10 +795,230 @@ def killpg(pgid: int, signal: int, /) -> None:
     kill(-index(pgid), signal)
 
 
+def getpgid(pid: int) -> int:
+    """getpgid(2)."""
+    return here.sys.getpgid(index(pid))
+
+
+def getpgrp() -> int:
+    """The process group."""
+    return here.sys.getpgid(0)
+
+
+def setpgid(pid: int, pgrp: int, /) -> None:
+    """setpgid(2)."""
+    here.sys.setpgid(index(pid), index(pgrp))
+
+
+def setpgrp() -> None:
+    """A process group of one's own."""
+    here.sys.setpgid(0, 0)
+
+
+def getsid(pid: int, /) -> int:
+    """getsid(2)."""
+    return here.sys.getsid(index(pid))
+
+
+def setsid() -> None:
+    """setsid(2)."""
+    here.sys.setsid()
+
+
+def words_of(argv: Any, function: str) -> list[bytes]:
+    """The arguments of a program."""
+    if not isinstance(argv, (list, tuple)):
+        raise TypeError(f"{function}: argv must be a tuple or list")
+    if not argv or not argv[0]:
+        raise ValueError(f"{function}: argv {'must not' if not argv else 'first element cannot'} be empty")
+    return [fs_bytes(word) for word in argv]
+
+
+def environment_of(env: Any) -> dict[bytes, bytes]:
+    """The environment of a program, of any mapping."""
+    environment = {}
+    for key in env.keys():  # noqa: SIM118  # as C takes it
+        name, value = fs_bytes(key), fs_bytes(env[key])
+        if b"\0" in name + value:
+            raise ValueError("embedded null byte")
+        if not name or b"=" in name:
+            raise ValueError("illegal environment variable name")
+        environment[name] = value
+    return environment
+
+
+def execve(path: Any, argv: Any, env: Any) -> NoReturn:
+    """execve(2): this process becomes another program of Python's.  Its other threads must have ended."""
+    words = words_of(argv, "execve")
+    environment = environment_of(env)
+    threading: Any = world.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:
+        raise Unsupported("os.execve with other threads is not modelled: end them first")
+    try:
+        become(world, [fs_bytes(path_of(path, "execve"))], words, environment)
+    except OSError as error:
+        raise named(error, path) from None
+
+
+def execv(path: Any, argv: Any, /) -> NoReturn:
+    """execve(2) with this process's environment."""
+    words_of(argv, "execv")
+    execve(path, argv, environ)
+
+
+def file_action(sys: Syscalls, action: Any) -> None:
+    """One of posix_spawn's file actions, in the child."""
+    kind, *args = action
+    if kind == real.POSIX_SPAWN_OPEN:
+        fd, path, flags, mode = args
+        new = sys.open(fs_bytes(path), flags, mode)
+        if new != fd:
+            sys.dup2(new, fd)
+            sys.close(new)
+    elif kind == real.POSIX_SPAWN_CLOSE:
+        sys.close(*args)
+    elif kind == real.POSIX_SPAWN_DUP2:
+        sys.dup2(*args)
+        if args[0] == args[1]:
+            sys.fcntl(args[0], F_SETFD, 0)
+    else:
+        for fd in open_fds():
+            if fd >= args[0]:
+                sys.close(fd)
+
+
+def check_file_actions(actions: Any) -> list[Any]:
+    """TypeError for what is no list of file actions."""
+    sizes = {real.POSIX_SPAWN_OPEN: 5, real.POSIX_SPAWN_CLOSE: 2, real.POSIX_SPAWN_DUP2: 3, getattr(real, "POSIX_SPAWN_CLOSEFROM", -1): 2}
+    for action in actions or ():
+        if not isinstance(action, tuple) or not action:
+            raise TypeError("Each file_actions element must be a non-empty tuple")
+        if action[0] not in sizes:
+            raise TypeError("Unknown file_actions identifier")
+        if len(action) != sizes[action[0]]:
+            raise TypeError("A file_actions tuple has the wrong number of items")
+    return list(actions or ())
+
+
+def spawned(
+    executables: list[bytes],
+    path: Any,
+    argv: Any,
+    env: Any,
+    file_actions: Any,
+    setpgroup: int | None,
+    resetids: bool,
+    setsid: bool,
+    setsigmask: Iterable[int],
+    setsigdef: Iterable[int],
+    scheduler: Any,
+) -> int:
+    """posix_spawn(3) of the first of some paths that is there."""
+    words = words_of(argv, "posix_spawn")
+    environment = environment_of(env if env is not None else environ)
+    actions = check_file_actions(file_actions)
+    if scheduler is not None:
+        raise Unsupported("os.posix_spawn with a scheduler is not modelled")
+    mask, default = [index(signum) for signum in setsigmask], [index(signum) for signum in setsigdef]
+    pgroup = None if setpgroup is None else index(setpgroup)
+    for signum in mask + default:
+        if not 0 < signum < 65:
+            raise ValueError(f"signal number {signum} out of range [1; 64]")
+    try:
+        program_of(find(executables), words)
+    except OSError as error:
+        raise named(error, path) from None
+
+    def child(sys: Syscalls) -> None:
+        try:
+            if pgroup is not None:
+                sys.setpgid(0, pgroup)
+            if setsid:
+                sys.setsid()
+            if mask:
+                sys.sigprocmask(2, mask)
+            for signum in default:
+                sys.sigaction(signum, 0)
+            for action in actions:
+                file_action(sys, action)
+            become(world, executables, words, environment)
+        except OSError:
+            sys.exit(127)
+
+    child.__name__ = fs_text(words[0].rpartition(b"/")[2])
+    return here.sys.spawn(child)
+
+
+def posix_spawn(
+    path: Any,
+    argv: Any,
+    env: Any,
+    /,
+    *,
+    file_actions: Any = (),
+    setpgroup: int | None = None,
+    resetids: bool = False,
+    setsid: bool = False,
+    setsigmask: Iterable[int] = (),
+    setsigdef: Iterable[int] = (),
+    scheduler: Any = None,
+) -> int:
+    """posix_spawn(3) of a program of Python's."""
+    name = fs_bytes(path_of(path, "posix_spawn"))
+    return spawned([name], path, argv, env, file_actions, setpgroup, resetids, setsid, setsigmask, setsigdef, scheduler)
+
+
+def posix_spawnp(
+    path: Any,
+    argv: Any,
+    env: Any,
+    /,
+    *,
+    file_actions: Any = (),
+    setpgroup: int | None = None,
+    resetids: bool = False,
+    setsid: bool = False,
+    setsigmask: Iterable[int] = (),
+    setsigdef: Iterable[int] = (),
+    scheduler: Any = None,
+) -> int:
+    """The same; a name without a slash is looked for in PATH."""
+    name = fs_bytes(path_of(path, "posix_spawnp"))
+    folders = environ.get(b"PATH", b"/bin:/usr/bin").split(b":")
+    names = [name] if b"/" in name else [folder + b"/" + name for folder in folders]
+    return spawned(names, path, argv, env, file_actions, setpgroup, resetids, setsid, setsigmask, setsigdef, scheduler)
+
+
 def waitpid(pid: int, options: int, /) -> tuple[int, int]:
     """waitpid(2): (pid, wait status)."""
     found: tuple[int, int] = retried(here.sys.waitpid, index(pid), index(options))
     return found
+
+
+def wait4(pid: int, options: int) -> tuple[int, int, Any]:
+    """waitpid(2), and what the child has used: nothing, in virtual time."""
+    found, status = waitpid(pid, options)
+    return found, status, resource.struct_rusage((0.0, 0.0, *[0] * 14))
+
+
+def wait3(options: int) -> tuple[int, int, Any]:
+    """The same for any child."""
+    return wait4(-1, options)
+
+
+def waitid(idtype: int, id: int, options: int, /) -> real.waitid_result | None:
+    """waitid(2) for children that have ended; None with WNOHANG if none has."""
+    if options & ~(real.WEXITED | real.WNOHANG) or not options & real.WEXITED:
+        raise Unsupported(f"os.waitid with options {options:#x} is not modelled, only WEXITED and WNOHANG")
+    pids = {real.P_ALL: -1, real.P_PID: index(id), real.P_PGID: -index(id)}
+    if idtype not in pids:
+        raise Unsupported("os.waitid with an idtype other than P_ALL, P_PID and P_PGID is not modelled")
+    pid, status = waitpid(pids[idtype], options & real.WNOHANG)
+    if not pid:
+        return None
+    exited = real.WIFEXITED(status)
+    code = real.WEXITSTATUS(status) if exited else real.WTERMSIG(status)
+    return real.waitid_result((pid, 0, 17, code, real.CLD_EXITED if exited else real.CLD_KILLED))
 
 
 def wait() -> tuple[int, int]:
