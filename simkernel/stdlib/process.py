@@ -135,11 +135,21 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
             setattr(world.sys, name, stream)
             setattr(world.sys, f"__{name}__", stream)
         return
+    standard = {
+        "stdin": ("r", {}),
+        # As on a terminal, a line is seen when it is written.
+        "stdout": ("w", {"buffering": 1}),
+        "stderr": ("w", {"buffering": 1, "errors": "backslashreplace"}),
+    }
     io = world.import_module("io")
-    world.sys.stdin = world.sys.__stdin__ = io.open(0, "r", encoding="utf-8", closefd=False)
-    # As on a terminal, a line is seen when it is written.
-    world.sys.stdout = world.sys.__stdout__ = io.open(1, "w", 1, encoding="utf-8", closefd=False)
-    world.sys.stderr = world.sys.__stderr__ = io.open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    for fd, (name, (mode, options)) in enumerate(standard.items()):
+        try:
+            stream = io.open(fd, mode, encoding="utf-8", closefd=False, **options)
+        except OSError:
+            # Its parent has closed it.
+            stream = None
+        setattr(world.sys, name, stream)
+        setattr(world.sys, f"__{name}__", stream)
 
 
 def _reset_environment(world_os: Any) -> None:

@@ -36,9 +36,9 @@ PURE = """
     stat_result statvfs_result strerror terminal_size times_result uname_result waitid_result waitstatus_to_exitcode
 """.split()
 # Calls on paths of the real file system, of which the simulated kernel has nothing to know.
-ON_PATHS = "chown getxattr lchown listxattr mkfifo mknod pathconf removexattr setxattr statvfs utime".split()
+ON_PATHS = "chown getxattr lchown listxattr mkfifo mknod pathconf removexattr setxattr statvfs".split()
 # What os.supports_dir_fd and its like are made without.
-WITHOUT = "HAVE_FEXECVE HAVE_FCHMODAT".split()
+WITHOUT = ("HAVE_FEXECVE",)
 # Which of the calls on paths take an fd as well, and say so.
 ALSO_FDS = "chdir chmod chown listdir pathconf scandir stat statvfs truncate utime".split()
 PROCESSORS = 4
@@ -740,6 +740,21 @@ def on_host(name: str) -> Callable[..., Any]:
     return call
 
 
+def utime(path: Any, times: Any = None, *, ns: Any = MISSING, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
+    """utime(2) of a real file; without times, what the machine's clock shows."""
+    if times is not None and ns is not MISSING:
+        raise ValueError("utime: you may specify either 'times' or 'ns' but not both")
+    where = host_path(path, "utime", dir_fd)
+    try:
+        if times is not None:
+            real.utime(where, times, follow_symlinks=follow_symlinks)
+        else:
+            now = here.clock_gettime_ns(0)
+            real.utime(where, ns=(now, now) if ns is MISSING else ns, follow_symlinks=follow_symlinks)
+    except OSError as error:
+        raise named(error, path) from None
+
+
 def symlink(src: Any, dst: Any, target_is_directory: bool = False, *, dir_fd: int | None = None) -> None:
     """symlink(2), on the real file system."""
     where = host_path(dst, "symlink", dir_fd)
@@ -889,14 +904,20 @@ def file_action(sys: Syscalls, action: Any) -> None:
 
 def check_file_actions(actions: Any) -> list[Any]:
     """TypeError for what is no list of file actions."""
-    sizes = {real.POSIX_SPAWN_OPEN: 5, real.POSIX_SPAWN_CLOSE: 2, real.POSIX_SPAWN_DUP2: 3, getattr(real, "POSIX_SPAWN_CLOSEFROM", -1): 2}
+    kinds: dict[int, tuple[Any, ...]] = {
+        real.POSIX_SPAWN_OPEN: (int, (str, bytes), int, int),
+        real.POSIX_SPAWN_CLOSE: (int,),
+        real.POSIX_SPAWN_DUP2: (int, int),
+        getattr(real, "POSIX_SPAWN_CLOSEFROM", -1): (int,),
+    }
     for action in actions or ():
         if not isinstance(action, tuple) or not action:
             raise TypeError("Each file_actions element must be a non-empty tuple")
-        if action[0] not in sizes:
+        if action[0] not in kinds:
             raise TypeError("Unknown file_actions identifier")
-        if len(action) != sizes[action[0]]:
-            raise TypeError("A file_actions tuple has the wrong number of items")
+        types = kinds[action[0]]
+        if len(action) != 1 + len(types) or not all(map(isinstance, action[1:], types)):
+            raise TypeError(f"A {('open', 'close', 'dup2', 'closefrom')[action[0]]} file_action tuple is not as it must be")
     return list(actions or ())
 
 
@@ -917,6 +938,7 @@ def spawned(
     words = words_of(argv, "posix_spawn")
     environment = environment_of(env if env is not None else environ)
     actions = check_file_actions(file_actions)
+    index(resetids)
     if scheduler is not None:
         raise Unsupported("os.posix_spawn with a scheduler is not modelled")
     mask, default = [index(signum) for signum in setsigmask], [index(signum) for signum in setsigdef]
@@ -1082,6 +1104,41 @@ fork = unsupported("fork", "a greenlet's stack can't be copied. Start the child 
 forkpty = unsupported("forkpty", "there are neither terminals nor copies of a stack. Use subprocess with pipes")
 
 
+def set_ids(name: str) -> Callable[..., None]:
+    """A call that changes who a process is: root stays root, so it may only be told to be what it is."""
+
+    def call(*ids: Any) -> None:
+        for number in ids:
+            if not is_fd(number):
+                raise TypeError(f"{'gid' if 'gid' in name else 'uid'} should be integer, not {type(number).__name__}")
+            if not -1 <= index(number) < 2**32:
+                raise OverflowError(
+                    f"{'gid' if 'gid' in name else 'uid'} is {'less than minimum' if number < 0 else 'greater than maximum'}"
+                )
+        mine = real.getgid() if "gid" in name else real.getuid()
+        if not all(index(number) in (mine, -1) for number in ids):
+            raise Unsupported(f"os.{name} is not modelled: there is one user")
+
+    call.__name__ = call.__qualname__ = name
+    return call
+
+
+setuid, seteuid, setreuid, setresuid = map(set_ids, ("setuid", "seteuid", "setreuid", "setresuid"))
+setgid, setegid, setregid, setresgid = map(set_ids, ("setgid", "setegid", "setregid", "setresgid"))
+
+
+def getpriority(which: int, who: int) -> int:
+    """All tasks are as the others."""
+    if index(which) == real.PRIO_PROCESS:
+        is_there(who)
+    return 0
+
+
+def getloadavg() -> tuple[float, float, float]:
+    """Computing takes no virtual time, so nobody waits for a processor."""
+    return (0.0, 0.0, 0.0)
+
+
 def times() -> real.times_result:
     """times(2): tasks need no processor time in virtual time; the elapsed time is the machine's."""
     elapsed = here.sys.clock_gettime_ns(1) * CLOCK_TICKS // NSEC_PER_SEC / CLOCK_TICKS
@@ -1155,6 +1212,8 @@ def putenv(name: Any, value: Any, /) -> None:
 
 def unsetenv(name: Any, /) -> None:
     """Remove a variable of this world's environment."""
+    if b"\0" in fs_bytes(name):
+        raise ValueError("embedded null byte")
     if not fs_bytes(name) or b"=" in fs_bytes(name):
         raise OSError(errno.EINVAL, real.strerror(errno.EINVAL))
     environ.pop(fs_bytes(name), None)
