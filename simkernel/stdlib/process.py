@@ -162,7 +162,7 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
             setattr(world.sys, name, stream)
             setattr(world.sys, f"__{name}__", stream)
         return
-    standard = {
+    standard: dict[str, tuple[str, dict[str, Any]]] = {
         "stdin": ("r", {}),
         # As on a terminal, a line is seen when it is written.
         "stdout": ("w", {"buffering": 1}),
@@ -171,12 +171,12 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
     io = world.import_module("io")
     for fd, (name, (mode, options)) in enumerate(standard.items()):
         try:
-            stream = io.open(fd, mode, encoding="utf-8", closefd=False, **options)
+            made: TextIO | None = io.open(fd, mode, encoding="utf-8", closefd=False, **options)
         except OSError:
             # Its parent has closed it.
-            stream = None
-        setattr(world.sys, name, stream)
-        setattr(world.sys, f"__{name}__", stream)
+            made = None
+        setattr(world.sys, name, made)
+        setattr(world.sys, f"__{name}__", made)
 
 
 def _reset_environment(world_os: Any) -> None:
