@@ -126,6 +126,7 @@ class Process:
         "real_timer",
         "rlimits",
         "shared_pending",
+        "sid",
         "signalfd_wqh",
         "stop_signal",
         "stopped",
@@ -147,6 +148,7 @@ class Process:
     ) -> None:
         self.pid = pid
         self.pgid: int = parent.pgid if parent is not None else pid
+        self.sid: int = parent.sid if parent is not None else pid
         self.comm = comm
         self.parent = parent
         self.files = files
