@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from simkernel.errors import UsageError
 from simkernel.stdlib.hosts import Hosts
-from simkernel.stdlib.order import OrderedSet, build_class, order_dataclasses
+from simkernel.stdlib.order import OrderedSet, build_class, order_dataclasses, settle
 
 FAKES: Final = Path(__file__).parent / "fakes"
 # The fakes: each file there, under the name of the module that it stands for.
@@ -47,10 +47,6 @@ SHARED: Final = frozenset(
     scipy simkernel sortedcontainers typing_extensions xdist importlib.metadata importlib.resources importlib._abc importlib.abc
     importlib.machinery urllib.parse""".split()
 )
-
-
-def no_library(name: str) -> None:
-    """ctypes.util.find_library of a world: a C library knows nothing of the machine's threads and fds, and would take one for another."""
 
 
 def _no_handlers() -> None:
@@ -156,11 +152,9 @@ class World:
             if isinstance(spec.loader, Shared):
                 module = self.modules[spec.name] = importlib.import_module(spec.name)
                 return module
-            loaded: Any = load(spec)
-            if spec.name == "ctypes.util":
-                loaded.find_library = no_library
-            made: ModuleType = loaded
-            return made
+            loaded: ModuleType = load(spec)
+            settle(loaded)
+            return loaded
 
         bootstrap._load_unlocked = _load_unlocked
         source = (external.SourceFileLoader, external.SOURCE_SUFFIXES)
@@ -196,7 +190,9 @@ class World:
     def _import(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
         """__import__ of this world."""
         if not level and not fromlist and self.modules.get(name) is not None:
-            return self.modules[name.partition(".")[0]]
+            top = self.modules.get(name.partition(".")[0])
+            if top is not None:
+                return top
         module = self._bootstrap.__import__(name, globals, locals, fromlist, level)
         if fromlist:
             # In a circle of imports the interpreter looks for a half-made submodule in the real sys.modules (ceval.c, import_from), so it
@@ -321,6 +317,7 @@ class World:
         except BaseException:
             del self.modules[name]
             raise
+        settle(module)
         return module
 
     def _has_twin(self, cell: Any) -> bool:
