@@ -136,6 +136,11 @@ class TestProcess:
         first = run.programs[0].stdout.split()
         assert first[::2] == [b"a", b"b"] and float(first[3]) - float(first[1]) == pytest.approx(1)
 
+    def test_a_table_of_hosts(self, tmp_path: Path) -> None:
+        path = script(tmp_path, "program.py", "import socket, sys\nprint(socket.gethostbyname(sys.argv[1]))\n")
+        assert programs([path, "db.example"], hosts="127.0.0.7 db.example db\n").programs[0].stdout == b"127.0.0.7\n"
+        assert b"gaierror" in programs([path, "db.example"]).programs[0].stderr
+
 
 class TestErrors:
     """One clear line for whatever a user got wrong."""
@@ -188,6 +193,12 @@ class TestCommand:
         header, *events = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
         assert header == {"format": "simkernel-trace", "version": 1}
         assert any(event["ev"] == "sys_enter" and event["fn"] == "write" and event["at"] == f"{path}:2" for event in events)
+
+    def test_a_module_and_a_text(self) -> None:
+        code = 'import urllib.request as r; print(len(r.urlopen("http://127.0.0.1:8000/pyproject.toml").read()))'
+        done = command("exec", "-m http.server 8000", f"-c '{code}'")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"-c: {(ROOT / 'pyproject.toml').stat().st_size}"
 
     def test_an_empty_command(self) -> None:
         done = command("exec", "nothere.py")
