@@ -156,6 +156,9 @@ class World:
             module.sys = self.sys
             module._imp = sys.modules["_imp"]
         bootstrap._thread, bootstrap._warnings, bootstrap._weakref = (sys.modules[name] for name in ("_thread", "_warnings", "_weakref"))
+        if hasattr(bootstrap, "_WeakValueDictionary"):
+            # From Python 3.12 on it is made when the interpreter starts.
+            bootstrap._blocking_on = bootstrap._WeakValueDictionary()
         bootstrap._bootstrap_external = external
         external._set_bootstrap_module(bootstrap)
         self.modules["_frozen_importlib"] = self.modules["importlib._bootstrap"] = bootstrap
@@ -240,7 +243,8 @@ class World:
         if name in self._made:
             return ModuleSpec(name, Faked())  # type: ignore[arg-type]  # _load_unlocked knows it
         if name in ABSENT:
-            raise ImportError(f"{name} would reach the real system: its Python twin is used instead", name=name)
+            # Taken out of sys.modules, as tests of both twins do, it is absent all the same.
+            raise ModuleNotFoundError(f"{name} reaches past the fakes of this world; its twin is in Python", name=name)
         if self.is_shared(name) or name in sys.builtin_module_names or ("." not in name and is_extension(name)):
             return ModuleSpec(name, Shared(name))  # type: ignore[arg-type]  # _load_unlocked knows it
         return None
