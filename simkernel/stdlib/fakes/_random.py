@@ -56,13 +56,10 @@ def chance() -> int:
 
 
 def reset() -> None:
-    """A new process: each Random that it has already has a state of its own, and tempfile a sequence of names."""
+    """A new process: each Random that it has already has a state of its own."""
     if _by_chance:
         key = here.sys.getrandom(SEED_BYTES)
         for place, found in enumerate(list(_by_chance.values())):
             kept = found()
             if kept is not None:
                 real.Random.seed(kept, int.from_bytes(blake2b(b"%d" % place, key=key).digest(), "little"))
-    tempfile: Any = world.modules.get("tempfile")
-    if tempfile is not None:
-        tempfile._name_sequence = None
