@@ -106,7 +106,7 @@ class World:
             self.modules[name] = None  # type: ignore[assignment]
         for name in self.fakes:
             self._load_fake(name)
-        self._bootstrap._thread = self.modules.get("_thread", sys.modules["_thread"])
+        self._bootstrap._thread = getattr(self.modules.get("_thread"), "for_imports", sys.modules["_thread"])
         self.import_module("_weakrefset").set = OrderedSet
         order_dataclasses(self.import_module("dataclasses"))
 
