@@ -215,6 +215,10 @@ class World:
             found = getattr(found, part, None)
         if isinstance(found, FunctionType) and same_code(found.__code__, function.__code__):
             return found
+        for name, value in function.__globals__.items():
+            if name.startswith("@"):
+                # What the assertions that pytest has rewritten refer to.
+                vars(home).setdefault(name, value)
         closure = function.__closure__
         if closure is not None:
             closure = tuple(type(cell)(self._twin(cell.cell_contents)) if self._has_twin(cell) else cell for cell in closure)
