@@ -20,12 +20,9 @@ import simkernel
 from simkernel import linux
 from simkernel.bench import bench
 from simkernel.errors import (
-    Deadlock,
     Killed,
-    Livelock,
     SimulationError,
     Timeout,
-    Unsupported,
     UsageError,
     program_traceback,
 )
@@ -39,6 +36,7 @@ from simkernel.testing import zoo
 from simkernel.testing.campaign import DATABASE, Interrupted, dask_workers, local_workers
 from simkernel.testing.checker import Report, check
 from simkernel.testing.contracts import CONTRACTS, Contract
+from simkernel.testing.escapes import no_escape
 from simkernel.testing.example import Failure, sim_example
 from simkernel.testing.load import load
 from simkernel.testing.replay import parse
@@ -341,11 +339,13 @@ def exec_command(
     trace = Trace() if strace or trace_file is not None else None
     output = Passed([parse_command(command).name for command in commands])
     try:
-        run = programs(*commands, stdin=stdin, seed=seed, profile=profile, trace=trace, output=output)
+        with no_escape():
+            run = programs(*commands, stdin=stdin, seed=seed, profile=profile, trace=trace, output=output)
         status = run.status
-    except (Deadlock, Livelock, Killed, Unsupported) as error:
+    except (SimulationError, Killed) as error:
         output.flush()
-        click.echo(f"simkernel: {type(error).__name__}: {error}", err=True)
+        place = program_place(error)
+        click.echo(f"simkernel: {type(error).__name__}: {error}" + (f", at {place}" if place else ""), err=True)
         for note in getattr(error, "__notes__", []):
             click.echo(note, err=True)
         status = 1

@@ -60,6 +60,10 @@ class Here:
             sched.stall("clock_gettime, which a loop must not wait for: it has to sleep")
         return clock.now if clockid == CLOCK_MONOTONIC else clock.gettime(clockid)
 
+    def dying(self) -> bool:
+        """Whether the running thread has been killed, so that it makes no more calls."""
+        return self.sched is not None and self.sched.current.killed
+
 
 here = Here()
 

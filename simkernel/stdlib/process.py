@@ -18,6 +18,7 @@ from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import TaskExit
 from simkernel.kernel.trace import Trace
 from simkernel.stdlib.here import machine
+from simkernel.stdlib.order import numbers
 from simkernel.stdlib.world import World
 
 # Worlds that wait for a function to run in them.
@@ -55,6 +56,7 @@ def boot(
     if choice is None:
         choice = Plain() if seed is None else Seeded(seed)
     kernel = Kernel(choice, trace, **options)
+    numbers.restart()
     with machine(kernel.sys, kernel.sched), collector_rests():
         return kernel.run(main)
 
@@ -73,9 +75,14 @@ def in_world(
         def main(sys: Syscalls) -> Any:
             begin(home)
             try:
-                return body(home)
-            finally:
+                result = body(home)
+            except (TaskExit, SimulationError):
+                raise
+            except BaseException:
                 finish(home)
+                raise
+            finish(home)
+            return result
 
         return boot(main, **options)
 

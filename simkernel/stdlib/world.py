@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from simkernel.errors import UsageError
 from simkernel.stdlib.hosts import Hosts
+from simkernel.stdlib.order import OrderedSet, build_class, order_dataclasses
 
 FAKES: Final = Path(__file__).parent / "fakes"
 # The fakes: each file there, under the name of the module that it stands for.
@@ -35,11 +36,11 @@ ABSENT: Final = ("_asyncio", "_datetime", "_pickle", "_queue", "_uuid", "_zonein
 # Python modules that reach nothing below them, and those that belong to the tools around a test: one copy is enough, and their classes are
 # the same inside and outside.
 SHARED: Final = frozenset(
-    """__future__ _collections_abc _weakrefset abc ast base64 bisect codecs collections colorsys contextlib contextvars copy copyreg
+    """__future__ _collections_abc abc ast base64 bisect codecs collections colorsys contextlib contextvars copy copyreg
     csv decimal difflib dis encodings errno fnmatch fractions functools gettext graphlib hashlib heapq hmac html inspect ipaddress
     json keyword linecache locale numbers opcode operator plistlib pprint pyexpat quopri re reprlib sre_compile sre_constants
     sre_parse stat statistics string stringprep struct symtable sysconfig textwrap token tokenize tomllib types typing unicodedata
-    warnings weakref xml _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet
+    warnings xml _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet
     greenlet hypothesis idna lxml mypy numpy orjson outcome packaging pandas pluggy pydantic pydantic_core pygments pytest rich
     scipy simkernel sortedcontainers typing_extensions xdist importlib.metadata importlib.resources importlib._abc importlib.abc
     importlib.machinery urllib.parse""".split()
@@ -92,6 +93,8 @@ class World:
         for name in self.fakes:
             self._load_fake(name)
         self._bootstrap._thread = self.modules.get("_thread", sys.modules["_thread"])
+        self.import_module("_weakrefset").set = OrderedSet
+        order_dataclasses(self.import_module("dataclasses"))
 
     def _make_sys(self) -> Any:
         made: Any = SysModule("sys", sys.__doc__)
@@ -105,6 +108,7 @@ class World:
         vars(made_builtins).update(vars(builtins))
         self.builtins = vars(made_builtins)
         self.builtins["__import__"] = self._import
+        self.builtins["__build_class__"] = build_class
         self.modules["builtins"] = made_builtins
         return made
 
@@ -155,6 +159,7 @@ class World:
         module.__file__ = str(FAKES / f"{name}.py")
         module.__package__ = ""
         module.world = self  # type: ignore[attr-defined]
+        module.__builtins__ = {**vars(builtins), "__build_class__": build_class}  # type: ignore[attr-defined]
         self.modules[name] = module
         exec(code_of(f"simkernel.stdlib.fakes.{name}"), vars(module))  # noqa: S102
         for attribute, value in list(vars(module).items()):

@@ -336,6 +336,7 @@ def run_pytest(job: Job, kernel: Kernel, tell: Tell) -> None:
         "no:simkernel",
         "-p",
         "no:xdist",
+        "--tb=native",
         "-q",
         "-m",
         "not redistributors_should_skip",

@@ -13,18 +13,24 @@ import simkernel.asyncio
 import simkernel.trio
 from simkernel.errors import UsageError
 from simkernel.kernel.trace import Trace
+from simkernel.testing.escapes import no_escape
 
 RUNNERS: dict[str, Callable[..., Any]] = {"simkernel_asyncio": simkernel.asyncio.run, "simkernel_trio": simkernel.trio.run}
 
 
-def run_test(mark: str, function: Callable[..., Any], arguments: dict[str, Any], seeds: int = 0, **options: Any) -> Trace | None:
+def run_test(mark: str, function: Callable[..., Any], arguments: dict[str, Any], seeds: int = 0, **options: Any) -> None:
     """Run a test once with the plain choices, or ``seeds`` times with seeds 0, 1, 2...
 
     A failure is run once more with a trace, which its exception has as ``simkernel_trace``, with a note that names the seed.
     """
     if not isinstance(seeds, int) or seeds < 0:
         raise UsageError(f"{mark}: seeds is how many to try, not {seeds!r}")
-    run = functools.partial(RUNNERS[mark], functools.partial(function, **arguments))
+    allowed = options.pop("allow_real", ())
+
+    def run(**options: Any) -> None:
+        with no_escape(allowed):
+            RUNNERS[mark](functools.partial(function, **arguments), **options)
+
     for seed in range(seeds) if seeds else [options.pop("seed", None)]:
         try:
             run(seed=seed, **options)
@@ -38,4 +44,3 @@ def run_test(mark: str, function: Callable[..., Any], arguments: dict[str, Any],
             )
             error.simkernel_trace = trace  # type: ignore[attr-defined]  # for the plugin's report
             raise
-    return None

@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures ``world`` and ``kernel``, and the story of a run in the report of a failed test.
+"""The pytest plugin: fixtures ``world``, ``kernel`` and ``programs``, marks for async tests, and a failed test's story in its report.
 
 def test_echo(world):              # runs twice: on the fake kernel and on the real one
     def main(sys): ...
@@ -6,6 +6,12 @@ def test_echo(world):              # runs twice: on the fake kernel and on the r
 
 def test_order(kernel):            # a booted fake machine with a trace
     kernel.run(main)
+
+def test_server(programs):         # programs that nobody changed, on a fake machine
+    assert programs("server.py", "client.py --port 9000").status == 0
+
+@pytest.mark.simkernel_asyncio(seeds=20)      # or simkernel_trio: an async test on a fake machine, for each seed
+async def test_streams(): ...
 
     pytest tests/test_echo.py::test_order --simkernel-replay sk1-...      a test under @simulate, with the choices of that token
 
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from simkernel.kernel.choice import Choice, Recording
     from simkernel.kernel.machine import Kernel
     from simkernel.kernel.trace import Trace
+    from simkernel.stdlib.programs import Command, Run
 
 # How much of a trace a failed test shows.
 STORY_LINES = 40
@@ -110,6 +117,23 @@ def kernel(request: pytest.FixtureRequest) -> "Iterator[Kernel]":
         yield made
 
 
+@pytest.fixture
+def programs(request: pytest.FixtureRequest) -> "Callable[..., Run]":
+    """simkernel.programs with a trace: ``programs("server.py", "client.py")`` runs them as processes of one fake machine."""
+    from simkernel.kernel.trace import Trace  # noqa: PLC0415
+    from simkernel.stdlib.programs import programs  # noqa: PLC0415
+    from simkernel.testing.escapes import no_escape  # noqa: PLC0415
+
+    def run(*commands: "Command", **options: Any) -> "Run":
+        trace = options.setdefault("trace", Trace())
+        request.node.stash[_TRACE] = trace
+        with no_escape(options.pop("allow_real", ())):
+            return programs(*commands, **options)
+
+    return run
+
+
+_TRACE: "pytest.StashKey[Trace]" = pytest.StashKey()
 _WORLD = pytest.StashKey[World]()
 _KERNEL: "pytest.StashKey[Kernel]" = pytest.StashKey()
 
@@ -208,7 +232,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     booted = item.stash.get(_KERNEL, None)
     if booted is not None:
         trace = booted.sched.trace
-    trace = getattr(error, "simkernel_trace", trace)
+    trace = getattr(error, "simkernel_trace", item.stash.get(_TRACE, trace))
     if trace is not None and len(trace):
         from simkernel.testing.replay import Token  # noqa: PLC0415
         from simkernel.tools.strace import strace_lines  # noqa: PLC0415
@@ -217,7 +241,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         shown = lines[-STORY_LINES:]
         if len(lines) > len(shown):
             shown.insert(0, f"... {len(lines) - len(shown)} lines before")
-        if not hasattr(error, "simkernel_trace"):
+        if used is not None or booted is not None:
             shown.append(f"the same run again: choice=simkernel.testing.tape({str(Token('', '', tape))!r})")
         report.sections.append(("simkernel: the end of the trace", "\n".join(shown)))
     return report

@@ -5,6 +5,7 @@ import pytest
 from simkernel.api import Address, Syscalls
 from simkernel.uapi import (
     AF_INET,
+    AF_INET6,
     F_GETFD,
     F_GETFL,
     FD_CLOEXEC,
@@ -17,6 +18,8 @@ from simkernel.uapi import (
     SO_REUSEPORT,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
+    SOCK_RAW,
+    SOCK_SEQPACKET,
     SOCK_STREAM,
     SOL_SOCKET,
     TCP_NODELAY,
@@ -35,6 +38,18 @@ def rebind(sys: Syscalls, addr: tuple[str, int], reuse: bool) -> object:
         result = err(sys.listen, fd, 1)
     sys.close(fd)
     return result
+
+
+def test_families_and_types_that_there_are_not(world: World) -> None:
+    """AF_SECURITY and AF_SNA have a number and no module; a type of no protocol is ESOCKTNOSUPPORT."""
+
+    def main(sys: Syscalls) -> None:
+        assert err(sys.socket, 14, SOCK_STREAM) == "EAFNOSUPPORT"
+        assert err(sys.socket, 22, SOCK_RAW) == "EAFNOSUPPORT"
+        assert err(sys.socket, AF_INET, SOCK_SEQPACKET) == "ESOCKTNOSUPPORT"
+        assert err(sys.socket, AF_INET6, SOCK_SEQPACKET) == "ESOCKTNOSUPPORT"
+
+    world.run(main)
 
 
 def test_listen_without_bind_autobinds(world: World) -> None:

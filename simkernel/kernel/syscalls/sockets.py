@@ -27,7 +27,10 @@ from simkernel.kernel.syscalls.vfs import VfsCalls
 from simkernel.uapi import (
     AF_INET,
     AF_INET6,
+    AF_NETLINK,
+    AF_PACKET,
     AF_UNIX,
+    AF_VSOCK,
     IPPROTO_ICMP,
     IPPROTO_ICMPV6,
     IPPROTO_MPTCP,
@@ -70,6 +73,11 @@ class SocketCalls(VfsCalls):
             return self._inet_create(family, kind, proto)
         if family == AF_UNIX:
             return self._unix_create(kind, proto)
+        if family in (AF_INET, AF_INET6) and kind != SOCK_RAW:
+            raise oserror(errno.ESOCKTNOSUPPORT)
+        if family not in (AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_VSOCK):
+            # Of a module that this kernel has not.
+            raise oserror(errno.EAFNOSUPPORT)
         raise Unsupported(
             f"socket(family {family}, type {kind}) is not modelled, only AF_UNIX, and AF_INET and AF_INET6 with SOCK_STREAM or SOCK_DGRAM"
         )

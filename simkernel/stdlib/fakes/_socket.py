@@ -153,8 +153,8 @@ class socket:  # noqa: N801
         fd = self._sk_fd
         if fd < 0:
             return
-        if self._sk_owner != (_run, here.process_id()):
-            # The process that had it has ended or sleeps: the number is another file's here.
+        if self._sk_owner != (_run, here.process_id()) or here.dying():
+            # The process that had it has ended, or sleeps and the number is another file's here; or its end closes all that it had.
             self._sk_fd = -1
             return
         try:

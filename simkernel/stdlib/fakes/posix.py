@@ -28,8 +28,8 @@ PURE = """
 """.split()
 # Calls on paths that reach the real file system, where the paths of programs are.
 ON_PATHS = """
-    access chmod chown getxattr lchown link listdir listxattr mkdir mkfifo pathconf readlink removexattr rename replace rmdir scandir
-    setxattr statvfs symlink truncate utime
+    access chmod chown getcwd getcwdb getxattr lchown link listdir listxattr mkdir mkfifo pathconf readlink removexattr rename replace rmdir
+    scandir setxattr statvfs symlink truncate utime
 """.split()
 PROCESSORS = 4
 CLOCK_TICKS = 100
