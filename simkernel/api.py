@@ -119,6 +119,38 @@ class Syscalls(Protocol):
         """mkdir(2)."""
         ...
 
+    def rmdir(self, path: str | bytes, /) -> None:
+        """rmdir(2)."""
+        ...
+
+    def rename(self, old: str | bytes, new: str | bytes, /) -> None:
+        """rename(2)."""
+        ...
+
+    def readlink(self, path: str | bytes, /) -> bytes:
+        """readlink(2)."""
+        ...
+
+    def chmod(self, path: str | bytes, mode: int, /) -> None:
+        """chmod(2)."""
+        ...
+
+    def chdir(self, path: str | bytes, /) -> None:
+        """chdir(2)."""
+        ...
+
+    def getcwd(self) -> bytes:
+        """getcwd(2)."""
+        ...
+
+    def umask(self, mask: int, /) -> int:
+        """umask(2); the old one."""
+        ...
+
+    def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
+        """getdents64(2) with a buffer of ``n`` bytes: (d_ino, d_type, d_name) of the next entries, . and .. among them; none at the end."""
+        ...
+
     def stat(self, path: str | bytes, /) -> os.stat_result:
         """stat(2)."""
         ...
@@ -316,6 +348,14 @@ class Syscalls(Protocol):
         """kill(2)."""
         ...
 
+    def tgkill(self, tgid: int, tid: int, signum: int, /) -> None:
+        """tgkill(2): a signal for one thread of a process.  ``tid``: what ``thread`` has returned, or the pid for the first thread."""
+        ...
+
+    def pidfd_send_signal(self, pidfd: int, signum: int, flags: int = 0, /) -> None:
+        """pidfd_send_signal(2), as kill sends it.  ``flags``: 0."""
+        ...
+
     def pidfd_open(self, pid: int, flags: int = 0, /) -> int:
         """pidfd_open(2): an fd that polls readable when the process has ended.  ``flags``: 0 or PIDFD_NONBLOCK."""
         ...
@@ -333,6 +373,29 @@ class Syscalls(Protocol):
 
     def sigpending(self) -> set[int]:
         """sigpending(2): the blocked signals that wait for this thread."""
+        ...
+
+    def sigtimedwait(self, set: Iterable[int], timeout_ns: int | None = None, /) -> tuple[int, int, int, int, int, int]:
+        """sigtimedwait(2): take a signal of ``set``, which should be blocked; EAGAIN at the timeout, None: sigwaitinfo(2).
+
+        Returns of its siginfo si_signo, si_code, si_errno, si_pid, si_uid and si_status; what its kind of signal has not is 0.
+        """
+        ...
+
+    def pause(self) -> None:
+        """pause(2): sleep until a signal handler has run.  Never returns but by EINTR."""
+        ...
+
+    def alarm(self, seconds: int, /) -> int:
+        """alarm(2): SIGALRM after ``seconds``, 0: none.  Returns how many were left of the one before."""
+        ...
+
+    def getitimer(self, which: int, /) -> tuple[int, int]:
+        """getitimer(2): (microseconds until it expires, 0 when disarmed; interval in microseconds).  ``which``: ITIMER_REAL."""
+        ...
+
+    def setitimer(self, which: int, value_us: int, interval_us: int = 0, /) -> tuple[int, int]:
+        """setitimer(2), in microseconds; ``value_us`` 0 disarms.  Returns the old setting, as getitimer does."""
         ...
 
     def getpid(self) -> int:

@@ -53,6 +53,9 @@ class LinkNode(Node):
         self.vfs = vfs
         self.path = path
 
+    def readlink(self) -> bytes:
+        return self.path
+
     def getattr(self) -> Kstat:
         return Kstat(S_IFLNK | 0o777, DEVTMPFS_DEV, self.i_ino, len(self.path))
 
@@ -116,3 +119,6 @@ class Console(File):
 
     def getattr(self) -> Kstat:
         return self.inode().getattr()
+
+    def d_path(self) -> bytes:
+        return b"/dev/console"

@@ -102,9 +102,9 @@ def audit_tasks(sched: Sched) -> Iterator[str]:
         if task.pid != pid or task not in task.process.threads:
             yield f"task {pid} is not among the threads of its process"
         yield from audit_signals(task)
-    flagged = sum(task.sigpending for task in sched.tasks.values())
+    flagged = sum(task.sigpending + (task.task_works is not None) for task in sched.tasks.values())
     if flagged != sched.sigwork:
-        yield f"{flagged} tasks have TIF_SIGPENDING, and {sched.sigwork} are counted"
+        yield f"tasks have {flagged} times signals or work to look for, and {sched.sigwork} are counted"
     for pid, process in sched.processes.items():
         yield from audit_process(sched, pid, process)
 

@@ -354,6 +354,30 @@ class EnteredSyscalls(SimSyscalls):
     def mkdir(self, path: str | bytes, mode: int = 0o777, /) -> None:
         self.call("mkdir", SimSyscalls.mkdir, path, mode)
 
+    def rmdir(self, path: str | bytes, /) -> None:
+        self.call("rmdir", SimSyscalls.rmdir, path)
+
+    def rename(self, old: str | bytes, new: str | bytes, /) -> None:
+        self.call("rename", SimSyscalls.rename, old, new)
+
+    def readlink(self, path: str | bytes, /) -> bytes:
+        return self.call("readlink", SimSyscalls.readlink, path)
+
+    def chmod(self, path: str | bytes, mode: int, /) -> None:
+        self.call("chmod", SimSyscalls.chmod, path, mode)
+
+    def chdir(self, path: str | bytes, /) -> None:
+        self.call("chdir", SimSyscalls.chdir, path)
+
+    def getcwd(self) -> bytes:
+        return self.call("getcwd", SimSyscalls.getcwd)
+
+    def umask(self, mask: int, /) -> int:
+        return self.call("umask", SimSyscalls.umask, mask)
+
+    def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
+        return self.call("getdents64", SimSyscalls.getdents64, fd, n)
+
     def stat(self, path: str | bytes, /) -> os.stat_result:
         return self.call("stat", SimSyscalls.stat, path)
 
@@ -426,6 +450,27 @@ class EnteredSyscalls(SimSyscalls):
 
     def sigprocmask(self, how: int, set: Iterable[int] | None = None, /) -> set[int]:
         return self.call("sigprocmask", SimSyscalls.sigprocmask, how, set)
+
+    def sigtimedwait(self, set: Iterable[int], timeout_ns: int | None = None, /) -> tuple[int, int, int, int, int, int]:
+        return self.call("sigtimedwait", SimSyscalls.sigtimedwait, set, timeout_ns)
+
+    def pause(self) -> None:
+        self.call("pause", SimSyscalls.pause)
+
+    def alarm(self, seconds: int, /) -> int:
+        return self.call("alarm", SimSyscalls.alarm, seconds)
+
+    def getitimer(self, which: int, /) -> tuple[int, int]:
+        return self.call("getitimer", SimSyscalls.getitimer, which)
+
+    def setitimer(self, which: int, value_us: int, interval_us: int = 0, /) -> tuple[int, int]:
+        return self.call("setitimer", SimSyscalls.setitimer, which, value_us, interval_us)
+
+    def tgkill(self, tgid: int, tid: int, signum: int, /) -> None:
+        self.call("tgkill", SimSyscalls.tgkill, tgid, tid, signum)
+
+    def pidfd_send_signal(self, pidfd: int, signum: int, flags: int = 0, /) -> None:
+        self.call("pidfd_send_signal", SimSyscalls.pidfd_send_signal, pidfd, signum, flags)
 
     def sigpending(self) -> set[int]:
         return self.call("sigpending", SimSyscalls.sigpending)

@@ -143,6 +143,9 @@ class EventPoll(File):
         # Items of other epolls that watch this one, for the check of nesting.
         self.refs: list[EpItem] = []
 
+    def d_path(self) -> bytes:
+        return b"anon_inode:[eventpoll]"
+
     def fdinfo(self) -> str:
         """ep_show_fdinfo.  Data that is no number, which Linux has not, is shown as the fd."""
         lines = []

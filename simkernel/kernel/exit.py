@@ -6,6 +6,7 @@ from typing import Final
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.sched import TASK_DEAD, Process, Sched, Task
 from simkernel.kernel.signal import do_group_exit, do_notify_parent, exit_signals
+from simkernel.kernel.task_work import exit_task_work
 from simkernel.kernel.wait import wait_event, wake_up_all
 from simkernel.uapi import POLLIN, POLLRDNORM, WALL, WCONTINUED, WNOHANG, WUNTRACED
 
@@ -27,6 +28,10 @@ def do_exit(sched: Sched, task: Task, code: int) -> None:
     process.threads.remove(task)
     if task.sigpending or process.shared_pending.signal:
         exit_signals(sched, task)
+    if task.task_works is not None:
+        exit_task_work(sched, task)
+    if process.real_timer is not None and not process.threads:
+        process.real_timer.cancel()
     del sched.tasks[task.pid]
     process.files.exit_files()
     wake_up_all(task.exited)

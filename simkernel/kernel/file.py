@@ -129,6 +129,10 @@ class File(Pollable):
         """What an open of /proc/self/fd/N opens anew; None for what can't be (ENXIO)."""
         return None
 
+    def d_path(self) -> bytes:
+        """What /proc/self/fd/N leads to, as text."""
+        return b"anon_inode:[%b]" % self.kind.encode()
+
     def fdinfo(self) -> str:
         """show_fdinfo: the lines that this kind of file adds to /proc/self/fdinfo/N."""
         return ""

@@ -19,6 +19,7 @@ from simkernel.kernel.fault_inject import FaultAttr
 from simkernel.kernel.fdtable import DeadFiles
 from simkernel.kernel.file import File
 from simkernel.kernel.fork import Crash, copy_process, print_crash, wake_up_new_task
+from simkernel.kernel.hostfs import host_umask
 from simkernel.kernel.liberties import check_profile
 from simkernel.kernel.namei import PosFile
 from simkernel.kernel.net.socket import Sock, Socket, Sysctl
@@ -53,6 +54,7 @@ class Kernel:
     file_max     fs.file-max: open files on the whole machine, above which calls fail with ENFILE, as for a program without CAP_SYS_ADMIN
                  (default: None, no limit: programs run as root, which Linux exempts; so on Linux ENFILE is not seen as root either)
     debug        check the kernel's own books after each call, and look for lost wake-ups (slow): InvariantViolation
+    hostfs       whether its root is the real file system: paths are real, every fd is simulated (hostfs.py)
     profile      what the machine may do of its own accord: "linux", "network" or "posix" (liberties.py)
     watch        who looks on, for bugs of the programs (watch.py)
     harsh        under "posix", whether the program may be stopped while it waits (epoll_wait: EINTR), and memory, fds and processes may run
@@ -75,6 +77,7 @@ class Kernel:
         nofile: tuple[int, int] = (1024, NR_OPEN),
         file_max: int | None = None,
         debug: bool = False,
+        hostfs: bool = False,
         profile: str = "linux",
         harsh: bool = True,
         watch: Watch | None = None,
@@ -125,6 +128,9 @@ class Kernel:
         # As Python starts a program.
         init.process.action[SIGPIPE] = KSigAction(SIG_IGN)
         init.process.rlimits[RLIMIT_NOFILE] = nofile
+        self.sys.hostfs = hostfs
+        if hostfs:
+            init.process.umask = host_umask()
         for fd in range(3):
             init.files.fd_install(fd, Console(sched, O_WRONLY if fd else O_RDONLY, stderr=fd == 2), cloexec=False)
 
@@ -178,6 +184,8 @@ class Kernel:
                 raise sched.fatal
         finally:
             self._kill_all()
+            if self.sys.vfs.umount is not None:
+                self.sys.vfs.umount()
         if outcome:
             raise outcome[0]
         code = init.process.exit_code

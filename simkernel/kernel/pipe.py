@@ -96,6 +96,9 @@ class Pipe(File):
     def getattr(self) -> Kstat:
         return self.pipe.getattr()
 
+    def d_path(self) -> bytes:
+        return b"pipe:[%d]" % self.pipe.i_ino
+
     def read(self, n: int) -> bytes:
         """pipe_read."""
         if not self.readable:

@@ -303,6 +303,9 @@ class FdLink(Node):
         # Sockets, eventfds and the rest of the anonymous ones can't be opened again: ENXIO.
         return node if isinstance(node, Node) else AnonNode(self.file)
 
+    def readlink(self) -> bytes:
+        return self.file.d_path()
+
     def getattr(self) -> Kstat:
         """proc_fd_instantiate: the file's own rights of reading and writing, and 64 for a length that nobody counted."""
         return Kstat(S_IFLNK | self.file.readable * 0o500 | self.file.writable * 0o300, PROC_DEV, self.i_ino, 64, blksize=PROC_BLKSIZE)
@@ -335,6 +338,12 @@ class ProcFdDir(DirNode):
         mode = 0o555 if self.info else 0o500
         size = len(self.process.files.open_fds())
         return Kstat(S_IFDIR | mode, PROC_DEV, self.i_ino, 0 if self.info else size, 2, blksize=PROC_BLKSIZE)
+
+    def iterate(self) -> list[tuple[int, int, bytes]]:
+        return [(file.ino, 8 if self.info else 10, b"%d" % fd) for fd, file in self.process.files.open_fds().items()]
+
+    def path_name(self) -> bytes:
+        return b"/proc/%d/%b" % (self.process.pid, b"fdinfo" if self.info else b"fd")
 
     def lookup(self, name: bytes) -> Node | None:
         """proc_lookupfd_common: a name is a number without a leading zero."""
@@ -389,6 +398,9 @@ class SelfLink(Node):
 
     def getattr(self) -> Kstat:
         return Kstat(S_IFLNK | 0o777, PROC_DEV, self.i_ino, blksize=PROC_BLKSIZE)
+
+    def readlink(self) -> bytes:
+        return b"%d" % self.sched.current.process.pid
 
     def get_link(self) -> Node | None:
         return self.proc.lookup(b"%d" % self.sched.current.process.pid)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from simkernel.kernel.fdtable import FilesStruct
     from simkernel.kernel.file import File
     from simkernel.kernel.irq import Softirq
+    from simkernel.kernel.itimer import RealTimer
     from simkernel.kernel.wait import WaitQueue
 
 TASK_RUNNING: Final = "R"
@@ -103,12 +104,15 @@ class Process:
         "parent",
         "pgid",
         "pid",
+        "pwd",
+        "real_timer",
         "rlimits",
         "shared_pending",
         "signalfd_wqh",
         "stop_signal",
         "stopped",
         "threads",
+        "umask",
         "wait_chldexit",
         "wait_pidfd",
         "wait_status",
@@ -143,6 +147,8 @@ class Process:
         self.wait_pidfd: WaitQueue | None = None
         self.signalfd_wqh: WaitQueue | None = None
         self.shared_pending = SigPending()
+        # Made by the first alarm or setitimer.
+        self.real_timer: RealTimer | None = None
         # An action is never changed, only replaced, so that a child can share it.
         self.action: dict[int, KSigAction] = dict(parent.action) if parent is not None else {}
         self.curr_target: Task | None = None
@@ -151,6 +157,9 @@ class Process:
         self.continued = False
         self.wait_status: int | None = None
         self.rlimits: dict[int, tuple[int, int]] = dict(parent.rlimits) if parent is not None else {}
+        # fs_struct: a directory, or None where it began; and what is taken off the mode of what it makes.
+        self.pwd: object = parent.pwd if parent is not None else None
+        self.umask: int = parent.umask if parent is not None else 0o022
         # nsproxy->net_ns: the number of its host; and whether faults are injected into its calls.
         self.net_ns: int = parent.net_ns if parent is not None else 0
         self.make_it_fail: bool = parent.make_it_fail if parent is not None else False
@@ -159,7 +168,8 @@ class Process:
 class Task:
     """A thread of a process: task_struct.
 
-    ``blocked`` is its signal mask (bit signum - 1); ``sigpending`` is TIF_SIGPENDING: it has to look for signals before it goes on.
+    ``blocked`` is its signal mask (bit signum - 1), ``real_blocked`` that which sigtimedwait has put aside; ``sigpending`` is
+    TIF_SIGPENDING: it has to look for signals before it goes on.
     """
 
     __slots__ = (
@@ -177,10 +187,12 @@ class Task:
         "pending",
         "pid",
         "process",
+        "real_blocked",
         "sched",
         "sigpending",
         "state",
         "stopping",
+        "task_works",
         "timed_out",
         "wake_seq",
         "wchan",
@@ -205,6 +217,9 @@ class Task:
         # What Sched.switches and the clock said then, if somebody collects what is covered.
         self.entered = 0
         self.blocked = 0
+        self.real_blocked = 0
+        # What it does before it goes on with its program (task_work.py), if there is anything.
+        self.task_works: list[Callable[[], None]] | None = None
         self.pending = SigPending()
         self.sigpending = False
         self.stopping = False
@@ -288,7 +303,7 @@ class Sched:
         self.processes: dict[int, Process] = {}
         self.dead_files: FilesStruct = None  # type: ignore[assignment]  # set at boot
         self.fatal: BaseException | None = None
-        # How many tasks have TIF_SIGPENDING set: the one number that a call looks at on its way out.
+        # How many tasks have TIF_SIGPENDING set, or work to do: the one number that a call looks at on its way out.
         self.sigwork = 0
         # Called when nobody can run, if the kernel checks itself.
         self.check_sleepers: Callable[[], None] | None = None

@@ -20,12 +20,13 @@ ZERO_PAGE: Final = bytes(PAGE_SIZE)
 class ShmemNode(Node):
     """The inode of a regular file: its pages by number, and its size in bytes.  ``i_nlink``: how many names lead to it."""
 
-    __slots__ = ("i_mode", "i_nlink", "i_size", "pages")
+    __slots__ = ("i_dev", "i_mode", "i_nlink", "i_size", "pages")
 
-    def __init__(self, i_ino: int, i_mode: int, i_nlink: int) -> None:
+    def __init__(self, i_ino: int, i_mode: int, i_nlink: int, i_dev: int = TMPFS_DEV) -> None:
         super().__init__(i_ino)
         self.i_mode = i_mode
         self.i_nlink = i_nlink
+        self.i_dev = i_dev
         self.pages: dict[int, bytearray] = {}
         self.i_size = 0
 
@@ -33,8 +34,10 @@ class ShmemNode(Node):
         return ShmemFile(sched, self, f_flags)
 
     def getattr(self) -> Kstat:
-        dev = TMPFS_DEV if self.i_nlink else SHM_DEV
-        return Kstat(S_IFREG | self.i_mode, dev, self.i_ino, self.i_size, self.i_nlink, blocks=len(self.pages) * PAGE_SIZE // 512)
+        return Kstat(S_IFREG | self.i_mode, self.i_dev, self.i_ino, self.i_size, self.i_nlink, blocks=len(self.pages) * PAGE_SIZE // 512)
+
+    def chmod(self, mode: int) -> None:
+        self.i_mode = mode
 
     def truncate(self) -> None:
         self.set_size(0)
@@ -159,17 +162,18 @@ class ShmemDirFile(DirFile):
 class ShmemDir(DirNode):
     """A directory of tmpfs."""
 
-    __slots__ = ("entries", "i_mode")
+    __slots__ = ("entries", "i_dev", "i_mode")
 
-    def __init__(self, i_ino: int, parent: DirNode | None, i_mode: int = 0o755) -> None:
+    def __init__(self, i_ino: int, parent: DirNode | None, i_mode: int = 0o755, i_dev: int = TMPFS_DEV) -> None:
         super().__init__(i_ino, parent)
         self.i_mode = i_mode
+        self.i_dev = i_dev
         self.entries: dict[bytes, Node] = {}
 
     def getattr(self) -> Kstat:
         """shmem_getattr: an entry is 20 bytes (BOGO_DIRENT_SIZE), and so are . and .. ."""
         below = sum([isinstance(node, ShmemDir) for node in self.entries.values()])
-        return Kstat(S_IFDIR | self.i_mode, TMPFS_DEV, self.i_ino, 40 + 20 * len(self.entries), 2 + below)
+        return Kstat(S_IFDIR | self.i_mode, self.i_dev, self.i_ino, 40 + 20 * len(self.entries), 2 + below)
 
     def open(self, sched: Sched, f_flags: int) -> File:
         return ShmemDirFile(sched, self, f_flags)
@@ -177,24 +181,65 @@ class ShmemDir(DirNode):
     def lookup(self, name: bytes) -> Node | None:
         return self.entries.get(name)
 
+    def chmod(self, mode: int) -> None:
+        self.i_mode = mode
+
+    def iterate(self) -> list[tuple[int, int, bytes]]:
+        """The last made comes first, as on Linux."""
+        return [(node.i_ino, node.getattr().mode >> 12, name) for name, node in reversed(self.entries.items())]
+
+    def tmpfile(self, vfs: Vfs, f_flags: int, mode: int) -> File:
+        node = ShmemNode(vfs.get_next_ino(), mode, 0, self.i_dev)
+        file = ShmemFile(vfs.sched, node, f_flags)
+        file.f_parent, file.f_name = self, b"#%d" % node.i_ino
+        return file
+
+    def rmdir(self, name: bytes) -> None:
+        node = self.entries[name]
+        if not isinstance(node, ShmemDir):
+            raise oserror(errno.EBUSY)
+        if node.entries:
+            raise oserror(errno.ENOTEMPTY)
+        del self.entries[name]
+
+    def rename(self, old: bytes, new_dir: DirNode, new: bytes) -> None:
+        if not isinstance(new_dir, ShmemDir):
+            raise oserror(errno.EXDEV)
+        node, there = self.entries[old], new_dir.entries.get(new)
+        if node is there:
+            return
+        if isinstance(there, ShmemDir) and there.entries:
+            raise oserror(errno.ENOTEMPTY)
+        if isinstance(there, ShmemNode):
+            there.i_nlink = 0
+        del self.entries[old]
+        new_dir.entries.pop(new, None)
+        new_dir.entries[new] = node
+        if isinstance(node, ShmemDir):
+            node.parent = new_dir
+
     def create(self, name: bytes, vfs: Vfs, mode: int) -> Node:
-        node = ShmemNode(vfs.get_next_ino(), mode, 1)
+        node = ShmemNode(vfs.get_next_ino(), mode, 1, self.i_dev)
         self.entries[name] = node
         return node
 
     def mkdir(self, name: bytes, vfs: Vfs, mode: int) -> None:
-        self.entries[name] = ShmemDir(vfs.get_next_ino(), self, mode)
+        self.entries[name] = ShmemDir(vfs.get_next_ino(), self, mode, self.i_dev)
 
     def mknod(self, name: bytes, node: Node) -> None:
         self.entries[name] = node
 
     def unlink(self, name: bytes) -> None:
-        del self.entries[name]
+        node = self.entries.pop(name)
+        if isinstance(node, ShmemNode):
+            node.i_nlink = 0
 
 
-def shmem_file_setup(vfs: Vfs) -> File:
-    """memfd_create's file: no name leads to it."""
-    return ShmemNode(vfs.get_next_ino(), 0o777, 0).open(vfs.sched, O_RDWR | O_LARGEFILE)
+def shmem_file_setup(vfs: Vfs, name: bytes) -> File:
+    """memfd_create's file: no path leads to it, ``name`` is only shown."""
+    file = ShmemFile(vfs.sched, ShmemNode(vfs.get_next_ino(), 0o777, 0, SHM_DEV), O_RDWR | O_LARGEFILE)
+    file.f_name = b"memfd:" + name
+    return file
 
 
 def ftruncate(file: File, length: int) -> None:

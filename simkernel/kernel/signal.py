@@ -13,9 +13,10 @@ from typing import Final
 
 from simkernel.api import Handler
 from simkernel.errors import oserror
-from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_STOPPED, KSigAction, Process, Sched, SigInfo, SigPending, Task
+from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, TASK_STOPPED, KSigAction, Process, Sched, SigInfo, SigPending, Task
 from simkernel.kernel.wait import wake_up, wake_up_all
 from simkernel.uapi import (
+    ERESTARTNOHAND,
     NSIG,
     SA_NOCLDSTOP,
     SA_NOCLDWAIT,
@@ -26,6 +27,7 @@ from simkernel.uapi import (
     SIG_IGN,
     SIG_SETMASK,
     SIG_UNBLOCK,
+    SIGALRM,
     SIGBUS,
     SIGCHLD,
     SIGCONT,
@@ -48,6 +50,8 @@ from simkernel.uapi import (
 SIGRTMIN: Final = 32
 # siginfo's si_code (include/uapi/asm-generic/siginfo.h).
 SI_USER: Final = 0
+SI_KERNEL: Final = 0x80
+SI_TKILL: Final = -6
 CLD_EXITED: Final = 1
 CLD_KILLED: Final = 2
 CLD_STOPPED: Final = 5
@@ -148,7 +152,8 @@ def prepare_signal(sched: Sched, process: Process, signo: int) -> bool:
             recalc_sigpending(sched, thread)
             if thread.state is TASK_STOPPED:
                 sched.wake_up_process(thread, stopped=True)
-    return bool(process.threads[0].blocked & bit) or not sig_ignored(process, signo)
+    leader = process.threads[0]
+    return bool((leader.blocked | leader.real_blocked) & bit) or not sig_ignored(process, signo)
 
 
 def sig_ignored(process: Process, signo: int) -> bool:
@@ -179,7 +184,7 @@ def complete_signal(sched: Sched, process: Process, signo: int, thread: Task | N
                 break
         else:
             return
-    if sig_fatal(process, signo):
+    if sig_fatal(process, signo) and not target.real_blocked >> (signo - 1) & 1:
         do_group_exit(sched, process, signo)
         return
     signal_wake_up(sched, target)
@@ -227,6 +232,19 @@ def do_kill(sched: Sched, pid: int, signum: int) -> None:
             send_signal(sched, process, SigInfo(signum, SI_USER, sched.current.process.pid))
 
 
+def do_tkill(sched: Sched, tgid: int, tid: int, signum: int) -> None:
+    """tgkill(2): one thread of a process.  Signal 0 only asks."""
+    if tgid <= 0 or tid <= 0:
+        raise oserror(errno.EINVAL)
+    task = sched.tasks.get(tid)
+    if task is None or task.process.pid != tgid:
+        raise oserror(errno.ESRCH)
+    if not 0 <= signum <= NSIG:
+        raise oserror(errno.EINVAL)
+    if signum:
+        send_signal(sched, task.process, SigInfo(signum, SI_TKILL, sched.current.process.pid), task)
+
+
 def send_sigpipe(sched: Sched) -> None:
     """send_sig(SIGPIPE, current): the running thread has written to where nobody reads."""
     task = sched.current
@@ -245,7 +263,7 @@ def do_notify_parent(sched: Sched, process: Process) -> bool:
     action = action_of(parent, SIGCHLD)
     ignored = action.handler == SIG_IGN
     # (Sent for nothing, mostly: by default SIGCHLD is ignored, unless it is blocked.)
-    if not ignored and parent.threads and (action.handler != SIG_DFL or parent.threads[0].blocked):
+    if not ignored and parent.threads and (action.handler != SIG_DFL or parent.threads[0].blocked or parent.threads[0].real_blocked):
         signum = process.exit_code & 0x7F
         status = signum or process.exit_code >> 8
         send_signal(sched, parent, SigInfo(SIGCHLD, CLD_KILLED if signum else CLD_EXITED, process.pid, status))
@@ -283,6 +301,8 @@ def dequeue_signal(sched: Sched, task: Task, blocked: int) -> SigInfo | None:
             info = pending.queue.pop(i)
             if not any(other.signo == signo for other in pending.queue):
                 pending.signal &= ~(1 << (signo - 1))
+            if signo == SIGALRM and pending is task.process.shared_pending and task.process.real_timer is not None:
+                task.process.real_timer.rearm()
             recalc_sigpending(sched, task)
             return info
     return None
@@ -417,6 +437,54 @@ def sigprocmask(sched: Sched, how: int, mask: int | None) -> int:
         else:
             raise oserror(errno.EINVAL)
     return old
+
+
+def do_sigtimedwait(sched: Sched, mask: int, timeout_ns: int | None) -> SigInfo:
+    """sigtimedwait(2): take a signal of ``mask``, waiting for one.  EAGAIN at the timeout, EINTR for a signal that is not of them."""
+    task = sched.current
+    mask &= ~SIG_KERNEL_ONLY_MASK
+    info = dequeue_signal(sched, task, ~mask)
+    timed_out = True
+    if info is None and timeout_ns != 0:
+        task.real_blocked = task.blocked
+        task.blocked &= ~mask
+        recalc_sigpending(sched, task)
+        try:
+            if not task.sigpending:
+                task.state = TASK_INTERRUPTIBLE
+                timed_out = sched.schedule_timeout(timeout_ns)
+            else:
+                timed_out = False
+        finally:
+            task.state = TASK_RUNNING
+            set_current_blocked(sched, task, task.real_blocked)
+            task.real_blocked = 0
+        info = dequeue_signal(sched, task, ~mask)
+    if info is None:
+        if timed_out:
+            sched.stall("sigtimedwait")
+            raise oserror(errno.EAGAIN)
+        raise oserror(errno.EINTR)
+    sched.stalled = 0
+    return info
+
+
+def do_pause(sched: Sched) -> None:
+    """pause(2): sleep until a handler has run."""
+    task = sched.current
+    while not task.sigpending:
+        task.state = TASK_INTERRUPTIBLE
+        try:
+            sched.schedule()
+        finally:
+            task.state = TASK_RUNNING
+    raise oserror(ERESTARTNOHAND)
+
+
+def flush_signal_handlers(process: Process) -> set[int]:
+    """What execve does to signals: those with a handler get their default action, what is ignored stays so.  Returns the ignored ones."""
+    process.action = {signum: action for signum, action in process.action.items() if action.handler == SIG_IGN}
+    return set(process.action)
 
 
 def do_sigaction(sched: Sched, signum: int, new: KSigAction | None) -> Handler:

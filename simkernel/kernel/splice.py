@@ -8,6 +8,7 @@ from typing import Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.file import File
+from simkernel.kernel.hostfs import HostFile
 from simkernel.kernel.namei import rw_verify_area
 from simkernel.kernel.pipe import PIPE_DEF_BUFFERS, Pipe, PipeBuffer, PipeInode
 from simkernel.kernel.procfs import SysctlFile
@@ -73,7 +74,7 @@ def _offset(file: File, offset: int | None, can: bool) -> int:
 
 def _move(file: File, offset: int | None, pos: int) -> None:
     """The position moves when no offset was given; devices have none."""
-    if offset is None and isinstance(file, (ShmemFile, SysctlFile)):
+    if offset is None and isinstance(file, (ShmemFile, HostFile, SysctlFile)):
         file.f_pos = pos
 
 

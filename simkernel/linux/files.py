@@ -17,6 +17,7 @@ from simkernel.linux.libc import (
     c_eventfd,
     c_fcntl,
     c_ftruncate,
+    c_getdents64,
     c_ioctl,
     c_lseek,
     c_memfd_create,
@@ -35,6 +36,7 @@ from simkernel.linux.libc import (
     check_offset,
     check_size,
     contents,
+    dirents,
     fail,
     io_vec,
     loff,
@@ -69,6 +71,44 @@ class FileCalls:
         check_ints(mode)
         if c_mkdir(raw, mode) < 0:
             fail()
+
+    def rmdir(self, path: str | bytes, /) -> None:
+        """rmdir(2)."""
+        os.rmdir(path_name(path))
+
+    def rename(self, old: str | bytes, new: str | bytes, /) -> None:
+        """rename(2)."""
+        os.rename(path_name(old), path_name(new))
+
+    def readlink(self, path: str | bytes, /) -> bytes:
+        """readlink(2)."""
+        return os.readlink(path_name(path))
+
+    def chmod(self, path: str | bytes, mode: int, /) -> None:
+        """chmod(2)."""
+        os.chmod(path_name(path), mode)
+
+    def chdir(self, path: str | bytes, /) -> None:
+        """chdir(2)."""
+        os.chdir(path_name(path))
+
+    def getcwd(self) -> bytes:
+        """getcwd(2)."""
+        return os.getcwdb()
+
+    def umask(self, mask: int, /) -> int:
+        """umask(2)."""
+        return os.umask(mask)
+
+    def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
+        """getdents64(2)."""
+        check_ints(fd)
+        check_size(n)
+        buf = ctypes.create_string_buffer(n)
+        got: int = c_getdents64(fd, buf, n)
+        if got < 0:
+            fail()
+        return list(dirents(buf.raw[:got]))
 
     def stat(self, path: str | bytes, /) -> os.stat_result:
         """stat(2)."""

@@ -5,7 +5,7 @@ import os
 import platform
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ctypes import c_int, c_void_p
 from typing import Any, Final, NoReturn
 
@@ -54,6 +54,7 @@ c_fcntl: Final = _bind("fcntl", c_int, c_int, c_int, _long)
 c_ioctl: Final = _bind("ioctl", c_int, c_int, ctypes.c_ulong, c_void_p)
 _loff_t = ctypes.c_int64
 c_open: Final = _bind("open64", c_int, ctypes.c_char_p, c_int, uint)
+c_getdents64: Final = _bind("getdents64", _ssize_t, c_int, c_void_p, _size_t)
 c_unlink: Final = _bind("unlink", c_int, ctypes.c_char_p)
 c_mkdir: Final = _bind("mkdir", c_int, ctypes.c_char_p, uint)
 c_memfd_create: Final = _bind("memfd_create", c_int, ctypes.c_char_p, uint)
@@ -79,6 +80,12 @@ c_signalfd: Final = _bind("signalfd", c_int, c_int, c_void_p, c_int)
 c_sigaction: Final = _bind("sigaction", c_int, c_int, c_void_p, c_void_p)
 c_sigprocmask: Final = _bind("sigprocmask", c_int, c_int, c_void_p, c_void_p)
 c_nanosleep: Final = _bind("nanosleep", c_int, c_void_p, c_void_p)
+c_alarm: Final = _bind("alarm", uint, uint)
+c_getitimer: Final = _bind("getitimer", c_int, c_int, c_void_p)
+c_pause: Final = _bind("pause", c_int)
+c_setitimer: Final = _bind("setitimer", c_int, c_int, c_void_p, c_void_p)
+c_sigtimedwait: Final = _bind("sigtimedwait", c_int, c_void_p, c_void_p, c_void_p)
+c_tgkill: Final = _bind("tgkill", c_int, c_int, c_int, c_int)
 c_waitpid: Final = _bind("waitpid", c_int, c_int, c_void_p, c_int)
 c_kill: Final = _bind("kill", c_int, c_int, c_int)
 c_getrlimit: Final = _bind("getrlimit", c_int, c_int, c_void_p)
@@ -103,6 +110,10 @@ EPOLL_EVENT_SIZE: Final = EPOLL_EVENT.size
 EP_MAX_EVENTS: Final = 0x7FFFFFFF // EPOLL_EVENT_SIZE
 POLLFD: Final = struct.Struct("=iHH")
 TIME: Final = struct.Struct("@qq")  # struct timespec and struct timeval
+# struct siginfo: si_signo, si_errno, si_code, and of what follows si_pid, si_uid, si_status.
+SIGINFO: Final = struct.Struct("@iii4xiIi")
+SIGINFO_SIZE: Final = 128
+_DIRENT: Final = struct.Struct("=QqHB")
 _PAIR: Final = struct.Struct("@ii")
 INT: Final = struct.Struct("@i")
 RLIMIT: Final = struct.Struct("@QQ")
@@ -213,6 +224,15 @@ def loff(value: int | None) -> Any:
     if value is not None:
         check_offset(value)
     return None if value is None else byref(_loff_t(value))
+
+
+def dirents(raw: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """The entries in what getdents64 has filled in: struct linux_dirent64."""
+    at = 0
+    while at < len(raw):
+        ino, _, length, kind = _DIRENT.unpack_from(raw, at)
+        yield ino, kind, raw[at + _DIRENT.size : at + length].split(b"\0", 1)[0]
+        at += length
 
 
 def path_name(path: object) -> bytes:

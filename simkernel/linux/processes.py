@@ -16,14 +16,22 @@ from simkernel.errors import Unsupported
 from simkernel.linux.libc import (
     RLIM64_INFINITY,
     RLIMIT,
+    SIGINFO,
+    SIGINFO_SIZE,
     TIME,
     addressof,
+    c_alarm,
+    c_getitimer,
     c_getrlimit,
     c_kill,
     c_nanosleep,
+    c_pause,
+    c_setitimer,
     c_setrlimit,
     c_signalfd,
     c_sigprocmask,
+    c_sigtimedwait,
+    c_tgkill,
     c_timerfd_create,
     c_timerfd_gettime,
     c_timerfd_settime,
@@ -33,6 +41,7 @@ from simkernel.linux.libc import (
     signums,
     sigset,
     timespec,
+    two_words,
 )
 from simkernel.linux.signals import sigaction
 from simkernel.linux.threads import exit_code, flush_stdio, forget_threads, fork_process, own, thread_ids, threads
@@ -47,6 +56,12 @@ def _itimerspec(raw: bytes) -> tuple[int, int]:
     """(it_value, it_interval) of a struct itimerspec, in nanoseconds."""
     (interval_s, interval_ns), (value_s, value_ns) = TIME.iter_unpack(raw)
     return value_s * NSEC_PER_SEC + value_ns, interval_s * NSEC_PER_SEC + interval_ns
+
+
+def _itimerval(raw: bytes) -> tuple[int, int]:
+    """(it_value, it_interval) of a struct itimerval, in microseconds."""
+    (interval_s, interval_us), (value_s, value_us) = TIME.iter_unpack(raw)
+    return value_s * 1_000_000 + value_us, interval_s * 1_000_000 + interval_us
 
 
 class ProcessCalls(WaitingCalls):
@@ -140,6 +155,18 @@ class ProcessCalls(WaitingCalls):
         if c_kill(pid, signum) < 0:
             fail()
 
+    def tgkill(self, tgid: int, tid: int, signum: int, /) -> None:
+        """tgkill(2)."""
+        check_ints(tgid, tid, signum)
+        thread = threads.get(tid)
+        if c_tgkill(tgid, thread.native_id if thread is not None else tid, signum) < 0:
+            fail()
+
+    def pidfd_send_signal(self, pidfd: int, signum: int, flags: int = 0, /) -> None:
+        """pidfd_send_signal(2)."""
+        check_ints(pidfd, signum, flags)
+        signal.pidfd_send_signal(pidfd, signum, None, flags)
+
     def pidfd_open(self, pid: int, flags: int = 0, /) -> int:
         """pidfd_open(2)."""
         check_ints(pid, flags)
@@ -170,6 +197,44 @@ class ProcessCalls(WaitingCalls):
     def sigpending(self) -> _set[int]:
         """sigpending(2)."""
         return {int(signum) for signum in signal.sigpending()}
+
+    def sigtimedwait(self, set: Iterable[int], timeout_ns: int | None = None, /) -> tuple[int, int, int, int, int, int]:
+        """sigtimedwait(2)."""
+        raw = ctypes.create_string_buffer(SIGINFO_SIZE)
+        if c_sigtimedwait(sigset(set), raw, None if timeout_ns is None else timespec(timeout_ns)) < 0:
+            fail()
+        signo, error, code, pid, uid, status = SIGINFO.unpack_from(raw)
+        # What SIGALRM of a timer has there is something else.
+        return (signo, code, error, pid, uid, status if signo == signal.SIGCHLD else 0)
+
+    def pause(self) -> None:
+        """pause(2)."""
+        c_pause()
+        fail()
+
+    def alarm(self, seconds: int, /) -> int:
+        """alarm(2)."""
+        check_ints(seconds)
+        if seconds < 0:
+            raise ValueError(f"seconds must not be negative: {seconds}")
+        left: int = c_alarm(seconds)
+        return left
+
+    def getitimer(self, which: int, /) -> tuple[int, int]:
+        """getitimer(2), in microseconds."""
+        check_ints(which)
+        old = ctypes.create_string_buffer(2 * TIME.size)
+        if c_getitimer(which, old) < 0:
+            fail()
+        return _itimerval(old.raw)
+
+    def setitimer(self, which: int, value_us: int, interval_us: int = 0, /) -> tuple[int, int]:
+        """setitimer(2), in microseconds."""
+        check_ints(which)
+        old = ctypes.create_string_buffer(2 * TIME.size)
+        if c_setitimer(which, two_words(*divmod(interval_us, 1_000_000)) + two_words(*divmod(value_us, 1_000_000)), old) < 0:
+            fail()
+        return _itimerval(old.raw)
 
     def signalfd(self, fd: int, mask: Iterable[int], flags: int = 0, /) -> int:
         """signalfd(2)."""

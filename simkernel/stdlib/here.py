@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from simkernel.api import Syscalls
 from simkernel.errors import UsageError
-from simkernel.uapi import CLOCK_MONOTONIC
+from simkernel.kernel.signal import flush_signal_handlers
+from simkernel.kernel.task_work import task_work_add
+from simkernel.uapi import CLOCK_MONOTONIC, NSIG, SIG_IGN
 
 if TYPE_CHECKING:
     from simkernel.kernel.sched import Sched
@@ -59,6 +61,22 @@ class Here:
             # A loop that only looks at the clock ends as others do that make no progress.
             sched.stall("clock_gettime, which a loop must not wait for: it has to sleep")
         return clock.now if clockid == CLOCK_MONOTONIC else clock.gettime(clockid)
+
+    def task_work_add(self, work: Callable[[], None]) -> None:
+        """Have the first thread of the running process call ``work`` when it next returns from a system call.
+
+        On the real kernel at once: Python itself has waited for that there.
+        """
+        if self.sched is None:
+            work()
+        else:
+            task_work_add(self.sched, self.sched.current.process.threads[0], work)
+
+    def begin_new_exec(self) -> set[int]:
+        """What execve does to the signals of the running process (flush_signal_handlers); those that are ignored."""
+        if self.sched is not None:
+            return flush_signal_handlers(self.sched.current.process)
+        return {signum for signum in range(1, NSIG + 1) if signum not in (32, 33) and self.sys.sigaction(signum, None) == SIG_IGN}
 
     def dying(self) -> bool:
         """Whether the running thread has been killed, so that it makes no more calls."""

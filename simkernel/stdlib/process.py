@@ -55,6 +55,7 @@ def boot(
     """
     if choice is None:
         choice = Plain() if seed is None else Seeded(seed)
+    options.setdefault("hostfs", True)
     kernel = Kernel(choice, trace, **options)
     numbers.restart()
     with machine(kernel.sys, kernel.sched), collector_rests():
@@ -103,10 +104,12 @@ def before(world: World, function: Callable[..., Any] | None) -> None:
     """Import what a run will need, on a machine of its own: what a module does when it is imported is not part of the run."""
 
     def main(sys: Syscalls) -> None:
+        world.recall()
         for name in LAZY:
             world.import_module(name)
         if function is not None:
             world.inside(function)
+        world.remember()
 
     boot(main)
 
@@ -116,6 +119,7 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
 
     stdin, stdout and stderr are fds 0, 1 and 2, or those of ``stdio``.
     """
+    world.recall()
     for name, reset_module in RESETS.items():
         module = world.modules.get(name)
         if module is not None:
@@ -138,18 +142,24 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
     world.sys.stderr = world.sys.__stderr__ = io.open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
-def _reset_asyncio(events: Any) -> None:
-    """No policy, so no loop, of the run before."""
-    events._event_loop_policy = None
-
-
 def _reset_environment(world_os: Any) -> None:
     """The environment is that of simkernel's own process, without what a program has changed in a run before."""
     vars(world_os.environ)["_data"] = dict(vars(os.environ)["_data"])
 
 
-# What Python's own modules hold that a new process has not.
-RESETS: dict[str, Callable[[Any], None]] = {"asyncio.events": _reset_asyncio, "os": _reset_environment}
+def _reset_random(random: Any) -> None:
+    """The functions of module random begin with a new seed."""
+    random._inst.seed()
+
+
+def _reset_trio(run: Any) -> None:
+    """trio's scheduler shuffles what is runnable, from a new seed, and not from an order in which a set happened to be."""
+    run._ALLOW_DETERMINISTIC_SCHEDULING = True
+    run._r.seed()
+
+
+# What modules hold in objects that a new process has not.
+RESETS: dict[str, Callable[[Any], None]] = {"os": _reset_environment, "random": _reset_random, "trio._core._run": _reset_trio}
 
 
 def finish(world: World) -> None:

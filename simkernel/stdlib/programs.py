@@ -125,6 +125,7 @@ def programs(
     run = Run([parse(command) for command in commands], trace=trace)
     if choice is None:
         choice = Plain() if seed is None else Seeded(seed)
+    options.setdefault("hostfs", True)
     kernel = Kernel(choice, trace, **options)
     if on_kernel is not None:
         on_kernel(kernel)

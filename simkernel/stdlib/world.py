@@ -12,9 +12,11 @@ for ever, also in a function that is called later.  Outside of a world nothing i
 
 import ast
 import builtins
+import copy
 import functools
 import importlib.util
 import io
+import itertools
 import sys
 from collections.abc import Callable, Collection, Iterable
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, SourceFileLoader
@@ -86,6 +88,10 @@ class World:
         self.hosts = Hosts()
         self.builtins: dict[str, Any] = dict(vars(builtins))
         self.sys: Any = self._make_sys()
+        # The globals of its modules as they were when all imports were done, and how many modules there were; their counters apart.
+        self._memory: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._counters: list[tuple[dict[str, Any], str, Any]] = []
+        self._remembered = 0
         self._bootstrap = self._import_system()
         for name in ABSENT:
             # None in sys.modules: the import fails, and whoever has a Python twin uses that.
@@ -199,6 +205,33 @@ class World:
         if self.is_shared(name) or name in sys.builtin_module_names or ("." not in name and is_extension(name)):
             return ModuleSpec(name, Shared(name))  # type: ignore[arg-type]  # _load_unlocked knows it
         return None
+
+    # --- memory ---
+    def remember(self) -> None:
+        """Note what the globals of its modules are, if there are new ones since it did so last."""
+        if len(self.modules) == self._remembered:
+            return
+        self._remembered = len(self.modules)
+        self._memory, self._counters = [], []
+        for name, module in self.modules.items():
+            if module is None or module is sys.modules.get(name) or name in self.fakes or name in ("sys", "builtins"):
+                continue
+            names = vars(module)
+            self._memory.append((names, dict(names)))
+            for key, value in names.items():
+                if isinstance(getattr(value, "__self__", value), itertools.count):
+                    self._counters.append((names, key, copy.copy(getattr(value, "__self__", value))))
+
+    def recall(self) -> None:
+        """Bind the globals of its modules to what they were: a new process knows nothing of what was done in one before.
+
+        What a module keeps in containers stays.
+        """
+        for names, remembered in self._memory:
+            names.update(remembered)
+        for names, key, counter in self._counters:
+            fresh = copy.copy(counter)
+            names[key] = fresh if isinstance(names[key], itertools.count) else fresh.__next__
 
     # --- functions of the real world ---
     def inside(self, function: Callable[..., Any]) -> Callable[..., Any]:

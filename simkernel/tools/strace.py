@@ -21,6 +21,7 @@ from simkernel.uapi import (
     IP_NAMES,
     IPPROTO_IP,
     IPPROTO_TCP,
+    ITIMER_NAMES,
     MSG_NAMES,
     O_ACCMODE,
     O_CREAT,
@@ -92,6 +93,11 @@ _FORMATS: dict[str, Callable[[Sequence[Any]], str]] = {
     "splice": lambda a: ", ".join(map(text, a[:5])) + f", {flags(a[5], SPLICE_NAMES)}",
     "pipe2": lambda a: flags(a[0], OPEN_NAMES),
     "kill": lambda a: f"{a[0]}, {signal_name(a[1])}",
+    "tgkill": lambda a: f"{a[0]}, {a[1]}, {signal_name(a[2])}",
+    "pidfd_send_signal": lambda a: f"{a[0]}, {signal_name(a[1])}" + (f", {a[2]}" if a[2] else ""),
+    "sigtimedwait": lambda a: f"{_signals(a[0])}, {text(a[1])}",
+    "getitimer": lambda a: str(ITIMER_NAMES.get(a[0], a[0])),
+    "setitimer": lambda a: f"{ITIMER_NAMES.get(a[0], a[0])}, {a[1]}, {a[2]}",
     "sigaction": lambda a: (
         f"{signal_name(a[0])}, {_handler(a[1])}" + (f", {flags(a[2], SA_NAMES)}, {_signals(a[3])}" if a[2] or a[3] else "")
     ),

@@ -420,6 +420,9 @@ class Socket(File):
             return sk.siocatmark()
         return sk.siocoutqnsd() if request == SIOCOUTQNSD else super().ioctl(request)
 
+    def d_path(self) -> bytes:
+        return b"socket:[%d]" % self.ino
+
     def getattr(self) -> Kstat:
         return Kstat(S_IFSOCK | 0o777, SOCKFS_DEV, self.ino, time=0)
 

@@ -24,6 +24,7 @@ from simkernel.kernel.net.unix import UnixTable
 from simkernel.kernel.procfs import constant
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.signal import do_signal, set_current_blocked
+from simkernel.kernel.task_work import task_work_run
 from simkernel.sockaddr import inet6_addr, inet_addr, unix_path
 from simkernel.uapi import (
     ERESTARTNOINTR,
@@ -141,7 +142,7 @@ def signals(mask: int) -> set[int]:
 class BaseSyscalls:
     """The machine that the calls work on.  One object serves all tasks: each call is made by the running one."""
 
-    __slots__ = ("crash", "crng", "disturbed", "inet", "lo", "nets", "sched", "sysctl", "udp", "unix", "vfs")
+    __slots__ = ("crash", "crng", "disturbed", "hostfs", "inet", "lo", "nets", "sched", "sysctl", "udp", "unix", "vfs")
 
     def __init__(self, sched: Sched, sysctl: Sysctl, crash: Crash) -> None:
         self.sched = sched
@@ -157,6 +158,8 @@ class BaseSyscalls:
         self.inet = net.inet
         self.udp = net.udp
         self.crng = Crng(sched)
+        # Whether the real file system is mounted; set at boot.
+        self.hostfs = False
         self.vfs = Vfs(sched, self._mount)
         self.unix = UnixTable(self.vfs)
 
@@ -169,7 +172,7 @@ class BaseSyscalls:
         self.vfs.dismantle()
 
     def _mount(self, vfs: Vfs) -> None:
-        proc = init_mount_tree(vfs, self.crng)
+        proc = init_mount_tree(vfs, self.crng, self.hostfs)
         proc.register_sysctl("fs/nr_open", constant("fs.nr_open", NR_OPEN))
         register_proc_net(proc, self.sysctl, self.nets)
 
@@ -252,6 +255,8 @@ class BaseSyscalls:
         task = self.sched.current
         if task.sigpending:
             do_signal(self.sched, task)
+        if task.task_works is not None:
+            task_work_run(self.sched, task)
 
     def _restarts(self, error: OSError, saved_mask: int | None = None) -> bool:
         """A call has failed: run signal handlers; True if it was interrupted and starts again, EINTR if it was and does not.
@@ -270,9 +275,13 @@ class BaseSyscalls:
             saved_mask = None
         flags = do_signal(sched, task, saved_mask) if task.sigpending or saved_mask is not None else None
         if code < ERESTARTSYS:
+            if task.task_works is not None:
+                task_work_run(sched, task)
             return False
         if flags is None or code == ERESTARTNOINTR or (code == ERESTARTSYS and flags & SA_RESTART and not self.norestart()):
             return True
+        if task.task_works is not None:
+            task_work_run(sched, task)
         raise oserror(errno.EINTR) from None
 
     def norestart(self) -> bool:

@@ -8,9 +8,22 @@ from simkernel.api import Handler, Main
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.exit import do_wait, join_thread
 from simkernel.kernel.fork import copy_process, copy_thread, wake_up_new_task
+from simkernel.kernel.itimer import alarm_setitimer, do_getitimer, do_setitimer
 from simkernel.kernel.pidfd import PidFd
-from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, KSigAction, Sched, Task
-from simkernel.kernel.signal import SIG_KERNEL_ONLY_MASK, do_group_exit, do_kill, do_sigaction, sigprocmask
+from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, KSigAction, Sched, SigInfo, Task
+from simkernel.kernel.signal import (
+    SI_TKILL,
+    SI_USER,
+    SIG_KERNEL_ONLY_MASK,
+    do_group_exit,
+    do_kill,
+    do_pause,
+    do_sigaction,
+    do_sigtimedwait,
+    do_tkill,
+    send_signal,
+    sigprocmask,
+)
 from simkernel.kernel.signalfd import SignalFd
 from simkernel.kernel.syscalls.base import NR_OPEN, c_int, signals, sigset, timespec, timespec_range
 from simkernel.kernel.syscalls.waiting import WaitingCalls
@@ -20,6 +33,8 @@ from simkernel.uapi import (
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,
     ERESTART_RESTARTBLOCK,
+    NSEC_PER_USEC,
+    NSIG,
     O_CLOEXEC,
     O_NONBLOCK,
     PIDFD_NONBLOCK,
@@ -120,6 +135,31 @@ class ProcessCalls(WaitingCalls):
         if self.sched.current.killed:
             self.sched.refuse()
 
+    def tgkill(self, tgid: int, tid: int, signum: int, /) -> None:
+        self._alive()
+        for value, what in ((tgid, "tgid"), (tid, "tid"), (signum, "signum")):
+            c_int(value, what)
+        do_tkill(self.sched, tgid, tid, signum)
+        self._exit_to_user()
+
+    def pidfd_send_signal(self, pidfd: int, signum: int, flags: int = 0, /) -> None:
+        self._alive()
+        for value, what in ((pidfd, "pidfd"), (signum, "signum"), (flags, "flags")):
+            c_int(value, what)
+        if flags:
+            raise oserror(errno.EINVAL)
+        file = self.sched.current.files.fget(pidfd)
+        if not isinstance(file, PidFd):
+            raise oserror(errno.EBADF)
+        process = file.process
+        if not 0 <= signum <= NSIG:
+            raise oserror(errno.EINVAL)
+        if self.sched.processes.get(process.pid) is not process:
+            raise oserror(errno.ESRCH)
+        if signum:
+            send_signal(self.sched, process, SigInfo(signum, SI_USER, self.sched.current.process.pid))
+        self._exit_to_user()
+
     def pidfd_open(self, pid: int, flags: int = 0, /) -> int:
         c_int(pid, "pid")
         c_int(flags, "flags")
@@ -158,6 +198,34 @@ class ProcessCalls(WaitingCalls):
     def sigpending(self) -> set[int]:
         task = self.sched.current
         return signals((task.pending.signal | task.process.shared_pending.signal) & task.blocked)
+
+    def sigtimedwait(self, set: Iterable[int], timeout_ns: int | None = None, /) -> tuple[int, int, int, int, int, int]:
+        mask = sigset(set)
+        if timeout_ns is not None:
+            timespec(timeout_ns, "timeout_ns")
+        info: SigInfo = self._interruptible(do_sigtimedwait, self.sched, mask, timeout_ns)
+        # (The C library hides that tkill is used for raise(3).)
+        return info.signo, SI_USER if info.code == SI_TKILL else info.code, 0, info.pid, 0, info.status
+
+    def pause(self) -> None:
+        self._interruptible(do_pause, self.sched)
+
+    def alarm(self, seconds: int, /) -> int:
+        c_int(seconds, "seconds")
+        if seconds < 0:
+            raise ValueError(f"seconds must not be negative: {seconds}")
+        return alarm_setitimer(self.sched, seconds)
+
+    def getitimer(self, which: int, /) -> tuple[int, int]:
+        value, interval = do_getitimer(self.sched, c_int(which, "which"))
+        return value // NSEC_PER_USEC, interval // NSEC_PER_USEC
+
+    def setitimer(self, which: int, value_us: int, interval_us: int = 0, /) -> tuple[int, int]:
+        c_int(which, "which")
+        for us, what in ((value_us, "value_us"), (interval_us, "interval_us")):
+            timespec(us * NSEC_PER_USEC, what)
+        value, interval = do_setitimer(self.sched, which, value_us * NSEC_PER_USEC, interval_us * NSEC_PER_USEC)
+        return value // NSEC_PER_USEC, interval // NSEC_PER_USEC
 
     def signalfd(self, fd: int, mask: Iterable[int], flags: int = 0, /) -> int:
         c_int(fd, "fd")

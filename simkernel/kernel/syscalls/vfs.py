@@ -6,7 +6,7 @@ from typing import Final
 
 from simkernel.api import Buffer
 from simkernel.errors import Unsupported, oserror
-from simkernel.kernel.namei import PATH_MAX, rw_verify_area
+from simkernel.kernel.namei import PATH_MAX, DirFile, rw_verify_area
 from simkernel.kernel.shmem import ftruncate, shmem_file_setup
 from simkernel.kernel.splice import SPLICE_F_ALL, do_sendfile, do_splice, sendfile_from
 from simkernel.kernel.syscalls.base import INT_MAX, as_bytes, c_int, size
@@ -30,6 +30,7 @@ from simkernel.uapi import (
     O_NOFOLLOW,
     O_NONBLOCK,
     O_SYNC,
+    O_TMPFILE_BIT,
     O_TRUNC,
     OPEN_NAMES,
 )
@@ -53,10 +54,10 @@ MODELLED_OPEN_FLAGS: Final = (
     | O_NOFOLLOW
     | O_NONBLOCK
     | O_SYNC
+    | O_TMPFILE_BIT
     | O_TRUNC
 )
 SEEK_MAX: Final = 4
-UMASK: Final = 0o022
 MFD_NAME_MAX: Final = 249
 MFD_ALL_FLAGS: Final = 0x1F
 
@@ -91,7 +92,7 @@ class VfsCalls(FileCalls):
         files = self.sched.current.files
         # Linux takes the number first: with a full table nothing is made.
         files.get_unused_fd(self._nofile())
-        return self._install(files, self.vfs.open(raw, flags, mode & 0o7777 & ~UMASK), bool(flags & O_CLOEXEC))
+        return self._install(files, self.vfs.open(raw, flags, mode & 0o7777), bool(flags & O_CLOEXEC))
 
     def unlink(self, path: str | bytes, /) -> None:
         self.vfs.unlink(path_name(path))
@@ -99,7 +100,38 @@ class VfsCalls(FileCalls):
     def mkdir(self, path: str | bytes, mode: int = 0o777, /) -> None:
         raw = path_name(path)
         c_int(mode, "mode")
-        self.vfs.mkdir(raw, mode & 0o1777 & ~UMASK)
+        self.vfs.mkdir(raw, mode & 0o1777)
+
+    def rmdir(self, path: str | bytes, /) -> None:
+        self.vfs.rmdir(path_name(path))
+
+    def rename(self, old: str | bytes, new: str | bytes, /) -> None:
+        self.vfs.rename(path_name(old), path_name(new))
+
+    def readlink(self, path: str | bytes, /) -> bytes:
+        return self.vfs.readlink(path_name(path))
+
+    def chmod(self, path: str | bytes, mode: int, /) -> None:
+        raw = path_name(path)
+        self.vfs.chmod(raw, c_int(mode, "mode"))
+
+    def chdir(self, path: str | bytes, /) -> None:
+        self.vfs.chdir(path_name(path))
+
+    def getcwd(self) -> bytes:
+        return self.vfs.current_dir().path_name()
+
+    def umask(self, mask: int, /) -> int:
+        process = self.sched.current.process
+        old, process.umask = process.umask, c_int(mask, "mask") & 0o777
+        return old
+
+    def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
+        size(n)
+        file = self.sched.current.files.fget(fd)
+        if not isinstance(file, DirFile):
+            raise oserror(errno.ENOTDIR)
+        return file.iterate_dir(n)
 
     def stat(self, path: str | bytes, /) -> os.stat_result:
         return self.vfs.stat(path_name(path), True).result()
@@ -128,7 +160,7 @@ class VfsCalls(FileCalls):
             raise oserror(errno.EINVAL)
         files = self.sched.current.files
         files.get_unused_fd(self._nofile())
-        return self._install(files, shmem_file_setup(self.vfs), bool(flags & MFD_CLOEXEC))
+        return self._install(files, shmem_file_setup(self.vfs, raw), bool(flags & MFD_CLOEXEC))
 
     def lseek(self, fd: int, offset: int, whence: int, /) -> int:
         c_offset(offset)

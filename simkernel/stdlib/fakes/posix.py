@@ -1,19 +1,21 @@
-"""posix on the machine that runs: fds, pipes, processes and random numbers are its own, paths are the real file system's.
+"""posix on the machine that runs: fds, pipes, processes and random numbers are its own, and so are paths, which may lead to real files.
 
 os.py above it is Python's.  What only computes (W*, major, fspath, the result types) is the real module's; every other name that is not
 written here raises Unsupported when it is called.
 """
 
 import errno
+import functools
 import posix as real
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from operator import index
+from types import FunctionType, GenericAlias
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from simkernel.errors import Unsupported
 from simkernel.stdlib.here import here
-from simkernel.uapi import F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, NSEC_PER_SEC, TCGETS
+from simkernel.uapi import F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, NSEC_PER_SEC, TCGETS, TIOCGPGRP
 
 if TYPE_CHECKING:
     from simkernel.stdlib.world import World
@@ -22,15 +24,14 @@ world: "World"
 
 # What only computes, or tells what never changes: the real function or class is as good.
 PURE = """
-    DirEntry WCOREDUMP WEXITSTATUS WIFCONTINUED WIFEXITED WIFSIGNALED WIFSTOPPED WSTOPSIG WTERMSIG _path_normpath _path_splitroot_ex confstr
+    WCOREDUMP WEXITSTATUS WIFCONTINUED WIFEXITED WIFSIGNALED WIFSTOPPED WSTOPSIG WTERMSIG _path_normpath _path_splitroot_ex confstr
     ctermid error fspath getegid geteuid getgid getgrouplist getgroups getresgid getresuid getuid major makedev minor sched_param
     stat_result statvfs_result strerror terminal_size times_result uname_result waitid_result waitstatus_to_exitcode
 """.split()
-# Calls on paths that reach the real file system, where the paths of programs are.
-ON_PATHS = """
-    access chmod chown getcwd getcwdb getxattr lchown link listdir listxattr mkdir mkfifo pathconf readlink removexattr rename replace rmdir
-    scandir setxattr statvfs symlink truncate utime
-""".split()
+# Calls on paths of the real file system, of which the simulated kernel has nothing to know.
+ON_PATHS = "chown getxattr lchown listxattr mkfifo pathconf removexattr setxattr statvfs utime".split()
+# Of what os.supports_dir_fd and its like are made: paths are looked up by the simulated kernel, which has no *at calls.
+WITHOUT = "HAVE_FEXECVE HAVE_FPATHCONF HAVE_FSTATVFS HAVE_FUTIMES"
 PROCESSORS = 4
 CLOCK_TICKS = 100
 READ_MAX = 2**63 - 1
@@ -39,7 +40,11 @@ environ: dict[bytes, bytes] = {}
 
 # os.py takes all of these, and nothing that is only here.
 __all__ = [name for name in dir(real) if not name.startswith("_")]
-_have_functions = real._have_functions  # type: ignore[attr-defined]  # typeshed leaves it out
+_have_functions = [
+    name
+    for name in real._have_functions  # type: ignore[attr-defined]  # typeshed leaves it out
+    if not name.endswith("AT") and name not in WITHOUT
+]
 
 
 def reset() -> None:
@@ -236,6 +241,18 @@ def isatty(fd: int, /) -> bool:
     return True
 
 
+def ttyname(fd: int, /) -> str:
+    """The name of a terminal: OSError for what is none."""
+    here.sys.ioctl(index(fd), TCGETS)
+    raise Unsupported("os.ttyname is not modelled: a simulated terminal has no name")
+
+
+def tcgetpgrp(fd: int, /) -> int:
+    """The group in the foreground of a terminal: OSError for what is none."""
+    here.sys.ioctl(index(fd), TIOCGPGRP)
+    raise Unsupported("os.tcgetpgrp is not modelled: a simulated terminal has no jobs")
+
+
 def device_encoding(fd: int) -> str | None:
     """The encoding of a terminal."""
     return sys.getfilesystemencoding() if isatty(fd) else None
@@ -331,55 +348,347 @@ def posix_fadvise(fd: int, offset: int, length: int, advice: int, /) -> None:
 
 
 # --- paths ---
-def open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:  # noqa: A001
-    """open(2); the fd is not inherited."""
-    name = path_of(path, "open", dir_fd)
+def path_of(path: Any, function: str, dir_fd: int | None = None) -> str | bytes:
+    """A path argument.  TypeError for what is none, NotImplementedError with a ``dir_fd``."""
+    if dir_fd is not None:
+        raise NotImplementedError(f"{function}: dir_fd unavailable on this platform")
     try:
-        fd: int = retried(here.sys.open, name, index(flags) | real.O_CLOEXEC, index(mode))
+        name: str | bytes = real.fspath(path)
+    except TypeError:
+        raise TypeError(f"{function}: path should be string, bytes or os.PathLike, not {type(path).__name__}") from None
+    if b"\0" in fs_bytes(name):
+        raise ValueError(f"{function}: embedded null {'byte' if isinstance(name, bytes) else 'character in path'}")
+    return name
+
+
+def called(path: Any, function: str, call: Callable[..., Any], *args: Any, dir_fd: int | None = None) -> Any:
+    """``call(path, *args)``, a system call, its error with the file's name."""
+    name = path_of(path, function, dir_fd)
+    try:
+        return retried(call, name, *args)
     except OSError as error:
         raise named(error, path) from None
+
+
+def open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:  # noqa: A001
+    """open(2); the fd is not inherited."""
+    fd: int = called(path, "open", here.sys.open, index(flags) | real.O_CLOEXEC, index(mode), dir_fd=dir_fd)
     return fd
 
 
-def path_of(path: Any, function: str, dir_fd: int | None) -> str | bytes:
-    """A path argument.  TypeError for what is none, NotImplementedError with a ``dir_fd``."""
-    if dir_fd is not None:
-        raise NotImplementedError("dir_fd unavailable on this platform")
-    name: str | bytes = real.fspath(path)
-    if b"\0" in fs_bytes(name):
-        raise ValueError(f"{function}: embedded null character in path")
-    return name
+def is_fd(path: Any) -> bool:
+    """Whether an argument that may be a path or an fd is an fd."""
+    return hasattr(type(path), "__index__")
 
 
 def stat(path: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> real.stat_result:
     """stat(2), or fstat of an fd."""
-    if isinstance(path, int):
+    if is_fd(path):
+        if not follow_symlinks:
+            raise ValueError("stat: cannot use fd and follow_symlinks together")
         return fstat(path)
-    name = path_of(path, "stat", dir_fd)
-    try:
-        found: real.stat_result = here.sys.stat(name) if follow_symlinks else here.sys.lstat(name)
-    except OSError as error:
-        raise named(error, path) from None
+    if not isinstance(path, (str, bytes)) and not hasattr(path, "__fspath__"):
+        raise TypeError(f"stat: path should be string, bytes, os.PathLike or integer, not {type(path).__name__}")
+    found: real.stat_result = called(path, "stat", here.sys.stat if follow_symlinks else here.sys.lstat, dir_fd=dir_fd)
     return found
 
 
 def lstat(path: Any, *, dir_fd: int | None = None) -> real.stat_result:
     """lstat(2)."""
-    return stat(path_of(path, "lstat", dir_fd), follow_symlinks=False)
+    found: real.stat_result = called(path, "lstat", here.sys.lstat, dir_fd=dir_fd)
+    return found
 
 
 def unlink(path: Any, *, dir_fd: int | None = None) -> None:
     """unlink(2)."""
-    name = path_of(path, "unlink", dir_fd)
-    try:
-        here.sys.unlink(name)
-    except OSError as error:
-        raise named(error, path) from None
+    called(path, "unlink", here.sys.unlink, dir_fd=dir_fd)
 
 
 def remove(path: Any, *, dir_fd: int | None = None) -> None:
     """unlink(2)."""
-    unlink(path, dir_fd=dir_fd)
+    called(path, "remove", here.sys.unlink, dir_fd=dir_fd)
+
+
+def mkdir(path: Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+    """mkdir(2)."""
+    called(path, "mkdir", here.sys.mkdir, index(mode), dir_fd=dir_fd)
+
+
+def rmdir(path: Any, *, dir_fd: int | None = None) -> None:
+    """rmdir(2)."""
+    called(path, "rmdir", here.sys.rmdir, dir_fd=dir_fd)
+
+
+def rename(src: Any, dst: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
+    """rename(2)."""
+    old, new = path_of(src, "rename", src_dir_fd), path_of(dst, "rename", dst_dir_fd)
+    try:
+        here.sys.rename(old, new)
+    except OSError as error:
+        raise named(error, src, dst) from None
+
+
+replace = rename
+
+
+def readlink(path: Any, *, dir_fd: int | None = None) -> str | bytes:
+    """readlink(2)."""
+    target: bytes = called(path, "readlink", here.sys.readlink, dir_fd=dir_fd)
+    return target if isinstance(real.fspath(path), bytes) else fs_text(target)
+
+
+def of_fd(fd: int) -> str:
+    """The path that leads to an fd's file."""
+    here.sys.fcntl(fd, F_GETFD)
+    return f"/proc/self/fd/{fd}"
+
+
+def chmod(path: Any, mode: int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
+    """chmod(2), or fchmod of an fd."""
+    if not follow_symlinks:
+        raise NotImplementedError("chmod: follow_symlinks unavailable on this platform")
+    called(of_fd(path) if is_fd(path) else path, "chmod", here.sys.chmod, index(mode), dir_fd=dir_fd)
+
+
+def fchmod(fd: int, mode: int) -> None:
+    """fchmod(2)."""
+    here.sys.chmod(of_fd(index(fd)), index(mode))
+
+
+def chdir(path: Any) -> None:
+    """chdir(2), or fchdir of an fd: for this process alone."""
+    called(of_fd(path) if is_fd(path) else path, "chdir", here.sys.chdir)
+
+
+def fchdir(fd: Any) -> None:
+    """fchdir(2)."""
+    here.sys.chdir(of_fd(fd if isinstance(fd, int) else fd.fileno()))
+
+
+def getcwd() -> str:
+    """The current directory of the process."""
+    return fs_text(here.sys.getcwd())
+
+
+def getcwdb() -> bytes:
+    """The same in bytes."""
+    return here.sys.getcwd()
+
+
+def umask(mask: int, /) -> int:
+    """umask(2) of the process."""
+    return here.sys.umask(index(mask))
+
+
+def truncate(path: Any, length: int) -> None:
+    """truncate(2), or ftruncate of an fd."""
+    if is_fd(path):
+        ftruncate(path, length)
+        return
+    fd = called(path, "truncate", here.sys.open, real.O_WRONLY | real.O_CLOEXEC)
+    try:
+        ftruncate(fd, length)
+    finally:
+        here.sys.close(fd)
+
+
+def entries(path: Any, function: str) -> list[tuple[int, int, bytes]]:
+    """What is in a directory, given by its path or an fd: (inode, type, name) of each."""
+    if path is None:
+        path = "."
+    if is_fd(path):
+        fd = dup(path)
+        here.sys.lseek(fd, 0, 0)
+    else:
+        fd = called(path, function, here.sys.open, real.O_DIRECTORY | real.O_CLOEXEC)
+    found: list[tuple[int, int, bytes]] = []
+    try:
+        while got := here.sys.getdents64(fd):
+            found += got
+    finally:
+        here.sys.close(fd)
+    return [entry for entry in found if entry[2] not in (b".", b"..")]
+
+
+def listdir(path: Any = None) -> list[Any]:
+    """The names in a directory."""
+    names = [name for _, _, name in entries(path, "listdir")]
+    return names if path is not None and not is_fd(path) and isinstance(real.fspath(path), bytes) else [fs_text(name) for name in names]
+
+
+class DirEntry:
+    """What scandir gives."""
+
+    __slots__ = ("_followed", "_ino", "_kind", "_lstat", "_stat", "name", "path")
+    # So that os.DirEntry[str] may be written.
+    __class_getitem__: Any = classmethod(GenericAlias)
+
+    def __init__(self, name: Any, path: Any, ino: int, kind: int) -> None:
+        self.name = name
+        self.path = path
+        self._ino = ino
+        self._kind = kind
+        self._stat: real.stat_result | None = None
+        self._lstat: real.stat_result | None = None
+
+    def __fspath__(self) -> Any:
+        return self.path
+
+    def __repr__(self) -> str:
+        return f"<DirEntry {self.name!r}>"
+
+    def inode(self) -> int:
+        """The inode's number."""
+        return self._ino
+
+    def stat(self, *, follow_symlinks: bool = True) -> real.stat_result:
+        """What it is, looked up once."""
+        if follow_symlinks and self.is_symlink():
+            if self._stat is None:
+                self._stat = stat(self.path)
+            return self._stat
+        if self._lstat is None:
+            self._lstat = lstat(self.path)
+        return self._lstat
+
+    def _is(self, kind: int, follow_symlinks: bool) -> bool:
+        if not follow_symlinks or not self.is_symlink():
+            return self._kind == kind
+        try:
+            return self.stat().st_mode >> 12 == kind
+        except FileNotFoundError:
+            return False
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether it is a directory."""
+        return self._is(0o04, follow_symlinks)
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether it is a regular file."""
+        return self._is(0o10, follow_symlinks)
+
+    def is_symlink(self) -> bool:
+        """Whether it is a symbolic link."""
+        return self._kind == 0o12
+
+    def is_junction(self) -> bool:
+        """Whether it is what only Windows has."""
+        return False
+
+
+class ScandirIterator:
+    """What scandir returns: an iterator to be closed."""
+
+    def __init__(self, found: Iterable[DirEntry]) -> None:
+        self._found = iter(list(found))
+
+    def __iter__(self) -> "ScandirIterator":
+        return self
+
+    def __next__(self) -> DirEntry:
+        return next(self._found)
+
+    def __enter__(self) -> "ScandirIterator":
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """There is nothing more."""
+        self._found = iter(())
+
+
+def scandir(path: Any = None) -> ScandirIterator:
+    """The entries of a directory, as it is now."""
+    found = entries(path, "scandir")
+    if is_fd(path) or path is None:
+        prefix: Any = "" if path is not None else "./"
+    else:
+        prefix = real.fspath(path)
+        slash: Any = b"/" if isinstance(prefix, bytes) else "/"
+        if not prefix.endswith(slash):
+            prefix += slash
+    if isinstance(prefix, bytes):
+        return ScandirIterator([DirEntry(name, prefix + name, ino, kind) for ino, kind, name in found])
+    return ScandirIterator([DirEntry(fs_text(name), prefix + fs_text(name), ino, kind) for ino, kind, name in found])
+
+
+# --- what is left to the real file system ---
+def host_path(path: Any, function: str) -> str | bytes:
+    """The real path of a file, given by path or fd.  Unsupported for what is the simulated kernel's own: a socket, a device, tmpfs."""
+    if is_fd(path):
+        ours: real.stat_result | None = fstat(path)
+        name: str | bytes = here.sys.readlink(of_fd(path))
+    else:
+        name = path_of(path, function)
+        if not fs_bytes(name):
+            raise OSError(errno.ENOENT, real.strerror(errno.ENOENT))
+        if not fs_bytes(name).startswith(b"/"):
+            name = getcwdb() + b"/" + fs_bytes(name)
+        ours = looked_up(here.sys.lstat, name)
+    theirs = looked_up(real.lstat, name)
+    if ours is theirs is None or (ours is not None and theirs is not None and ours[:3] == theirs[:3]):
+        return name
+    raise Unsupported(f"os.{function} of {path!r} is not modelled: it is not a file of the real file system")
+
+
+def looked_up(call: Callable[..., real.stat_result], path: str | bytes) -> real.stat_result | None:
+    """What is there, if anything."""
+    try:
+        return call(path)
+    except OSError:
+        return None
+
+
+def on_host(name: str) -> Callable[..., Any]:
+    """The real function on a path, of which the simulated kernel has nothing to know."""
+    function = getattr(real, name)
+
+    def call(path: Any, *args: Any, **kwargs: Any) -> Any:
+        where = host_path(path, name)
+        try:
+            return function(where, *args, **kwargs)
+        except OSError as error:
+            raise named(error, path) from None
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = function.__doc__
+    return call
+
+
+def symlink(src: Any, dst: Any, target_is_directory: bool = False, *, dir_fd: int | None = None) -> None:
+    """symlink(2), on the real file system."""
+    path_of(dst, "symlink", dir_fd)
+    where = host_path(dst, "symlink")
+    text = path_of(src, "symlink")
+    try:
+        real.symlink(fs_bytes(text), fs_bytes(where))
+    except OSError as error:
+        raise named(error, src, dst) from None
+
+
+def link(src: Any, dst: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
+    """link(2), on the real file system."""
+    path_of(src, "link", src_dir_fd)
+    path_of(dst, "link", dst_dir_fd)
+    old, new = host_path(src, "link"), host_path(dst, "link")
+    try:
+        real.link(fs_bytes(old), fs_bytes(new), follow_symlinks=follow_symlinks)
+    except OSError as error:
+        raise named(error, src, dst) from None
+
+
+def access(path: Any, mode: int, *, dir_fd: int | None = None, effective_ids: bool = False, follow_symlinks: bool = True) -> bool:
+    """Whether a file may be used so.  What the simulated kernel has alone is root's."""
+    name = path_of(path, "access", dir_fd)
+    found = looked_up(here.sys.stat, name)
+    if found is None:
+        return False
+    try:
+        return real.access(host_path(path, "access"), mode, effective_ids=effective_ids, follow_symlinks=follow_symlinks)
+    except Unsupported:
+        return not mode & real.X_OK or bool(found.st_mode & 0o40111)
 
 
 # --- processes ---
@@ -515,6 +824,11 @@ def fs_bytes(text: Any) -> bytes:
     return name if isinstance(name, bytes) else name.encode(sys.getfilesystemencoding(), "surrogateescape")
 
 
+def fs_text(name: bytes) -> str:
+    """A name of the file system as text."""
+    return name.decode(sys.getfilesystemencoding(), "surrogateescape")
+
+
 def putenv(name: Any, value: Any, /) -> None:
     """Set a variable of this world's environment."""
     if b"=" in fs_bytes(name):
@@ -532,8 +846,15 @@ def unsetenv(name: Any, /) -> None:
 for _name, _value in vars(real).items():
     if _name in globals():
         continue
-    if not callable(_value) or _name in PURE or _name in ON_PATHS:
+    if not callable(_value) or _name in PURE:
         globals()[_name] = _value
+    elif _name in ON_PATHS:
+        globals()[_name] = on_host(_name)
     elif not _name.startswith("__"):
         globals()[_name] = unsupported(_name, "it would reach the real system")
+for _name in dir(real):
+    # As functions of C: a class that has one as an attribute does not make a method of it.
+    if isinstance(globals()[_name], FunctionType):
+        globals()[_name] = functools.update_wrapper(functools.partial(globals()[_name]), globals()[_name])
+        globals()[_name].__module__ = "posix"
 reset()
