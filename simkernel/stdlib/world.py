@@ -33,12 +33,12 @@ FAKES: Final = Path(__file__).parent / "fakes"
 FAKED: Final = tuple(sorted(path.stem for path in FAKES.glob("*.py") if path.stem != "__init__"))
 
 # C modules that would reach past the fakes.  Each has a Python twin, which is used where it is not there.
-ABSENT: Final = ("_asyncio", "_datetime", "_pickle", "_queue", "_uuid", "_zoneinfo", "readline")
+ABSENT: Final = ("_datetime", "_pickle", "_queue", "_uuid", "_zoneinfo", "readline")
 
 # Python modules that reach nothing below them, and those that belong to the tools around a test: one copy is enough, and their classes are
 # the same inside and outside.
 SHARED: Final = frozenset(
-    """__future__ _collections_abc abc ast base64 bisect codecs collections colorsys contextlib contextvars copy copyreg
+    """__future__ _collections_abc abc ast asyncio.exceptions base64 bisect codecs collections colorsys contextlib contextvars copy copyreg
     csv decimal difflib dis encodings errno fnmatch fractions functools gettext graphlib hashlib heapq hmac html inspect ipaddress
     json keyword linecache locale numbers opcode operator plistlib pprint pyexpat quopri re reprlib sre_compile sre_constants
     sre_parse stat statistics string stringprep struct symtable sysconfig textwrap token tokenize tomllib types typing unicodedata
@@ -129,6 +129,9 @@ class World:
             module.sys = self.sys
             module._imp = sys.modules["_imp"]
         bootstrap._thread, bootstrap._warnings, bootstrap._weakref = (sys.modules[name] for name in ("_thread", "_warnings", "_weakref"))
+        if hasattr(bootstrap, "_WeakValueDictionary"):
+            # From Python 3.12 on it is made when the interpreter starts.
+            bootstrap._blocking_on = bootstrap._WeakValueDictionary()
         bootstrap._bootstrap_external = external
         external._set_bootstrap_module(bootstrap)
         self.modules["_frozen_importlib"] = self.modules["importlib._bootstrap"] = bootstrap
