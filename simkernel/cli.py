@@ -20,6 +20,7 @@ import simkernel
 from simkernel import linux
 from simkernel.bench import bench
 from simkernel.errors import (
+    Escape,
     Killed,
     SimulationError,
     Timeout,
@@ -309,12 +310,20 @@ def run_command(program: str, on: str, seed: int | None, strace: bool, timeout: 
     return status
 
 
-@cli.command("exec", context_settings={"ignore_unknown_options": True})
+class ExecCommand(click.Command):
+    """An argument ``-m MODULE ARGS`` or ``-c CODE`` is one program, and no option of ours."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """click.Command.parse_args."""
+        return super().parse_args(ctx, [f"python {arg}" if arg.startswith(("-m ", "-c ")) else arg for arg in args])
+
+
+@cli.command("exec", cls=ExecCommand)
 @click.argument("commands", metavar="'SCRIPT ARGS'...", nargs=-1, required=True)
 @click.option("--seed", type=int, default=None, help="Explore: another schedule for each seed. [default: the plain one]")
 @click.option("--profile", type=click.Choice(PROFILES), default="linux", show_default=True, help="What the machine may do.")
 @click.option("--stdin", type=click.File("rb"), default="-", help="What the last program reads. [default: the terminal]")
-@click.option("--hosts", type=click.Path(exists=True, dir_okay=False), default=None, help="Names of hosts, as in /etc/hosts.")
+@click.option("--hosts", type=click.File("r"), default=None, help="Names of hosts, as in /etc/hosts.")
 @click.option("--strace", is_flag=True, help="Print the system calls and wake-ups to stderr.")
 @click.option("--trace", "trace_file", type=click.File("w"), default=None, help="Write the trace there, as lines of JSON.")
 def exec_command(
@@ -322,7 +331,7 @@ def exec_command(
     seed: int | None,
     profile: str,
     stdin: BinaryIO,
-    hosts: str | None,
+    hosts: TextIO | None,
     strace: bool,
     trace_file: TextIO | None,
 ) -> int:
@@ -340,11 +349,13 @@ def exec_command(
     output = Passed([parse_command(command).name for command in commands])
     try:
         with no_escape():
-            run = programs(*commands, stdin=stdin, seed=seed, profile=profile, trace=trace, output=output)
+            run = programs(
+                *commands, stdin=stdin, seed=seed, profile=profile, trace=trace, output=output, hosts=hosts.read() if hosts else ""
+            )
         status = run.status
     except (SimulationError, Killed) as error:
         output.flush()
-        place = program_place(error)
+        place = "" if isinstance(error, Escape) else program_place(error)
         click.echo(f"simkernel: {type(error).__name__}: {error}" + (f", at {place}" if place else ""), err=True)
         for note in getattr(error, "__notes__", []):
             click.echo(note, err=True)

@@ -22,6 +22,7 @@ from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.sched import Process
 from simkernel.kernel.trace import Trace
 from simkernel.stdlib.here import machine
+from simkernel.stdlib.hosts import LOCAL, Hosts
 from simkernel.stdlib.process import collector_rests, run_program
 from simkernel.stdlib.world import World
 from simkernel.uapi import POLLIN, SOCK_STREAM
@@ -107,7 +108,7 @@ def programs(
     choice: Choice | None = None,
     trace: Trace | None = None,
     output: Output | None = None,
-    on_kernel: Callable[[Kernel], None] | None = None,
+    hosts: str = "",
     **options: Any,
 ) -> Run:
     """Run programs as the processes of one fake machine; each is started when those before it have fallen asleep.
@@ -115,6 +116,7 @@ def programs(
     commands  ``"server.py"``, ``"client.py --port 9000"``, ``"-m http.server 8000"``, or lists of arguments
     stdin     what the last program reads: bytes, or a file object of the real world.  The others read /dev/null.
     output    called with (program's index, its name, 1 or 2, bytes) for what they write, as it is written; ``Run`` has all of it too
+    hosts     more names of hosts, in the format of /etc/hosts; a name that is in no table does not exist
     seed, choice, trace, options: as for ``simkernel.run``; ``profile`` and the others are Kernel's
 
     The run is over when every program has ended, or when all that are left are servers that sleep (they listen): these get SIGTERM.
@@ -127,16 +129,16 @@ def programs(
         choice = Plain() if seed is None else Seeded(seed)
     options.setdefault("hostfs", True)
     kernel = Kernel(choice, trace, **options)
-    if on_kernel is not None:
-        on_kernel(kernel)
     inputs = [*[None] * (len(commands) - 1), stdin]
-    mains = [process_main(kernel, i, program, inputs[i], output) for i, program in enumerate(run.programs)]
+    table = LOCAL + hosts
+    Hosts(table)
+    mains = [process_main(kernel, i, program, inputs[i], output, table) for i, program in enumerate(run.programs)]
     with machine(kernel.sys, kernel.sched), collector_rests():
         kernel.run(_init, kernel, run, mains)
     return run
 
 
-def process_main(kernel: Kernel, i: int, program: Program, stdin: bytes | BinaryIO | None, output: Output | None) -> Main:
+def process_main(kernel: Kernel, i: int, program: Program, stdin: bytes | BinaryIO | None, output: Output | None, hosts: str) -> Main:
     """The main of the process in which a program runs."""
 
     def write(fd: int, data: bytes) -> None:
@@ -159,7 +161,9 @@ def process_main(kernel: Kernel, i: int, program: Program, stdin: bytes | Binary
             files.fd_install(0, HostInput(sched, data, more), cloexec=False)
         files.fd_install(1, HostOutput(sched, lambda data: write(1, data)), cloexec=False)
         files.fd_install(2, HostOutput(sched, lambda data: write(2, data)), cloexec=False)
-        sys.exit(run_program(World(), program.argv))
+        world = World()
+        world.hosts = Hosts(hosts)
+        sys.exit(run_program(world, program.argv))
 
     main.__name__ = program.name
     return main

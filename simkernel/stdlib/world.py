@@ -59,6 +59,10 @@ class Shared:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def get_code(self, name: str) -> CodeType:
+        """For runpy: what is run as __main__ is executed in the world, whoever shares the module."""
+        return code_of(name)
+
 
 class SysModule(ModuleType):
     """A world's ``sys``: what C reads of the real one is set there as well."""

@@ -85,7 +85,6 @@ REASONS: Final = (
     Reason(r"AF_CAN|SocketCan|CAN_", "AF_CAN, the bus of cars, is not modelled"),
     Reason(r"AF_QIPCRTR|QIPCRTR", "AF_QIPCRTR, sockets to Qualcomm's processors, is not modelled"),
     Reason(r"Resource 'www\..* is not available", "needs the internet"),
-    Reason(r"UDPLITE|UDP Lite", "UDP-Lite is not modelled"),
     Reason(r"SCTP", "SCTP is not modelled"),
 )
 

@@ -122,8 +122,8 @@ class TestProcess:
     def test_programs_share_nothing_but_the_machine(self, tmp_path: Path) -> None:
         text = "import logging, sys\nlogging.basicConfig(format=sys.argv[1])\nlogging.warning('here')\n"
         path = script(tmp_path, "program.py", text)
-        run = programs(f"{path} first", f"{path} second")
-        assert [program.stderr for program in run.programs] == [b"first\n", b"second\n"]
+        run = programs([path, "first %(message)s"], [path, "second %(message)s"])
+        assert [program.stderr for program in run.programs] == [b"first here\n", b"second here\n"]
 
     def test_a_terminal_is_read_when_all_sleep(self, tmp_path: Path) -> None:
         path = script(tmp_path, "program.py", "import time\nfor _ in range(2):\n    print(input(), time.monotonic())\n    time.sleep(1)\n")
@@ -135,6 +135,11 @@ class TestProcess:
         run = programs(path, stdin=io.BytesIO(b"a\nb\n"))
         first = run.programs[0].stdout.split()
         assert first[::2] == [b"a", b"b"] and float(first[3]) - float(first[1]) == pytest.approx(1)
+
+    def test_a_table_of_hosts(self, tmp_path: Path) -> None:
+        path = script(tmp_path, "program.py", "import socket, sys\nprint(socket.gethostbyname(sys.argv[1]))\n")
+        assert programs([path, "db.example"], hosts="127.0.0.7 db.example db\n").programs[0].stdout == b"127.0.0.7\n"
+        assert b"gaierror" in programs([path, "db.example"]).programs[0].stderr
 
 
 class TestErrors:
@@ -188,6 +193,12 @@ class TestCommand:
         header, *events = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
         assert header == {"format": "simkernel-trace", "version": 1}
         assert any(event["ev"] == "sys_enter" and event["fn"] == "write" and event["at"] == f"{path}:2" for event in events)
+
+    def test_a_module_and_a_text(self) -> None:
+        code = 'import urllib.request as r; print(len(r.urlopen("http://127.0.0.1:8000/pyproject.toml").read()))'
+        done = command("exec", "-m http.server 8000", f"-c '{code}'")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"-c: {(ROOT / 'pyproject.toml').stat().st_size}"
 
     def test_an_empty_command(self) -> None:
         done = command("exec", "nothere.py")

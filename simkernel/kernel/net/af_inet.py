@@ -6,13 +6,24 @@ network (net_namespace.py).
 """
 
 import errno
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from simkernel.api import Address
 from simkernel.errors import Unsupported, oserror
-from simkernel.kernel.net.inet import LO_BROADCAST, is_ipv4, is_local
+from simkernel.kernel.net.inet import IPV6_DEFAULT_HOPLIMIT, LO_BROADCAST, is_ipv4, is_local
 from simkernel.kernel.net.socket import Sock, Sysctl
-from simkernel.kernel.net.sockopt import SIMULATED, Option, do_ip_getsockopt, do_ip_setsockopt, int_option, set_option
+from simkernel.kernel.net.sockopt import (
+    SIMULATED,
+    Option,
+    do_ip_getsockopt,
+    do_ip_setsockopt,
+    in_range,
+    int_option,
+    set_option,
+    store,
+    switch,
+)
 from simkernel.kernel.sched import Sched
 from simkernel.sockaddr import inet6_addr, inet_addr, unix_path
 from simkernel.uapi import (
@@ -24,6 +35,10 @@ from simkernel.uapi import (
     INADDR_LOOPBACK,
     IPPROTO_IP,
     IPPROTO_IPV6,
+    IPV6_RECVHOPLIMIT,
+    IPV6_RECVTCLASS,
+    IPV6_TCLASS,
+    IPV6_UNICAST_HOPS,
     IPV6_V6ONLY,
     SOCK_DGRAM,
     SOCK_STREAM,
@@ -264,7 +279,24 @@ def set_v6only(sk: InetSock, val: int) -> None:
     sk.ipv6only = val != 0
 
 
+def kept_v6(number: int, name: str, default: int, check: Callable[[int], int]) -> Option:
+    """An option that udp.py reads where it is kept; -1 is the default."""
+
+    def read(sk: InetSock) -> int:
+        val = default if sk.stored is None else sk.stored.get((IPPROTO_IPV6, number), default)
+        return default if val < 0 else val
+
+    def write(sk: InetSock, val: int) -> None:
+        store(sk, IPPROTO_IPV6, number, check(val))
+
+    return Option(IPPROTO_IPV6, number, name, SIMULATED, read, write, where="AF_INET6")
+
+
 IPPROTO_IPV6_TABLE: Final = (
     Option(IPPROTO_IPV6, IPV6_V6ONLY, "IPV6_V6ONLY", SIMULATED, lambda sk: int(sk.ipv6only), set_v6only, where="AF_INET6"),
+    kept_v6(IPV6_UNICAST_HOPS, "IPV6_UNICAST_HOPS", IPV6_DEFAULT_HOPLIMIT, in_range(-1, 255)),
+    kept_v6(IPV6_TCLASS, "IPV6_TCLASS", 0, in_range(-1, 255)),
+    kept_v6(IPV6_RECVHOPLIMIT, "IPV6_RECVHOPLIMIT", 0, switch),
+    kept_v6(IPV6_RECVTCLASS, "IPV6_RECVTCLASS", 0, switch),
 )
 IPV6_OPTIONS: Final = {option.number: option for option in IPPROTO_IPV6_TABLE}

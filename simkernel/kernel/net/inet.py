@@ -17,6 +17,7 @@ TCP_LISTEN: Final = 10
 # inet_rcv_saddr of an AF_INET6 socket whose address has no IPv4 form (LOOPBACK4_IPV6, include/net/ipv6.h).
 LOOPBACK4_IPV6: Final = "127.0.0.6"
 # The broadcast address of lo's network.
+IPV6_DEFAULT_HOPLIMIT: Final = 64
 LO_BROADCAST: Final = "127.255.255.255"
 
 

@@ -31,7 +31,7 @@ def network_of(addr: str) -> str:
 class Net:
     """struct net: ``addrs`` are its addresses beside those of lo, ``routes`` the links by the address that they lead to."""
 
-    __slots__ = ("addrs", "inet", "links", "lo", "name", "neighbour", "routes", "sched", "udp")
+    __slots__ = ("addrs", "inet", "links", "lo", "name", "neighbour", "routes", "sched", "udp", "udplite")
 
     def __init__(self, sched: Sched, sysctl: Sysctl, lo: Loopback, name: str) -> None:
         self.sched = sched
@@ -43,10 +43,11 @@ class Net:
         self.neighbour = Neighbour(lo)
         self.inet: InetTable[TcpSock] = InetTable(sched, sysctl, lo, self)
         self.udp: UdpTable[UdpSock] = UdpTable(sched, sysctl, lo, self)
+        self.udplite: UdpTable[UdpSock] = UdpTable(sched, sysctl, lo, self, lite=True)
 
     def dismantle(self) -> None:
         """Let go of what knows it."""
-        self.inet = self.udp = self.neighbour.peer = None  # type: ignore[assignment]  # they are used no more
+        self.inet = self.udp = self.udplite = self.neighbour.peer = None  # type: ignore[assignment]  # they are used no more
 
     def is_local(self, addr: str) -> bool:
         """inet_addr_type: whether the address is this host's."""

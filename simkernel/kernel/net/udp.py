@@ -23,7 +23,7 @@ from simkernel.kernel.net.af_inet import (
     show,
 )
 from simkernel.kernel.net.datagram import receiver_wake_function
-from simkernel.kernel.net.inet import is_ipv4
+from simkernel.kernel.net.inet import IPV6_DEFAULT_HOPLIMIT, is_ipv4
 from simkernel.kernel.net.socket import RCV_SHUTDOWN, SEND_SHUTDOWN, SHUTDOWN_MASK, MsgHdr, Sysctl
 from simkernel.kernel.net.sockopt import SIMULATED, Option, int_option, set_option
 from simkernel.kernel.net.udp_table import TCP_CLOSE, TCP_ESTABLISHED, UdpSkb, UdpTable
@@ -37,6 +37,12 @@ from simkernel.uapi import (
     IPPROTO_IP,
     IPPROTO_IPV6,
     IPPROTO_UDP,
+    IPPROTO_UDPLITE,
+    IPV6_HOPLIMIT,
+    IPV6_RECVHOPLIMIT,
+    IPV6_RECVTCLASS,
+    IPV6_TCLASS,
+    IPV6_UNICAST_HOPS,
     MSG_DONTWAIT,
     MSG_ERRQUEUE,
     MSG_MORE,
@@ -58,10 +64,14 @@ from simkernel.uapi import (
     SOCK_DGRAM,
     SOL_SOCKET,
     UDP_CORK,
+    UDPLITE_RECV_CSCOV,
+    UDPLITE_SEND_CSCOV,
 )
 
 KEY_WRITABLE: Final = POLLOUT | POLLWRNORM | POLLWRBAND
 UDP_MAX_LEN: Final = 0xFFFF
+SIZEOF_INT: Final = 4
+UDPLITE_OPTIONS: Final = (UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV)
 # UDP_ENCAP, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX, UDP_SEGMENT, UDP_GRO.
 UDP_UNMODELLED: Final = range(100, 105)
 # Control messages that Linux knows, none of which is modelled, by level.
@@ -99,6 +109,7 @@ class UdpSock(InetSock):
         "table",
     )
     name = "udp"
+    options: ClassVar[Mapping[int, Option]] = {}
     state_names: ClassVar[Mapping[int, str]] = {TCP_ESTABLISHED: "ESTABLISHED", TCP_CLOSE: "CLOSE"}
 
     def __init__(self, sched: Sched, sysctl: Sysctl, table: UdpTable["UdpSock"], family: int) -> None:
@@ -254,9 +265,13 @@ class UdpSock(InetSock):
             return
         if name is not None and not port:
             raise oserror(errno.EINVAL)
-        if msg is not None and msg.control:
-            self.cmsg_send(msg, IPPROTO_IPV6)
-        self.ip_make_skb(data, flags, *self.route_v6(host), port)
+        found = self.cmsg_send(msg, IPPROTO_IPV6) if msg is not None and msg.control else {}
+        hops = found.get(IPV6_HOPLIMIT, -1)
+        if hops < 0:
+            hops = self.stored_v6(IPV6_UNICAST_HOPS, IPV6_DEFAULT_HOPLIMIT)
+        # -1 means no default here, but its last byte.
+        tclass = found.get(IPV6_TCLASS, self.stored_v6(IPV6_TCLASS, 0)) & 0xFF
+        self.ip_make_skb(data, flags, *self.route_v6(host), port, hops, tclass)
 
     def udp_over_v4(self, data: bytes, flags: int, name: Address, msg: MsgHdr | None) -> None:
         """An AF_INET6 socket sends over IPv4."""
@@ -264,22 +279,41 @@ class UdpSock(InetSock):
             raise oserror(errno.ENETUNREACH)
         self.udp_sendmsg(data, flags, name, msg)
 
-    def cmsg_send(self, msg: MsgHdr, level: int) -> None:
-        """udp_cmsg_send, ip_cmsg_send, ip6_datagram_send_ctl (by ``level``): what is AF_UNIX's or of another level is ignored."""
-        for cmsg_level, kind, _ in msg.control:
+    def stored_v6(self, name: int, default: int) -> int:
+        """An option of IPv6 that a program may have set; ``default`` also for -1."""
+        val = default if self.stored is None else self.stored.get((IPPROTO_IPV6, name), default)
+        return default if val < 0 else val
+
+    def cmsg_send(self, msg: MsgHdr, level: int) -> dict[int, int]:
+        """udp_cmsg_send, ip_cmsg_send, ip6_datagram_send_ctl (by ``level``): what is AF_UNIX's or of another level is ignored.
+
+        Returns what was asked for of IPV6_HOPLIMIT and IPV6_TCLASS.
+        """
+        found: dict[int, int] = {}
+        for cmsg_level, kind, data in msg.control:
             if cmsg_level not in (SOL_SOCKET, IPPROTO_UDP, level) and (cmsg_level, kind) != PKTINFO_V6:
                 continue
             if cmsg_level == SOL_SOCKET and kind in (SCM_RIGHTS, SCM_CREDENTIALS):
                 continue
             if cmsg_level == IPPROTO_IPV6 and self.family == AF_INET:
                 continue
+            if (cmsg_level, kind) in ((IPPROTO_IPV6, IPV6_HOPLIMIT), (IPPROTO_IPV6, IPV6_TCLASS)):
+                val = int.from_bytes(data, "little", signed=True)
+                if len(data) != SIZEOF_INT or not -1 <= val <= 0xFF:
+                    raise oserror(errno.EINVAL)
+                found[kind] = val
+                continue
             if kind in CMSGS[cmsg_level]:
                 raise Unsupported(f"the control message (level {cmsg_level}, type {kind}) on UDP is not modelled")
             raise oserror(errno.EINVAL)
+        return found
 
-    def ip_make_skb(self, data: bytes, flags: int, saddr: str, daddr: str, dport: int) -> None:
+    def ip_make_skb(
+        self, data: bytes, flags: int, saddr: str, daddr: str, dport: int, hops: int = IPV6_DEFAULT_HOPLIMIT, tclass: int = 0
+    ) -> None:
         """A new datagram (sock_alloc_send_skb): sent, or held back for more."""
         skb = UdpSkb(self.table, saddr, self.sport, daddr, dport, data)
+        skb.hop_limit, skb.tclass = hops, tclass
         if len(data) > skb.max_payload():
             raise oserror(errno.EMSGSIZE)
         if self.err:
@@ -368,8 +402,17 @@ class UdpSock(InetSock):
             msg.name = (skb.saddr, skb.sport) if self.family == AF_INET else inet6_name(skb.saddr, skb.sport)
             if len(data) > n:
                 msg.flags |= MSG_TRUNC
+            if self.stored is not None and not is_ipv4(skb.daddr):
+                self.ip6_datagram_recv_specific_ctl(skb, msg)
         self.sched.stalled = 0
         return data if len(data) <= n else data[:n]
+
+    def ip6_datagram_recv_specific_ctl(self, skb: UdpSkb, msg: MsgHdr) -> None:
+        """What a program wants to know of the header."""
+        if self.stored_v6(IPV6_RECVHOPLIMIT, 0):
+            msg.put_cmsg(IPPROTO_IPV6, IPV6_HOPLIMIT, skb.hop_limit.to_bytes(SIZEOF_INT, "little"))
+        if self.stored_v6(IPV6_RECVTCLASS, 0):
+            msg.put_cmsg(IPPROTO_IPV6, IPV6_TCLASS, skb.tclass.to_bytes(SIZEOF_INT, "little"))
 
     def skb_recv_udp(self, nonblock: bool, peek: bool) -> UdpSkb | None:
         """__skb_recv_udp: the first datagram, slept for if need be.  None when the socket was shut down meanwhile."""
@@ -474,7 +517,7 @@ class UdpSock(InetSock):
     # --- options ---
     def setsockopt_proto(self, level: int, name: int, value: int | bytes) -> None:
         """udp_lib_setsockopt: UDP_CORK, taken out, sends what was held back."""
-        if level != IPPROTO_UDP:
+        if level not in (IPPROTO_UDP, IPPROTO_UDPLITE):
             self.inet_setsockopt(level, name, value)
             return
         val = int_option(value)
@@ -482,8 +525,11 @@ class UdpSock(InetSock):
 
     def getsockopt_proto(self, level: int, name: int) -> int | bytes:
         """udp_lib_getsockopt."""
-        if level != IPPROTO_UDP:
+        if level not in (IPPROTO_UDP, IPPROTO_UDPLITE):
             return self.inet_getsockopt(level, name)
+        if name in UDPLITE_OPTIONS and name not in self.options:
+            # All of a datagram of UDP is covered, which can't be changed.
+            return 0
         found: int = self.udp_option(name, "getsockopt").get(self)
         return found
 
@@ -491,14 +537,14 @@ class UdpSock(InetSock):
         """Only UDP_CORK is modelled; the others are encapsulation, checksums and segmentation."""
         if name in UDP_UNMODELLED:
             raise Unsupported(f"{call}(IPPROTO_UDP, {name}) is not modelled")
-        if name not in UDP_OPTIONS:
+        if name not in self.options:
             raise oserror(errno.ENOPROTOOPT)
-        return UDP_OPTIONS[name]
+        return self.options[name]
 
     def describe(self) -> str:
         if self.state != TCP_ESTABLISHED:
-            return f"udp {show(self.laddr, self.sport)} unconnected"
-        return f"udp {show(self.laddr, self.sport)} <- {show(self.raddr, self.rport)}"
+            return f"{self.name} {show(self.laddr, self.sport)} unconnected"
+        return f"{self.name} {show(self.laddr, self.sport)} <- {show(self.raddr, self.rport)}"
 
 
 def set_udp_cork(sk: UdpSock, val: int) -> None:
@@ -510,3 +556,4 @@ def set_udp_cork(sk: UdpSock, val: int) -> None:
 
 IPPROTO_UDP_TABLE: Final = (Option(IPPROTO_UDP, UDP_CORK, "UDP_CORK", SIMULATED, lambda sk: sk.corked, set_udp_cork, where="UDP"),)
 UDP_OPTIONS: Final = {option.number: option for option in IPPROTO_UDP_TABLE}
+UdpSock.options = UDP_OPTIONS

@@ -4,7 +4,7 @@ import errno
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from simkernel.errors import oserror
-from simkernel.kernel.net.inet import LO_BROADCAST, ReuseportHash, is_ipv4, rcv_saddr_equal
+from simkernel.kernel.net.inet import IPV6_DEFAULT_HOPLIMIT, LO_BROADCAST, ReuseportHash, is_ipv4, rcv_saddr_equal
 from simkernel.kernel.net.loopback import Loopback
 from simkernel.kernel.net.skbuff import ICMP, UDP, Packet
 from simkernel.kernel.net.socket import Sysctl
@@ -61,9 +61,12 @@ U = TypeVar("U", bound=UdpReceiver)
 
 
 class UdpSkb(Packet):
-    """A datagram.  ``head`` is the size of its linear part, ``linear`` how many bytes of the payload lie there."""
+    """A datagram.  ``head`` is the size of its linear part, ``linear`` how many bytes of the payload lie there.
 
-    __slots__ = ("cloned", "daddr", "dport", "head", "linear", "saddr", "sport", "table", "truesize")
+    ``hop_limit`` and ``tclass`` are of its IPv6 header; ``cscov`` is how many bytes UDP-Lite's checksum covers, 0: all.
+    """
+
+    __slots__ = ("cloned", "cscov", "daddr", "dport", "head", "hop_limit", "linear", "saddr", "sport", "table", "tclass", "truesize")
 
     def __init__(self, table: "UdpTable[U]", saddr: str, sport: int, daddr: str, dport: int, data: bytes) -> None:
         super().__init__(UDP, data)
@@ -73,6 +76,9 @@ class UdpSkb(Packet):
         self.daddr = daddr
         self.dport = dport
         self.cloned = False
+        self.hop_limit = IPV6_DEFAULT_HOPLIMIT
+        self.tclass = 0
+        self.cscov = 0
         n = len(data)
         room = self.headroom() + (TAILROOM_V4 if is_ipv4(daddr) else TAILROOM_V6)
         # Too big for one piece: the headers alone are linear, the rest lies in pages.
@@ -105,6 +111,7 @@ class UdpSkb(Packet):
         """skb_clone: the same bytes for another receiver."""
         skb = UdpSkb(self.table, self.saddr, self.sport, self.daddr, self.dport, self.data)
         skb.linear, skb.head, skb.truesize = self.linear, self.head, self.truesize
+        skb.hop_limit, skb.tclass, skb.cscov = self.hop_limit, self.tclass, self.cscov
         self.cloned = skb.cloned = True
         skb.cause = self.cause
         return skb
@@ -128,7 +135,7 @@ class UdpSkb(Packet):
             table.net.route(self.saddr).xmit(PortUnreachable(self))
 
     def enter(self, net: "Net") -> None:
-        self.table = net.udp
+        self.table = net.udplite if self.table.lite else net.udp
 
     def copy(self) -> "UdpSkb":
         return self.clone()
@@ -152,7 +159,7 @@ class PortUnreachable(Packet):
             sk.udp_err(errno.ECONNREFUSED)
 
     def enter(self, net: "Net") -> None:
-        self.table = net.udp
+        self.table = net.udplite if self.table.lite else net.udp
 
     def copy(self) -> "PortUnreachable":
         copied = PortUnreachable(self.about)
@@ -161,12 +168,13 @@ class PortUnreachable(Packet):
 
 
 class UdpTable(Generic[U]):
-    """struct udp_table: sockets by port, and by address and port; of both the newest comes first."""
+    """struct udp_table, or that of UDP-Lite: sockets by port, and by address and port; of both the newest comes first."""
 
-    __slots__ = ("device", "hash", "hash2", "net", "next_port", "reuseport", "sched", "sysctl")
+    __slots__ = ("device", "hash", "hash2", "lite", "net", "next_port", "reuseport", "sched", "sysctl")
 
-    def __init__(self, sched: Sched, sysctl: Sysctl, device: Loopback, net: "Net") -> None:
+    def __init__(self, sched: Sched, sysctl: Sysctl, device: Loopback, net: "Net", lite: bool = False) -> None:
         self.net = net
+        self.lite = lite
         self.sched = sched
         self.sysctl = sysctl
         self.device = device

@@ -9,6 +9,7 @@ from simkernel.kernel.fdtable import bad_fd
 from simkernel.kernel.net.socket import SS_CONNECTED, MsgHdr, Sock, Socket
 from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.udp import UdpSock
+from simkernel.kernel.net.udplite import UdpLiteSock
 from simkernel.kernel.net.unix import UnixSock, unix_socketpair
 from simkernel.kernel.net.unix_dgram import UnixDgramSock, UnixSeqpacketSock
 from simkernel.kernel.net.unix_stream import UnixStreamSock
@@ -86,11 +87,13 @@ class SocketCalls(VfsCalls):
         """inet_create, inet6_create: the protocol that a type and a number name (inetsw)."""
         if not 0 <= proto < IPPROTO_MAX:
             raise oserror(errno.EINVAL)
-        if proto in ((IPPROTO_MPTCP,) if kind == SOCK_STREAM else (IPPROTO_UDPLITE, IPPROTO_ICMP if family == AF_INET else IPPROTO_ICMPV6)):
+        if proto in ((IPPROTO_MPTCP,) if kind == SOCK_STREAM else (IPPROTO_ICMP if family == AF_INET else IPPROTO_ICMPV6,)):
             raise Unsupported(f"socket(family {family}, type {kind}, protocol {proto}) is not modelled")
+        net = self.nets[self.sched.current.process.net_ns]
+        if kind == SOCK_DGRAM and proto == IPPROTO_UDPLITE:
+            return UdpLiteSock(self.sched, self.sysctl, net.udplite, family)
         if proto not in (0, IPPROTO_TCP if kind == SOCK_STREAM else IPPROTO_UDP):
             raise oserror(errno.EPROTONOSUPPORT)
-        net = self.nets[self.sched.current.process.net_ns]
         if kind == SOCK_STREAM:
             return TcpSock(self.sched, self.sysctl, net.inet, family)
         return UdpSock(self.sched, self.sysctl, net.udp, family)
