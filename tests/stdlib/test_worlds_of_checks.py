@@ -19,7 +19,6 @@ from time import monotonic
 import pytest
 
 from servers import asyncio_echo, epoll_lt_echo, http_h11, selectors_echo, socketserver_echo, threads_echo, trio_echo
-from simkernel.kernel.choice import Seeded
 from simkernel.testing import Echo, check, listen, simulate
 from simkernel.testing.simulate import Simulation
 from simkernel.testing.worlds import needs_world
@@ -130,10 +129,10 @@ def test_the_same_kernel_below_sockets_and_calls(sys):
         with selectors.DefaultSelector() as selector:
             selector.register(fd, selectors.EVENT_READ)
             assert selector.select()
-        assert sys.recv(fd, 5) == b"hello"
+        assert sys.recv(fd, 5, socket.MSG_WAITALL) == b"hello"
     began = time.monotonic()
-    time.sleep(3600)
-    assert 3600 <= time.monotonic() - began < 3601
+    time.sleep(60)
+    assert 60 <= time.monotonic() - began < 61
     sys.close(fd)
     sys.close(listener)
 
@@ -175,7 +174,7 @@ def never_answers(sys, listener, stop):
 
 
 def test_a_story_has_the_servers_lines_and_what_it_wrote():
-    failure = check(never_answers, examples=20).failure
+    failure = check(never_answers, Echo(1, 1), examples=20).failure
     assert failure is not None and failure.kind == "hang"
     line = never_answers.__code__.co_firstlineno + 7
     text = "\n".join(failure.explanation)
@@ -187,4 +186,3 @@ def test_a_story_has_the_servers_lines_and_what_it_wrote():
 def test_runs_of_one_seed_are_one_run():
     first, second = (check(selectors_echo.serve, Echo(), examples=30, seed=5) for _ in range(2))
     assert first.ok and first.covered == second.covered > 0
-    assert Seeded(1).pick(2, "x") in (0, 1)
