@@ -158,8 +158,19 @@ def _reset_trio(run: Any) -> None:
     run._r.seed()
 
 
+def _reset_finalizers(weakref: Any) -> None:
+    """No finalizers of the run before wait for the end of this one."""
+    weakref.finalize._registry.clear()
+    weakref.finalize._registered_with_atexit = weakref.finalize._shutdown = False
+
+
 # What modules hold in objects that a new process has not.
-RESETS: dict[str, Callable[[Any], None]] = {"os": _reset_environment, "random": _reset_random, "trio._core._run": _reset_trio}
+RESETS: dict[str, Callable[[Any], None]] = {
+    "os": _reset_environment,
+    "random": _reset_random,
+    "trio._core._run": _reset_trio,
+    "weakref": _reset_finalizers,
+}
 
 
 def finish(world: World) -> None:

@@ -14,11 +14,12 @@ import sys
 import threading
 from _signal import *  # noqa: F403  # constants, and what only computes: strsignal, valid_signals, struct_siginfo, ItimerError
 from collections.abc import Iterable
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from simkernel.errors import is_ours
 from simkernel.stdlib.here import here
+from simkernel.stdlib.unraisable import write_unraisable
 from simkernel.uapi import F_GETFL, NSIG, O_NONBLOCK, SA_RESTART
 
 if TYPE_CHECKING:
@@ -58,14 +59,10 @@ def trip(signum: int) -> None:
 
 def _report_wakeup_error(error: OSError) -> None:
     message: str | None = "Exception ignored when trying to write to the signal wakeup fd"
-    hook = world.sys.unraisablehook
-    if hook is sys.__unraisablehook__:
-        print(f"{message}:\n{type(error).__name__}: {error}", file=world.sys.stderr)
-        return
     if sys.version_info < (3, 13):
         print(f"{message}:", file=world.sys.stderr)
         message = None
-    hook(SimpleNamespace(exc_type=type(error), exc_value=error, exc_traceback=error.__traceback__, err_msg=message, object=None))
+    write_unraisable(world.sys, error, message)
 
 
 def _in_main_thread() -> bool:
