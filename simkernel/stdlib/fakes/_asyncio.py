@@ -79,7 +79,7 @@ class Future(real.Future):  # type: ignore[type-arg]  # as the C one
         _future(self, loop=get_event_loop() if loop is None else loop)
 
 
-class Task(real.Task, Future):  # type: ignore[type-arg,misc]  # as the C one
+class Task(real.Task, Future):  # type: ignore[type-arg]  # as the C one
     """A C task of a given loop, with a name that does not count the tasks of other worlds."""
 
     __slots__ = ()
