@@ -22,6 +22,12 @@ Handler: TypeAlias = int | Callable[[int], object]
 Main: TypeAlias = Callable[..., object]
 
 
+class FutexWord(Protocol):
+    """What threads agree on by futexes: any object of which ``value`` is an int, on the real kernel a ctypes.c_uint32."""
+
+    value: int
+
+
 class Syscalls(Protocol):
     """System calls.  Every fd is an int, every failure an OSError with the errno of the man page.
 
@@ -338,6 +344,17 @@ class Syscalls(Protocol):
 
     def join(self, tid: int, /) -> None:
         """Wait until thread ``tid`` of this process has ended, as pthread_join(3).  ESRCH if there is none, EDEADLK for oneself."""
+        ...
+
+    def futex_wait(self, word: FutexWord, expected: int, timeout_ns: int | None = None, /) -> None:
+        """FUTEX_WAIT of futex(2), private to the process: sleep until a futex_wake on the same word, for at most ``timeout_ns``.
+
+        EAGAIN if ``word.value`` is not ``expected``, ETIMEDOUT, EINTR.
+        """
+        ...
+
+    def futex_wake(self, word: FutexWord, n: int, /) -> int:
+        """FUTEX_WAKE of futex(2), private to the process: wake the ``n`` that sleep longest on the word (at least one).  How many."""
         ...
 
     def waitpid(self, pid: int, options: int = 0, /) -> tuple[int, int]:

@@ -212,6 +212,10 @@ SFD_NONBLOCK: Final = O_NONBLOCK
 SFD_CLOEXEC: Final = O_CLOEXEC
 PIDFD_NONBLOCK: Final = O_NONBLOCK
 
+# --- futex(2) ---
+FUTEX_WAIT_PRIVATE: Final = 128
+FUTEX_WAKE_PRIVATE: Final = 129
+
 # --- clocks, processes, signals, limits ---
 CLOCK_REALTIME: Final = 0
 CLOCK_MONOTONIC: Final = 1

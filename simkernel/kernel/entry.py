@@ -9,7 +9,7 @@ from errno import errorcode
 from sys import _getframe
 from typing import Any, ClassVar, Final, TypeVar, TypeVarTuple
 
-from simkernel.api import Address, Buffer, Cmsg, Handler, Main
+from simkernel.api import Address, Buffer, Cmsg, FutexWord, Handler, Main
 from simkernel.kernel.coverage import FULL, MOST, NONE, OTHER, SHORT, SOME, mask_of, result_class
 from simkernel.kernel.fault_inject import FaultAttr
 from simkernel.kernel.fork import Crash
@@ -583,6 +583,12 @@ class EnteredSyscalls(SimSyscalls):
 
     def nanosleep(self, ns: int, /) -> None:
         self.call("nanosleep", SimSyscalls.nanosleep, ns)
+
+    def futex_wait(self, word: FutexWord, expected: int, timeout_ns: int | None = None, /) -> None:
+        self.call("futex_wait", SimSyscalls.futex_wait, word, expected, timeout_ns)
+
+    def futex_wake(self, word: FutexWord, n: int, /) -> int:
+        return self.call("futex_wake", SimSyscalls.futex_wake, word, n)
 
     def join(self, tid: int, /) -> None:
         self.call("join", SimSyscalls.join, tid)

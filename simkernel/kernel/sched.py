@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from greenlet import GreenletExit, getcurrent, greenlet
+from mypy_extensions import mypyc_attr
 
 from simkernel.api import Handler
 from simkernel.errors import Deadlock, Livelock, SimulationError, oserror
@@ -32,6 +33,9 @@ TASK_DEAD: Final = "X"
 
 # A task that calls without progress gives way to the others after this many calls, as at the end of its time slice.
 TIMESLICE_CALLS: Final = 64
+# The same for one that makes no calls at all, in what it tells of itself (Sched.user_time); and after how many such slices time passes.
+TIMESLICE_USER: Final = 1000
+SPIN_SLICES: Final = 1000
 # fs.file-max as systemd sets it, LONG_MAX: no limit but memory.
 MAX_FILES: Final = 2**63 - 1
 # How long, in ns, tasks may take to run where time passes meanwhile.
@@ -44,6 +48,19 @@ _abandoned: list[greenlet] = []
 
 class TaskExit(GreenletExit):
     """Unwinds a task that has been killed or has called exit.  A program must let it pass, as it can't catch SIGKILL."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class PreemptNotifier:
+    """preempt_notifier: hears when its task gets the processor and when it loses it.  It may do neither call nor switch."""
+
+    __slots__ = ()
+
+    def sched_in(self) -> None:
+        """The task goes on."""
+
+    def sched_out(self, following: "Task") -> None:
+        """The task has lost the processor to ``following``."""
 
 
 class SigInfo:
@@ -98,6 +115,7 @@ class Process:
         "exiting",
         "files",
         "forked_by",
+        "futexes",
         "joinable",
         "make_it_fail",
         "net_ns",
@@ -137,6 +155,8 @@ class Process:
         self.calls = 0
         # The thread that forked it: its own children are the first that a thread waits for.
         self.forked_by = 0
+        # The queues of those who sleep on a word (futex.py).
+        self.futexes: list[WaitQueue] = []
         self.threads: list[Task] = []
         self.joinable: dict[int, Task] = {}
         self.exit_code = 0
@@ -186,6 +206,7 @@ class Task:
         "learnt",
         "pending",
         "pid",
+        "preempt_notifiers",
         "process",
         "real_blocked",
         "sched",
@@ -227,6 +248,7 @@ class Task:
         # What a sleeper waits for, as long as it sleeps: for the kernel's checks of itself.
         self.condition: Callable[[], bool] | None = None
         self.wake_seq = -1
+        self.preempt_notifiers: list[PreemptNotifier] = []
         # For a Watch: whether it was woken since the Watch last asked; the files behind the numbers that it was last told of.
         self.woken = False
         self.learnt: dict[int, File] | None = None
@@ -262,6 +284,7 @@ class Sched:
         "next_ino",
         "next_pid",
         "nr_files",
+        "preempt_notifier_key",
         "processes",
         "runqueue",
         "send_sigpipe",
@@ -273,6 +296,9 @@ class Sched:
         "ticks",
         "trace",
         "undying",
+        "user_slice",
+        "user_switches",
+        "user_time",
         "watch",
     )
 
@@ -293,6 +319,12 @@ class Sched:
         self.stalled = 0
         self.calls = 0
         self.switches = 0
+        # What programs do between calls, where they tell of it: sched_tick is due when user_time is above user_slice.
+        self.user_time = 0
+        self.user_slice = 0 if self.explore else TIMESLICE_USER
+        self.user_switches = 0
+        # How many preempt notifiers there are.
+        self.preempt_notifier_key = 0
         self.next_ino = 0
         # files_stat: open files on the whole machine, and fs.file-max, which holds for those without CAP_SYS_ADMIN.
         self.nr_files = 0
@@ -362,10 +394,28 @@ class Sched:
             trace.cause = nxt.wake_seq
             trace.emit("sched_switch", "schedule", ("prev_pid", prev.pid, "prev_state", prev.state, "next_pid", nxt.pid))
             trace.where = (self.clock.now, nxt.pid, "task")
+        if self.preempt_notifier_key:
+            self.fire_preempt_notifiers(nxt)
         self.current = nxt
         self.switches += 1
         assert nxt.greenlet is not None
         nxt.greenlet.switch()
+
+    def fire_preempt_notifiers(self, nxt: Task) -> None:
+        """Tell those of the task that had the processor, and those of ``nxt``."""
+        prev = self.current
+        for notifier in prev.preempt_notifiers:
+            notifier.sched_out(nxt)
+        for notifier in nxt.preempt_notifiers:
+            notifier.sched_in()
+        if prev.state is TASK_DEAD:
+            self.preempt_notifier_key -= len(prev.preempt_notifiers)
+            prev.preempt_notifiers.clear()
+
+    def preempt_notifier_register(self, notifier: PreemptNotifier) -> None:
+        """The running task's from now on, until it ends."""
+        self.current.preempt_notifiers.append(notifier)
+        self.preempt_notifier_key += 1
 
     def pick_next_task(self) -> Task:
         """Take the next task off the run queue; with nobody runnable, time moves on until somebody is."""
@@ -449,6 +499,39 @@ class Sched:
                 self.yield_cpu()
             elif self.softirq is not None:
                 self.softirq.do_softirq()
+
+    def sched_tick(self) -> None:
+        """The timer interrupt of a program that makes no calls: it comes when it comes, and the next task may go first.
+
+        Who can run without calls (locks that are free cost none) counts in ``user_time`` what it does, and calls this when that is above
+        ``user_slice``: in the plain run at the end of a time slice, else at each of these moments.
+        """
+        if self.current.killed:
+            return
+        if self.explore:
+            if self.choice.spent():
+                self.explore = False
+            elif self.runqueue and (i := self.choice.pick(len(self.runqueue) + 1, "preempt")):
+                self.yield_cpu(i - 1)
+        else:
+            self.user_slice = TIMESLICE_USER
+        if self.user_time <= TIMESLICE_USER:
+            return
+        self.user_time = 0
+        if self.user_switches != self.switches:
+            # Others had the processor since.
+            self.user_switches = self.switches
+            return
+        self.stalled += 1
+        if self.stalled >= self.max_stalled:
+            self.stop(Livelock(f"{self.stalled} time slices without a system call"))
+        if self.stalled >= SPIN_SLICES and self.clock.next_expiry() is not None:
+            # Whoever waits so busily waits for another one's timer.
+            self.stalled = 0
+            self.tick()
+        if self.runqueue:
+            self.user_switches += 1
+            self.yield_cpu()
 
     # --- states ---
     def wake_up_process(self, task: Task, stopped: bool = False) -> int:

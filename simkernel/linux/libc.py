@@ -91,6 +91,19 @@ c_kill: Final = _bind("kill", c_int, c_int, c_int)
 c_getrlimit: Final = _bind("getrlimit", c_int, c_int, c_void_p)
 c_setrlimit: Final = _bind("setrlimit", c_int, c_int, c_void_p)
 prctl: Final = _bind("prctl", c_int, c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+c_syscall: Final = _bind("syscall", _long, _long, c_void_p, c_int, uint, c_void_p, c_void_p, uint)
+# futex(2) has no function in libc, and a number of its own on each architecture (arch/*/entry/syscalls).
+_SYS_futex: Final = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "loongarch64": 98, "ppc64le": 221, "s390x": 238}
+
+
+def c_futex(word: Any, op: int, value: int, timeout: bytes | None) -> int:
+    """futex(2) on a ctypes.c_uint32."""
+    number = _SYS_futex.get(platform.machine())
+    if number is None:
+        raise Unsupported(f"futex(2) on {platform.machine()}: its number is not known")
+    r: int = c_syscall(number, byref(word), op, value, timeout, None, 0)
+    return r
+
 
 _SYS_epoll_pwait2: Final = 441  # the same number on every architecture, as for all calls since Linux 5.2
 c_epoll_pwait2: Any

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from ctypes import c_int
 from typing import NoReturn
 
-from simkernel.api import Handler, Main
+from simkernel.api import FutexWord, Handler, Main
 from simkernel.errors import Unsupported
 from simkernel.linux.libc import (
     RLIM64_INFINITY,
@@ -21,6 +21,7 @@ from simkernel.linux.libc import (
     TIME,
     addressof,
     c_alarm,
+    c_futex,
     c_getitimer,
     c_getrlimit,
     c_kill,
@@ -46,7 +47,7 @@ from simkernel.linux.libc import (
 from simkernel.linux.signals import sigaction
 from simkernel.linux.threads import exit_code, flush_stdio, forget_threads, fork_process, own, thread_ids, threads
 from simkernel.linux.waiting import WaitingCalls
-from simkernel.uapi import NSEC_PER_SEC, SIG_DFL, SIG_IGN
+from simkernel.uapi import FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE, NSEC_PER_SEC, SIG_DFL, SIG_IGN
 
 # A parameter of sigprocmask hides the name.
 _set = set
@@ -56,6 +57,13 @@ def _itimerspec(raw: bytes) -> tuple[int, int]:
     """(it_value, it_interval) of a struct itimerspec, in nanoseconds."""
     (interval_s, interval_ns), (value_s, value_ns) = TIME.iter_unpack(raw)
     return value_s * NSEC_PER_SEC + value_ns, interval_s * NSEC_PER_SEC + interval_ns
+
+
+def _futex_word(word: FutexWord) -> ctypes.c_uint32:
+    """The word of a futex call.  TypeError for one that has no address."""
+    if not isinstance(word, ctypes.c_uint32):
+        raise TypeError(f"on the real kernel the word of a futex is a ctypes.c_uint32, not {type(word).__name__}")
+    return word
 
 
 def _itimerval(raw: bytes) -> tuple[int, int]:
@@ -135,6 +143,22 @@ class ProcessCalls(WaitingCalls):
         if thread is None:
             raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
         thread.join()
+
+    def futex_wait(self, word: FutexWord, expected: int, timeout_ns: int | None = None, /) -> None:
+        """FUTEX_WAIT.  ``word``: a ctypes.c_uint32."""
+        if expected >> 32:
+            raise OverflowError(f"expected {expected} does not fit a C unsigned int")
+        timeout = None if timeout_ns is None else timespec(timeout_ns)
+        if c_futex(_futex_word(word), FUTEX_WAIT_PRIVATE, expected, timeout) < 0:
+            fail()
+
+    def futex_wake(self, word: FutexWord, n: int, /) -> int:
+        """FUTEX_WAKE.  ``word``: a ctypes.c_uint32."""
+        check_ints(n)
+        woken = c_futex(_futex_word(word), FUTEX_WAKE_PRIVATE, n & 0xFFFFFFFF, None)
+        if woken < 0:
+            fail()
+        return woken
 
     def waitpid(self, pid: int, options: int = 0, /) -> tuple[int, int]:
         """waitpid(2)."""

@@ -173,7 +173,8 @@ def numeric(host: str) -> Found | None:
     if not percent:
         return AF_INET6, _socket.inet_ntop(AF_INET6, packed), 0
     # Names of interfaces are for addresses of a link; a number is for any.
-    index = 1 if scope == "lo" and packed[0] == 0xFE and packed[1] & 0xC0 == 0x80 else number(scope)
+    of_a_link = (packed[0] == 0xFE and packed[1] & 0xC0 == 0x80) or (packed[0] == 0xFF and packed[1] & 0x0F == 2)
+    index = 1 if scope == "lo" and of_a_link else number(scope)
     return None if index is None else (AF_INET6, _socket.inet_ntop(AF_INET6, packed), index)
 
 

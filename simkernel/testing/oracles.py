@@ -45,8 +45,8 @@ HERD_TASKS = 2
 _ASKS = (F_GETFD, F_GETFL)
 # Calls whose first argument is a number, but no fd's.
 _NO_FD = frozenset(
-    "alarm clock_gettime_ns epoll_create1 eventfd exit getitimer getrlimit join kill nanosleep pidfd_open pipe2 setitimer setrlimit "
-    "sigaction sigprocmask socket socketpair tgkill timerfd_create waitpid".split()
+    "alarm clock_gettime_ns epoll_create1 eventfd exit futex_wait futex_wake getitimer getrlimit join kill nanosleep pidfd_open pipe2 "
+    "setitimer setrlimit sigaction sigprocmask socket socketpair tgkill timerfd_create waitpid".split()
 )
 
 

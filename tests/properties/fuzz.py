@@ -9,6 +9,7 @@ for what is Unsupported on one side.
 
 import argparse
 import array
+import ctypes
 import errno
 import glob
 import math
@@ -253,13 +254,15 @@ class Fuzzer:
             ("kill", (self.nobody, self.one(0, 9, 15, 64, 65, -1))),
             ("getrlimit", (self.one(7),)),
             ("setrlimit", (self.resource, self.limits)),
+            ("futex_wait", (self.word, self.one(0, 7, 2**32), self.limit)),
+            ("futex_wake", (self.word, self.one(1, 0, -1))),
         ]
 
     def call(self) -> tuple[str, list[Any]]:
         name, spec = self.random.choice(self.verbs)
         args = [make() for make in spec]
         r = self.random.random()
-        if r < 0.01 and name not in ("poll", "select", "epoll_wait"):
+        if r < 0.01 and name not in ("poll", "select", "epoll_wait", "futex_wait"):
             args = args[:-1]
         elif r < 0.02:
             args.append(0)
@@ -280,6 +283,14 @@ class Fuzzer:
     def hostile_int(self) -> Any:
         value = self.random.choice(HOSTILE_INTS)
         return Strange(value) if self.random.random() < 0.1 else value
+
+    def word(self) -> Any:
+        """A futex nobody else knows, on the real kernel one that has an address."""
+        return ctypes.c_uint32(self.random.choice([0, 0, 7, 2**32 - 1]))
+
+    def limit(self) -> Any:
+        """Nanoseconds, few enough that whom nobody wakes comes back."""
+        return self.random.choice([0, 0, 1000, -1, -(10**18), 2**100, "1", 0.5])
 
     def fd(self) -> Any:
         r = self.random.random()

@@ -4,7 +4,8 @@ import errno
 
 import pytest
 
-from tests.stdlib.sides import three_ways
+from simkernel.errors import Unsupported
+from tests.stdlib.sides import run, three_ways
 
 
 @three_ways
@@ -77,3 +78,20 @@ def test_each_way_to_wait_sees_the_same(m):
             with kind() as selector:
                 key = selector.register(a, m.selectors.EVENT_READ, "data")
                 assert selector.select(5) == [(key, m.selectors.EVENT_READ)]
+
+
+def test_families_that_are_modules_elsewhere():
+    """A kernel that has none of them says so as Linux does, and programs that look for them find out."""
+
+    def body(m):
+        for family in (m.socket.AF_CAN, m.socket.AF_TIPC):
+            with pytest.raises(OSError) as caught:
+                m.socket.socket(family, m.socket.SOCK_RAW)
+            assert caught.value.errno == errno.EAFNOSUPPORT
+        with pytest.raises(OSError) as caught:
+            m.socket.socket(m.socket.AF_INET, m.socket.SOCK_SEQPACKET)
+        assert caught.value.errno == errno.ESOCKTNOSUPPORT
+        with pytest.raises(Unsupported):
+            m.socket.socket(m.socket.AF_PACKET, m.socket.SOCK_RAW)
+
+    run("fake", body)

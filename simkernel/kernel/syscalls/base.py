@@ -63,6 +63,15 @@ def c_int(value: object, what: str) -> int:
     return value
 
 
+def c_uint(value: object, what: str) -> int:
+    """An argument that Linux takes as a C unsigned int."""
+    if not isinstance(value, int):
+        raise TypeError(f"{what} must be an int, not {type(value).__name__}")
+    if not 0 <= value < 2**32:
+        raise OverflowError(f"{what} does not fit a C unsigned int: {value}")
+    return value
+
+
 def size(value: object, what: str = "the size") -> int:
     """An argument that Linux takes as a size_t."""
     if not isinstance(value, int):

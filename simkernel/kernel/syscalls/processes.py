@@ -4,10 +4,11 @@ import errno
 from collections.abc import Iterable
 from typing import Final
 
-from simkernel.api import Handler, Main
+from simkernel.api import FutexWord, Handler, Main
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.exit import do_wait, join_thread
 from simkernel.kernel.fork import copy_process, copy_thread, wake_up_new_task
+from simkernel.kernel.futex import futex_wait, futex_wake
 from simkernel.kernel.itimer import alarm_setitimer, do_getitimer, do_setitimer
 from simkernel.kernel.pidfd import PidFd
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, KSigAction, Sched, SigInfo, Task
@@ -25,7 +26,7 @@ from simkernel.kernel.signal import (
     sigprocmask,
 )
 from simkernel.kernel.signalfd import SignalFd
-from simkernel.kernel.syscalls.base import NR_OPEN, c_int, signals, sigset, timespec, timespec_range
+from simkernel.kernel.syscalls.base import NR_OPEN, c_int, c_uint, signals, sigset, timespec, timespec_range
 from simkernel.kernel.syscalls.waiting import WaitingCalls
 from simkernel.kernel.timerfd import TimerFd
 from simkernel.uapi import (
@@ -119,6 +120,21 @@ class ProcessCalls(WaitingCalls):
 
     def join(self, tid: int, /) -> None:
         self._interruptible(join_thread, self.sched, c_int(tid, "tid"))
+
+    def futex_wait(self, word: FutexWord, expected: int, timeout_ns: int | None = None, /) -> None:
+        c_uint(expected, "expected")
+        deadline: int | None = None
+        if timeout_ns is not None:
+            timespec(timeout_ns, "timeout_ns")
+            deadline = self.sched.clock.now + timeout_ns
+        self._interruptible(futex_wait, self.sched, word, expected, deadline)
+
+    def futex_wake(self, word: FutexWord, n: int, /) -> int:
+        c_int(n, "n")
+        woken = futex_wake(self.sched, word, n)
+        if self.sched.sigwork:
+            self._exit_to_user()
+        return woken
 
     def waitpid(self, pid: int, options: int = 0, /) -> tuple[int, int]:
         got: tuple[int, int] = self._interruptible(do_wait, self.sched, c_int(pid, "pid"), c_int(options, "options"))

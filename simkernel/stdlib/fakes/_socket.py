@@ -196,7 +196,7 @@ class socket:  # noqa: N801
         while True:
             limit = -1
             if deadline is not None:
-                limit = deadline - here.sys.clock_gettime_ns(CLOCK_MONOTONIC)
+                limit = deadline - here.clock_gettime_ns(CLOCK_MONOTONIC)
                 if limit < 0:
                     raise TimeoutError("timed out")
             try:
@@ -209,7 +209,7 @@ class socket:  # noqa: N801
 
     def _sk_call(self, events: int, call: Callable[[], Any], limit: int) -> Any:
         """sock_call_ex: make a system call, after waiting for it if there is a timeout, and again after a signal."""
-        deadline = here.sys.clock_gettime_ns(CLOCK_MONOTONIC) + limit if limit > 0 else None
+        deadline = here.clock_gettime_ns(CLOCK_MONOTONIC) + limit if limit > 0 else None
         while True:
             if deadline is not None:
                 self._sk_ready(events, deadline)
@@ -266,7 +266,7 @@ class socket:  # noqa: N801
             if self._sk_timeout <= 0 or busy.errno != errno.EINPROGRESS:
                 raise
         limit = self._sk_timeout
-        self._sk_ready(POLLOUT | POLLERR, here.sys.clock_gettime_ns(CLOCK_MONOTONIC) + limit if limit > 0 else None)
+        self._sk_ready(POLLOUT | POLLERR, here.clock_gettime_ns(CLOCK_MONOTONIC) + limit if limit > 0 else None)
         code = int(here.sys.getsockopt(self._sk_fd, SOL_SOCKET, SO_ERROR))
         if code not in (0, errno.EISCONN):
             raise oserror(code)
@@ -344,7 +344,7 @@ class socket:  # noqa: N801
 
     def setblocking(self, flag: Any, /) -> None:
         """setblocking(flag)"""
-        blocking = bool(c_int(flag))
+        blocking = c_long(flag) != 0
         self._sk_timeout = -1 if blocking else 0
         here.sys.ioctl(self._sk_fd, FIONBIO, 0 if blocking else 1)
 
@@ -385,18 +385,23 @@ class socket:  # noqa: N801
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """recv_into(buffer, [nbytes[, flags]]) -> nbytes_read"""
-        view = writable(buffer, f"recv_into() argument 1 must be read-write bytes-like object, not {type(buffer).__name__}")
-        nbytes = c_ssize(nbytes)
-        if nbytes < 0:
-            raise ValueError("negative buffersize in recv_into")
-        if nbytes > len(view):
-            raise ValueError("buffer too small for requested bytes")
-        data = self.__recv(nbytes or len(view), flags)
+        view: Any = buffer
+        if type(buffer) is not bytearray and (
+            type(buffer) is not memoryview or buffer.readonly or buffer.format != "B" or buffer.ndim != 1
+        ):
+            view = writable(buffer, f"recv_into() argument 1 must be read-write bytes-like object, not {type(buffer).__name__}")
+        size = len(view)
+        if nbytes:
+            nbytes = c_ssize(nbytes)
+            if nbytes < 0:
+                raise ValueError("negative buffersize in recv_into")
+            if nbytes > size:
+                raise ValueError("buffer too small for requested bytes")
+            size = nbytes
+        # Not the method of a subclass.
+        data = socket.recv(self, size, flags)
         view[: len(data)] = data
         return len(data)
-
-    def __recv(self, bufsize: int, flags: int) -> bytes:
-        return socket.recv(self, bufsize, flags)
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """recvfrom(buffersize[, flags]) -> (data, address info)"""
@@ -469,17 +474,33 @@ class socket:  # noqa: N801
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """sendall(data[, flags])"""
         rest = data if type(data) is bytes else contents(data)
-        flags = c_int(flags)
+        if flags:
+            flags = c_int(flags)
         limit = self._sk_timeout
-        deadline = here.sys.clock_gettime_ns(CLOCK_MONOTONIC) + limit if limit > 0 else None
+        if limit <= 0:
+            self._sk_sendall(rest, flags)
+            return
+        deadline = here.clock_gettime_ns(CLOCK_MONOTONIC) + limit
         while True:
-            if deadline is not None:
-                limit = deadline - here.sys.clock_gettime_ns(CLOCK_MONOTONIC)
-                if limit <= 0:
-                    raise TimeoutError("timed out")
+            limit = deadline - here.clock_gettime_ns(CLOCK_MONOTONIC)
+            if limit <= 0:
+                raise TimeoutError("timed out")
             piece = rest
             n: int = self._sk_call(POLLOUT, lambda: here.sys.send(self._sk_fd, piece, flags), limit)  # noqa: B023
             # A send that a signal cut short succeeds.
+            world.check_signals()
+            if n >= len(rest):
+                return
+            rest = rest[n:]
+
+    def _sk_sendall(self, rest: bytes, flags: int) -> None:
+        """Send everything, waiting in the calls themselves."""
+        while True:
+            try:
+                n = here.sys.send(self._sk_fd, rest, flags)
+            except InterruptedError:
+                world.check_signals()
+                continue
             world.check_signals()
             if n >= len(rest):
                 return
@@ -594,7 +615,7 @@ def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int
     elif hasattr(port, "__index__"):
         service = str(c_long(port))
     elif isinstance(port, str):
-        service = port.partition("\0")[0]
+        service = port.encode().partition(b"\0")[0].decode()
     elif isinstance(port, bytes):
         service = port.decode("latin-1").partition("\0")[0]
     else:

@@ -80,61 +80,53 @@ class _Deadline:
     __slots__ = ("end",)
 
     def __init__(self, ns: int) -> None:
-        self.end = here.sys.clock_gettime_ns(CLOCK_MONOTONIC) + ns
+        self.end = here.clock_gettime_ns(CLOCK_MONOTONIC) + ns
 
     def left(self) -> int:
         """Nanoseconds until then; negative when it has passed."""
-        return self.end - here.sys.clock_gettime_ns(CLOCK_MONOTONIC)
+        return self.end - here.clock_gettime_ns(CLOCK_MONOTONIC)
 
 
 # --- select ---
-class _Select:
-    """select(rlist, wlist, xlist, timeout=None, /)
-
-    Wait until one or more file descriptors are ready for some kind of I/O.
-    """
-
-    # An object and not a function: SelectSelector keeps it in its class, where a function would become a method.
-    __slots__ = ()
-    __name__ = "select"
-
-    def __call__(
-        self, rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None, /
-    ) -> tuple[list[Any], list[Any], list[Any]]:
-        ns = None if timeout is None else _nanoseconds(timeout, NS, "timeout must be a float or None")
-        if ns is not None:
-            if ns < 0:
-                raise ValueError("timeout must be non-negative")
-            # A struct timeval has microseconds.
-            ns = -(-ns // NS_PER_US) * NS_PER_US
-        r, w, x = _fd_set(rlist), _fd_set(wlist), _fd_set(xlist)
-        deadline = _Deadline(ns) if ns else None
-        while True:
-            try:
-                ready = here.sys.pselect([fd for fd, _ in r], [fd for fd, _ in w], [fd for fd, _ in x], ns)
-                break
-            except InterruptedError:
-                world.check_signals()
-                if deadline is not None:
-                    ns = deadline.left()
-                    if ns < 0:
-                        return [], [], []
-        return _objects(r, ready[0]), _objects(w, ready[1]), _objects(x, ready[2])
-
-
-select = _Select()
+# Static methods, as functions of C are: SelectSelector keeps one in its class, where a plain function would become a method.
+@staticmethod  # type: ignore[misc]
+def select(
+    rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None, /
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Wait until one or more file descriptors are ready for some kind of I/O."""
+    ns = None if timeout is None else _nanoseconds(timeout, NS, "timeout must be a float or None")
+    if ns is not None:
+        if ns < 0:
+            raise ValueError("timeout must be non-negative")
+        # A struct timeval has microseconds.
+        ns = -(-ns // NS_PER_US) * NS_PER_US
+    r, w, x = _fd_set(rlist), _fd_set(wlist), _fd_set(xlist)
+    deadline = _Deadline(ns) if ns else None
+    while True:
+        try:
+            ready = here.sys.pselect([fd for fd, _ in r], [fd for fd, _ in w], [fd for fd, _ in x], ns)
+            break
+        except InterruptedError:
+            world.check_signals()
+            if deadline is not None:
+                ns = deadline.left()
+                if ns < 0:
+                    return [], [], []
+    return _objects(r, ready[0]), _objects(w, ready[1]), _objects(x, ready[2])
 
 
 def _fd_set(files: Iterable[Any]) -> list[tuple[int, Any]]:
-    """The fds of one of the lists, each with what it was given as."""
+    """The fds of one of the lists, each with what it was given as.  A fileno() may change a list: it is read as it is then."""
     try:
-        items = list(files)
+        items = files if isinstance(files, (list, tuple)) else list(files)
     except TypeError:
         raise TypeError("arguments 1-3 must be sequences") from None
-    found = [(_file_descriptor(item), item) for item in items]
-    for fd, _ in found:
+    found: list[tuple[int, Any]] = []
+    for item in items:
+        fd = _file_descriptor(item)
         if fd >= FD_SETSIZE:
             raise ValueError("filedescriptor out of range in select()")
+        found.append((fd, item))
     return found
 
 
@@ -162,15 +154,16 @@ def _event_mask(value: Any) -> int:
     return mask
 
 
-class poll:  # noqa: N801
-    """poll() -> polling object, which supports registering and unregistering file descriptors, and then polling them for I/O events."""
+class _Poll:
+    """The polling object."""
 
     __slots__ = ("_fds", "_running")
+    # In the order of registration.
+    _fds: dict[int, int]
+    _running: bool
 
-    def __init__(self) -> None:
-        # In the order of registration.
-        self._fds: dict[int, int] = {}
-        self._running = False
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("cannot create 'select.poll' instances")
 
     def register(self, fd: Any, eventmask: int = real.POLLIN | real.POLLPRI | real.POLLOUT, /) -> None:
         """Register a file descriptor with the polling object."""
@@ -216,6 +209,21 @@ class poll:  # noqa: N801
             self._running = False
 
 
+_Poll.__name__ = _Poll.__qualname__ = "poll"
+
+
+@staticmethod  # type: ignore[misc]
+def poll() -> _Poll:
+    """Returns a polling object.
+
+    This object supports registering and unregistering file descriptors, and then polling them for I/O events.
+    """
+    made: _Poll = object.__new__(_Poll)
+    made._fds = {}
+    made._running = False
+    return made
+
+
 # --- epoll ---
 class epoll:  # noqa: N801
     """select.epoll(sizehint=-1, flags=0)
@@ -246,7 +254,7 @@ class epoll:  # noqa: N801
         return made
 
     def __del__(self) -> None:
-        fd, self._epfd = self._epfd, -1
+        fd = getattr(self, "_epfd", -1)
         if fd >= 0 and self._owner == (_run, here.process_id()):
             try:
                 here.sys.close(fd)
@@ -290,18 +298,22 @@ class epoll:  # noqa: N801
         epfd = self._open()
         ms = -1
         deadline: _Deadline | None = None
-        if timeout is not None:
+        if type(timeout) is int and -1 <= timeout <= 0:
+            # What EpollSelector asks for most.
+            ms = timeout
+        elif timeout is not None:
             ns = _nanoseconds(timeout, NS, "timeout must be an integer or None")
             ms = -(-ns // NS_PER_MS)
             if not INT_MIN <= ms <= INT_MAX:
                 raise OverflowError("timeout is too large")
             if ns > 0:
                 deadline = _Deadline(ns)
-        maxevents = c_int(maxevents)
         if maxevents == -1:
             maxevents = FD_SETSIZE - 1
-        elif maxevents < 1:
-            raise ValueError(f"maxevents must be greater than 0, got {maxevents}")
+        else:
+            maxevents = c_int(maxevents)
+            if maxevents < 1:
+                raise ValueError(f"maxevents must be greater than 0, got {maxevents}")
         while True:
             try:
                 return here.sys.epoll_wait(epfd, maxevents, ms)

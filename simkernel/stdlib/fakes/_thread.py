@@ -1,0 +1,768 @@
+"""_thread: threads are those of the machine that runs, and a lock that is taken sleeps in futex_wait.
+
+A lock that is free costs no system call, as in glibc, so the program tells the scheduler what it does between calls (Sched.user_time):
+where choices are made, another thread may go first at each lock.  The value of a lock is the thread that took it, 0 when it is free:
+whoever explains a deadlock can say so.
+
+``_excepthook`` says nothing of a thread that is killed with its process, which threading.py takes for an exception.
+"""
+
+import _thread as real
+import itertools
+import math
+import sys
+import weakref
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from simkernel.errors import SimulationError, Unsupported, UsageError
+from simkernel.kernel.sched import PreemptNotifier, Task, TaskExit
+from simkernel.stdlib.here import here
+
+if TYPE_CHECKING:
+    from simkernel.stdlib.world import World
+
+world: "World"
+
+TIMEOUT_MAX = real.TIMEOUT_MAX
+error = RuntimeError
+# The owner of a lock that is taken while no machine runs.
+NOBODY: Final = 0x3FFFFFFF
+# What a lock that could not be had at once counts for: whoever asks again and again is not to go on for ever.
+REFUSED: Final = 16
+INT_MAX: Final = 2**31 - 1
+
+# Checks the arguments of acquire as this Python does.
+_checker: Final = real.allocate_lock()
+
+
+def nanoseconds(timeout: float) -> int:
+    """A timeout in ns, rounded up to a microsecond (acquire_timed)."""
+    return -(-math.ceil(timeout * 1e9) // 1000) * 1000
+
+
+class Word:
+    """A word to sleep on, and how many do: a wake-up that nobody waits for is not made."""
+
+    __slots__ = ("__weakref__", "sleepers", "value")
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.sleepers = 0
+
+    def wait(self, timeout: float | None, interruptible: bool = True) -> bool:
+        """Sleep until the value is 0, for at most ``timeout`` seconds; False if they passed."""
+        sched = here.sched
+        if sched is None:
+            raise UsageError("a lock of a world is waited for, and no machine runs: whoever has it can never release it")
+        deadline = None if timeout is None else sched.clock.now + nanoseconds(timeout)
+        left: int | None = None
+        self.sleepers += 1
+        try:
+            while self.value:
+                if deadline is not None:
+                    left = deadline - sched.clock.now
+                    if left <= 0:
+                        return False
+                try:
+                    here.sys.futex_wait(self, self.value, left)
+                except BlockingIOError:
+                    # It has changed hands.
+                    continue
+                except TimeoutError:
+                    return False
+                except InterruptedError:
+                    if interruptible:
+                        world.check_signals()
+            return True
+        finally:
+            self.sleepers -= 1
+
+    def wake(self, n: int) -> None:
+        """Wake those who sleep."""
+        if self.sleepers:
+            here.sys.futex_wake(self, n)
+
+
+class LockMeta(type):
+    """Before Python 3.13 locks come from allocate_lock alone."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if sys.version_info < (3, 13):
+            raise TypeError("cannot create '_thread.lock' instances")
+        if args or kwargs:
+            raise TypeError("lock expected 0 arguments, got 1")
+        return super().__call__()
+
+
+class lock(Word, metaclass=LockMeta):  # noqa: N801  # its name
+    """A lock: ``value`` is the thread that took it, 0 when it is free."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("type '_thread.lock' is not an acceptable base type")
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it.  ``timeout`` in seconds, -1 without a limit; False if it could not be had."""
+        sched = here.sched
+        if sched is not None:
+            sched.user_time += 1
+            if sched.user_time > sched.user_slice:
+                sched.sched_tick()
+        if blocking is not True or timeout != -1:
+            _checker.acquire(blocking, timeout)
+            _checker.release()
+        if self.value:
+            if not blocking or timeout == 0:
+                if sched is not None:
+                    sched.user_time += REFUSED
+                return False
+            if not self.wait(None if timeout == -1 else timeout):
+                return False
+        self.value = NOBODY if sched is None else sched.current.pid
+        return True
+
+    def release(self) -> None:
+        """Let go of it, whoever took it; who has waited longest is woken."""
+        if not self.value:
+            raise RuntimeError("release unlocked lock")
+        self.value = 0
+        if self.sleepers:
+            here.sys.futex_wake(self, 1)
+            return
+        sched = here.sched
+        if sched is not None and sched.explore:
+            sched.sched_tick()
+
+    def locked(self) -> bool:
+        """Whether somebody has it."""
+        return self.value != 0
+
+    def _at_fork_reinit(self) -> None:
+        self.value = 0
+        self.sleepers = 0
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        return f"<{'locked' if self.value else 'unlocked'} _thread.lock object at {id(self):#x}>"
+
+    __enter__ = acquire_lock = acquire
+    release_lock = release
+    locked_lock = locked
+
+
+LockType = lock
+allocate_lock = allocate = partial(type.__call__, lock)
+
+
+class RLock(Word):
+    """A lock that its owner may take again: ``value`` is the owner."""
+
+    __slots__ = ("_count",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        self._count = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it, or take it once more.  ``timeout`` in seconds, -1 without a limit; False if it could not be had."""
+        sched = here.sched
+        if sched is None:
+            me = NOBODY
+        else:
+            me = sched.current.pid
+            sched.user_time += 1
+            if sched.user_time > sched.user_slice:
+                sched.sched_tick()
+        if blocking is not True or timeout != -1:
+            _checker.acquire(blocking, timeout)
+            _checker.release()
+        if self.value == me:
+            self._count += 1
+            return True
+        if self.value:
+            if not blocking or timeout == 0:
+                if sched is not None:
+                    sched.user_time += REFUSED
+                return False
+            if not self.wait(None if timeout == -1 else timeout):
+                return False
+        self.value = me
+        self._count = 1
+        return True
+
+    def release(self) -> None:
+        """Let go of it once; RuntimeError for who is not its owner."""
+        if self.value != _me():
+            raise RuntimeError("cannot release un-acquired lock")
+        self._count -= 1
+        if not self._count:
+            self._free()
+
+    def _free(self) -> None:
+        self.value = 0
+        if self.sleepers:
+            here.sys.futex_wake(self, 1)
+            return
+        sched = here.sched
+        if sched is not None and sched.explore:
+            sched.sched_tick()
+
+    def _is_owned(self) -> bool:
+        return self.value == _me()
+
+    def _recursion_count(self) -> int:
+        return self._count if self.value == _me() else 0
+
+    def _release_save(self) -> tuple[int, int]:
+        if not self._count:
+            raise RuntimeError("cannot release un-acquired lock")
+        state = self._count, self.value
+        self._count = 0
+        self._free()
+        return state
+
+    def _acquire_restore(self, state: tuple[int, int]) -> None:
+        count, owner = state
+        if self.value:
+            self.wait(None, interruptible=False)
+        self.value, self._count = owner, count
+
+    def _at_fork_reinit(self) -> None:
+        self.value = 0
+        self.sleepers = 0
+        self._count = 0
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        kind = type(self)
+        state = f"{kind.__module__}.{kind.__qualname__} object owner={self.value} count={self._count} at {id(self):#x}"
+        return f"<{'locked' if self._count else 'unlocked'} {state}>"
+
+    __enter__ = acquire
+
+
+def _me() -> int:
+    sched = here.sched
+    return NOBODY if sched is None else sched.current.pid
+
+
+# --- what belongs to a thread ---
+class ThreadState(PreemptNotifier):
+    """PyThreadState: what goes with a thread.
+
+    ``locals`` has the parts of thread-local objects, ``sentinel`` the lock that is released at its end; ``hooks`` is what C keeps for the
+    thread of the operating system, and so has to be exchanged when another goes on, None as long as nothing was set.
+    """
+
+    __slots__ = ("handle", "hooks", "locals", "sentinel", "tid")
+
+    def __init__(self, tid: int) -> None:
+        self.tid = tid
+        self.locals: dict[weakref.ref[Part], None] = {}
+        self.sentinel: weakref.ref[lock] | None = None
+        self.handle: _ThreadHandle | None = None
+        self.hooks: Hooks | None = None
+
+    def sched_in(self) -> None:
+        if self.hooks is not None:
+            self.hooks.install()
+
+    def sched_out(self, following: Task) -> None:
+        if self.hooks is not None and not following.preempt_notifiers:
+            _outside.install()
+
+    def clear(self) -> None:
+        """PyThreadState_Clear: the thread is gone, and what it had with it."""
+        for ref in list(self.locals):
+            part = ref()
+            if part is not None:
+                part.forget(self.tid)
+        self.locals.clear()
+        if self.sentinel is not None:
+            sentinel = self.sentinel()
+            if sentinel is not None and sentinel.value:
+                sentinel.release()
+
+
+_threads: dict[int, ThreadState] = {}
+_running = 0
+_stack_size = 0
+
+
+def _state() -> ThreadState:
+    """The state of the running thread."""
+    tid = here.thread_id()
+    state = _threads.get(tid)
+    if state is None:
+        state = _threads[tid] = ThreadState(tid)
+    return state
+
+
+class Part:
+    """What a thread-local object has in each thread: ``dicts`` by thread, ``tid`` whose is its __dict__ now."""
+
+    __slots__ = ("__weakref__", "args", "dicts", "kwargs", "owner", "tid")
+
+    def __init__(self, owner: "_local", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.owner = weakref.ref(owner)
+        self.args = args
+        self.kwargs = kwargs
+        self.dicts: dict[int, dict[str, Any]] = {}
+        self.tid = -1
+
+    def enter(self, owner: "_local", tid: int) -> None:
+        """Give the object the __dict__ that it has in thread ``tid``; made, and ``__init__`` called, at its first access there."""
+        found = self.dicts.get(tid)
+        self.tid = tid
+        if found is not None:
+            object.__setattr__(owner, "__dict__", found)
+            return
+        self.add(owner, tid)
+        kind = type(owner)
+        if kind.__init__ is not object.__init__:
+            try:
+                kind.__init__(owner, *self.args, **self.kwargs)
+            except BaseException:
+                self.forget(tid)
+                raise
+
+    def add(self, owner: "_local", tid: int) -> None:
+        """A new __dict__."""
+        made: dict[str, Any] = {}
+        self.tid = tid
+        self.dicts[tid] = made
+        object.__setattr__(owner, "__dict__", made)
+        state = _state()
+        state.locals[weakref.ref(self, lambda ref: state.locals.pop(ref, None))] = None
+
+    def forget(self, tid: int) -> None:
+        """The thread is gone."""
+        self.dicts.pop(tid, None)
+        if self.tid == tid:
+            self.tid = -1
+            owner = self.owner()
+            if owner is not None:
+                object.__setattr__(owner, "__dict__", {})
+
+
+class _local:  # noqa: N801  # its name
+    """Thread-local data: the object has a __dict__ in each thread, put in place when another thread than the last one looks."""
+
+    __slots__ = ("__dict__", "__weakref__", "_local__part")
+
+    def __new__(cls, /, *args: Any, **kwargs: Any) -> "_local":
+        if (args or kwargs) and cls.__init__ is object.__init__:
+            raise TypeError("Initialization arguments are not supported")
+        self = object.__new__(cls)
+        part = Part(self, args, kwargs)
+        _set_part(self, part)
+        # type.__call__ calls __init__ for the thread that makes it.
+        part.add(self, here.thread_id())
+        return self
+
+    def __getattribute__(self, name: str) -> Any:
+        part = _part_of(self)
+        sched = here.sched
+        tid = sched.current.pid if sched is not None else 0
+        if part.tid != tid:
+            part.enter(self, tid)
+        return _get(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "__dict__":
+            raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
+        part = _part_of(self)
+        tid = here.thread_id()
+        if part.tid != tid:
+            part.enter(self, tid)
+        _set(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name == "__dict__":
+            raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
+        part = _part_of(self)
+        tid = here.thread_id()
+        if part.tid != tid:
+            part.enter(self, tid)
+        object.__delattr__(self, name)
+
+
+_part_of: Callable[[_local], Part] = vars(_local)["_local__part"].__get__
+_set_part: Callable[[_local, Part], None] = vars(_local)["_local__part"].__set__
+_get = object.__getattribute__
+_set = object.__setattr__
+
+
+# --- threads ---
+def get_ident() -> int:
+    """The running thread."""
+    return _me()
+
+
+def get_native_id() -> int:
+    """gettid(2)."""
+    return _me()
+
+
+def start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, /) -> int:
+    """Start a thread that calls ``function(*args, **kwargs)``; returns its identity."""
+    if not callable(function):
+        raise TypeError("first arg must be callable")
+    if not isinstance(args, tuple):
+        raise TypeError("2nd arg must be a tuple")
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise TypeError("optional 3rd arg must be a dictionary")
+    return _start(function, args, kwargs or {}, None)
+
+
+start_new = start_new_thread
+
+
+def _start(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any], handle: "_ThreadHandle | None") -> int:
+    global _running
+    sched = here.sched
+    if sched is None:
+        raise UsageError("a thread of a world was to start, and no fake machine runs: the real kernel's threads are Python's own _thread's")
+    _running += 1
+    tid = here.sys.thread(_bootstrap, function, args, kwargs, handle)
+    # pthread_detach: nobody joins it by its number.
+    sched.current.process.joinable.pop(tid, None)
+    return tid
+
+
+def _bootstrap(
+    _sys: Any, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any], handle: "_ThreadHandle | None"
+) -> None:
+    """thread_run: what a new thread does."""
+    global _running
+    state = _state()
+    state.handle = handle
+    if handle is not None:
+        handle.ident = state.tid
+    try:
+        function(*args, **kwargs)
+    except SystemExit:
+        pass
+    except (TaskExit, SimulationError):
+        raise
+    except BaseException as exc:
+        _write_unraisable(exc, function)
+    finally:
+        # Nothing of what it was called with outlives it.
+        del function, args, kwargs
+        _running -= 1
+        state.clear()
+        _threads.pop(state.tid, None)
+        if handle is not None:
+            handle.done()
+
+
+def _write_unraisable(exc: BaseException, function: Callable[..., object]) -> None:
+    """What nobody caught in a thread that is not of threading.py: sys.unraisablehook of the world."""
+    hook = world.sys.unraisablehook
+    text = "Exception ignored in thread started by"
+    if hook is not sys.__unraisablehook__:
+        made: Any = sys.UnraisableHookArgs
+        hook(made((type(exc), exc, exc.__traceback__, text, function)))
+        return
+    stderr = world.sys.stderr
+    if stderr is not None:
+        stderr.write(f"{text}: {function!r}\n")
+        world.import_module("traceback").print_exception(exc, file=stderr)
+        stderr.flush()
+
+
+def exit() -> None:  # noqa: A001  # its name
+    """End the running thread."""
+    raise SystemExit
+
+
+exit_thread = exit
+
+
+def _count() -> int:
+    return _running
+
+
+def stack_size(size: int = 0, /) -> int:
+    """The size of the stacks of threads to come; kept, and of no other effect.  Returns what it was."""
+    global _stack_size
+    before = real.stack_size(size)
+    real.stack_size(before)
+    before, _stack_size = _stack_size, size
+    return before
+
+
+def interrupt_main(signum: int = 2, /) -> None:
+    """As if the signal had come."""
+    module = world.modules.get("_signal")
+    if module is None or "_signal" not in world.fakes:
+        raise Unsupported("_thread.interrupt_main without the fake of _signal: make the World with it")
+    module.set_interrupt(signum)
+
+
+def _is_main_interpreter() -> bool:
+    return True
+
+
+def daemon_threads_allowed() -> bool:
+    """Whether daemon threads may be started."""
+    return True
+
+
+def _set_sentinel() -> lock:
+    """A lock that is released when the running thread has ended (before Python 3.13)."""
+    made: lock = allocate_lock()
+    _state().sentinel = weakref.ref(made)
+    return made
+
+
+class _ThreadHandle(Word):
+    """A thread to wait for (since Python 3.13): ``value`` is 1 from its start to its end."""
+
+    __slots__ = ("begun", "ident")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ident = 0
+        self.begun = False
+
+    def is_done(self) -> bool:
+        """Whether it has begun and ended."""
+        return self.begun and not self.value
+
+    def join(self, timeout: float | None = None, /) -> None:
+        """Wait until it has ended, for at most ``timeout`` seconds."""
+        if not self.begun:
+            raise RuntimeError("thread not started")
+        if self.value and self.ident == _me():
+            raise RuntimeError("Cannot join current thread")
+        if self.value:
+            self.wait(None if timeout is None or timeout < 0 else timeout)
+
+    def done(self) -> None:
+        """It has ended."""
+        self.value = 0
+        _joinable.pop(self, None)
+        self.wake(INT_MAX)
+
+    def _set_done(self) -> None:
+        if not self.begun:
+            raise RuntimeError("thread not started")
+        self.done()
+
+    def __repr__(self) -> str:
+        return f"<_ThreadHandle object: ident={self.ident}>"
+
+
+# Those that the end of the process waits for, in the order in which they began.
+_joinable: dict[_ThreadHandle, None] = {}
+
+
+def start_joinable_thread(function: Callable[[], object], handle: _ThreadHandle | None = None, daemon: bool = True) -> _ThreadHandle:
+    """Start a thread that calls ``function()``."""
+    if not callable(function):
+        raise TypeError("thread function must be callable")
+    if handle is None:
+        handle = _ThreadHandle()
+    elif not isinstance(handle, _ThreadHandle):
+        raise TypeError("'handle' must be a _ThreadHandle")
+    if handle.begun:
+        raise RuntimeError("thread already started")
+    handle.begun = True
+    handle.value = 1
+    if not daemon:
+        _joinable[handle] = None
+    try:
+        handle.ident = _start(function, (), {}, handle)
+    except BaseException:
+        handle.begun = False
+        handle.value = 0
+        _joinable.pop(handle, None)
+        raise
+    return handle
+
+
+def _make_thread_handle(ident: int, /) -> _ThreadHandle:
+    handle = _ThreadHandle()
+    handle.ident = ident
+    handle.begun = True
+    handle.value = 1
+    return handle
+
+
+def _get_main_thread_ident() -> int:
+    return here.process_id() or NOBODY
+
+
+def _shutdown() -> None:
+    """Wait for the threads that are not daemons."""
+    me = _me()
+    while True:
+        handle = next((handle for handle in _joinable if handle.ident != me), None)
+        if handle is None:
+            return
+        handle.join()
+
+
+# --- exceptions of threads ---
+_ExceptHookArgs = real._ExceptHookArgs
+
+
+def _excepthook(args: Any, /) -> None:
+    """threading.excepthook: say what ended a thread, to the world's stderr."""
+    if type(args) is not _ExceptHookArgs:
+        raise TypeError("_thread.excepthook argument type must be ExceptHookArgs")
+    if args.exc_type is SystemExit or issubclass(args.exc_type, TaskExit):
+        return
+    if issubclass(args.exc_type, SimulationError) and here.sched is not None:
+        # Not the program's failure, and not for it to deal with: the run ends.
+        here.sched.stop(args.exc_value or args.exc_type())
+    thread: Any = args.thread
+    stderr = world.sys.stderr
+    if stderr is None:
+        stderr = thread._stderr if thread is not None else None
+        if stderr is None:
+            return
+    name = thread.name if thread is not None else _me()
+    stderr.write(f"Exception in thread {name}:\n")
+    world.import_module("traceback").print_exception(args.exc_type, args.exc_value, args.exc_traceback, file=stderr)
+    stderr.flush()
+
+
+# --- what C keeps for a thread of the operating system ---
+class Hooks:
+    """What a thread has set in its ``sys``."""
+
+    __slots__ = ("asyncgen", "origin", "profile", "trace")
+
+    def __init__(self, asyncgen: Any, origin: int, trace: Any, profile: Any) -> None:
+        self.asyncgen = asyncgen
+        self.origin = origin
+        self.trace = trace
+        self.profile = profile
+
+    def install(self) -> None:
+        """From now on they are in force."""
+        sys.set_asyncgen_hooks(*self.asyncgen)
+        if sys.get_coroutine_origin_tracking_depth() != self.origin:
+            sys.set_coroutine_origin_tracking_depth(self.origin)
+
+
+def _now() -> Hooks:
+    return Hooks(sys.get_asyncgen_hooks(), sys.get_coroutine_origin_tracking_depth(), None, None)
+
+
+# What is in force where no thread of this world runs.
+_outside = _now()
+
+
+def _hooks() -> Hooks | None:
+    """The running thread's, to be changed; None if no machine runs."""
+    global _outside
+    sched = here.sched
+    if sched is None:
+        return None
+    state = _state()
+    if state.hooks is None:
+        if not any(thread.hooks is not None for thread in _threads.values()):
+            _outside = _now()
+            here.on_exit.append(_outside.install)
+        state.hooks = Hooks(_outside.asyncgen, _outside.origin, None, None)
+        sched.preempt_notifier_register(state)
+    return state.hooks
+
+
+def set_asyncgen_hooks(*args: Any, **kwargs: Any) -> None:
+    """sys.set_asyncgen_hooks for the running thread."""
+    hooks = _hooks()
+    sys.set_asyncgen_hooks(*args, **kwargs)
+    if hooks is not None:
+        hooks.asyncgen = sys.get_asyncgen_hooks()
+
+
+def set_coroutine_origin_tracking_depth(depth: int) -> None:
+    """sys.set_coroutine_origin_tracking_depth for the running thread."""
+    hooks = _hooks()
+    sys.set_coroutine_origin_tracking_depth(depth)
+    if hooks is not None:
+        hooks.origin = depth
+
+
+vars(world.sys).update(
+    set_asyncgen_hooks=set_asyncgen_hooks,
+    set_coroutine_origin_tracking_depth=set_coroutine_origin_tracking_depth,
+)
+
+
+# --- a new process ---
+class InOrder(dict[Any, None]):
+    """A set of locks, in the order in which they came: that of a set is that of their addresses."""
+
+    def add(self, item: Any) -> None:
+        """set.add."""
+        self[item] = None
+
+    def discard(self, item: Any) -> None:
+        """set.discard."""
+        self.pop(item, None)
+
+    def difference_update(self, items: Any) -> None:
+        """set.difference_update."""
+        for item in items:
+            self.pop(item, None)
+
+
+def reset() -> None:
+    """A new process: the running thread is its only one."""
+    global _running, _stack_size
+    for state in list(_threads.values()):
+        state.sentinel = None
+        state.clear()
+    _threads.clear()
+    _joinable.clear()
+    _running = 0
+    _stack_size = 0
+    threading: Any = world.modules.get("threading")
+    if threading is None:
+        return
+    threading._active_limbo_lock = RLock()
+    threading._active.clear()
+    threading._limbo.clear()
+    threading._dangling.clear()
+    threading._counter = itertools.count(1).__next__
+    threading._profile_hook = threading._trace_hook = None
+    threading._SHUTTING_DOWN = False
+    threading.excepthook = threading.__excepthook__
+    if sys.version_info < (3, 13):
+        threading._shutdown_locks_lock = allocate_lock()
+        threading._shutdown_locks = InOrder()
+    # What a module has registered when it was imported is still to be called.
+    threading._threading_atexits[:] = [call for call in threading._threading_atexits if "concurrent.futures" in _module_of(call)]
+    threading._main_thread = threading._MainThread()
+    futures: Any = world.modules.get("concurrent.futures.thread")
+    if futures is not None:
+        futures._threads_queues.clear()
+        futures._shutdown = False
+        futures._global_shutdown_lock._at_fork_reinit()
+        futures.ThreadPoolExecutor._counter = itertools.count().__next__
+
+
+def _module_of(call: Any) -> str:
+    return str(getattr(getattr(call, "func", call), "__module__", ""))
+
+
+if sys.version_info >= (3, 13):
+    del _set_sentinel
+else:
+    del start_joinable_thread, _make_thread_handle, _get_main_thread_ident, _shutdown
+    if sys.version_info < (3, 12):
+        del _is_main_interpreter, daemon_threads_allowed
