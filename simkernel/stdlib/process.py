@@ -124,10 +124,7 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
         module = world.modules.get(name)
         if module is not None:
             reset_module(module)
-    for name in world.fakes:
-        reset = getattr(world.modules[name], "reset", None)
-        if reset is not None:
-            reset()
+    _reset_fakes(world)
     if argv is not None:
         world.sys.argv = list(argv)
     if stdio is not None:
@@ -140,6 +137,13 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
     # As on a terminal, a line is seen when it is written.
     world.sys.stdout = world.sys.__stdout__ = io.open(1, "w", 1, encoding="utf-8", closefd=False)
     world.sys.stderr = world.sys.__stderr__ = io.open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _reset_fakes(world: World) -> None:
+    for name in world.fakes:
+        reset = getattr(world.modules[name], "reset", None)
+        if reset is not None:
+            reset()
 
 
 def _reset_environment(world_os: Any) -> None:

@@ -42,7 +42,7 @@ SHARED: Final = frozenset(
     csv decimal difflib dis encodings errno fnmatch fractions functools gettext graphlib hashlib heapq hmac html inspect ipaddress
     json keyword linecache locale numbers opcode operator plistlib pprint pyexpat quopri re reprlib sre_compile sre_constants
     sre_parse stat statistics string stringprep struct symtable sysconfig textwrap token tokenize tomllib types typing unicodedata
-    warnings xml _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet
+    warnings xml _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography ctypes execnet
     greenlet hypothesis idna lxml mypy numpy orjson outcome packaging pandas pluggy pydantic pydantic_core pygments pytest rich
     scipy simkernel sortedcontainers typing_extensions xdist importlib.metadata importlib.resources importlib._abc importlib.abc
     importlib.machinery urllib.parse""".split()
@@ -220,6 +220,10 @@ class World:
             return
         self._remembered = len(self.modules)
         self._memory, self._counters = [], []
+        for name in self.fakes:
+            note = getattr(self.modules[name], "remember", None)
+            if note is not None:
+                note()
         for name, module in self.modules.items():
             if module is None or module is sys.modules.get(name) or name in self.fakes or name in ("sys", "builtins"):
                 continue
