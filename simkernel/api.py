@@ -149,6 +149,10 @@ class Syscalls(Protocol):
         """getcwd(2)."""
         ...
 
+    def flock(self, fd: int, operation: int, /) -> None:
+        """flock(2).  ``operation``: LOCK_SH, LOCK_EX or LOCK_UN, with LOCK_NB."""
+        ...
+
     def umask(self, mask: int, /) -> int:
         """umask(2); the old one."""
         ...

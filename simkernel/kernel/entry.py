@@ -372,6 +372,9 @@ class EnteredSyscalls(SimSyscalls):
     def getcwd(self) -> bytes:
         return self.call("getcwd", SimSyscalls.getcwd)
 
+    def flock(self, fd: int, operation: int, /) -> None:
+        self.call("flock", SimSyscalls.flock, fd, operation)
+
     def umask(self, mask: int, /) -> int:
         return self.call("umask", SimSyscalls.umask, mask)
 

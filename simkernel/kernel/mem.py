@@ -5,6 +5,7 @@ from hashlib import sha256, shake_256
 
 from simkernel.errors import oserror
 from simkernel.kernel.chardev import CONSOLE_RDEV, Console, LinkNode, OpenDevice, dev_directory, makedev, register_chrdev
+from simkernel.kernel.file import File
 from simkernel.kernel.namei import Node, PosFile, Vfs
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
@@ -126,6 +127,11 @@ class RandomDevice(UrandomDevice):
         return POLLIN | POLLRDNORM
 
 
+def no_tty(sched: Sched, f_flags: int) -> File:
+    """tty_open_current_tty: no process has a controlling terminal."""
+    raise oserror(errno.ENXIO)
+
+
 def chr_dev_init(vfs: Vfs, crng: Crng) -> None:
     """Make the nodes of /dev."""
     dev = dev_directory(vfs)
@@ -144,6 +150,7 @@ def chr_dev_init(vfs: Vfs, crng: Crng) -> None:
     register("random", 8, lambda sched, f_flags: RandomDevice(sched, node(b"random"), f_flags, crng))
     register("urandom", 9, lambda sched, f_flags: UrandomDevice(sched, node(b"urandom"), f_flags, crng))
     register_chrdev(vfs, "console", lambda sched, f_flags: Console(sched, f_flags, False), CONSOLE_RDEV)
+    register_chrdev(vfs, "tty", no_tty, makedev(5, 0))
     links = ((b"fd", b""), (b"stdin", b"/0"), (b"stdout", b"/1"), (b"stderr", b"/2"))
     for name, path in links:
         dev.mknod(name, LinkNode(vfs.get_next_ino(), vfs, b"/proc/self/fd" + path))

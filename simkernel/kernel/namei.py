@@ -281,12 +281,14 @@ class Vfs:
     ``mount`` makes the tree; it is called when somebody first uses a path, which few programs do.
     """
 
-    __slots__ = ("made", "mount", "next_ino", "pwd", "sched", "umount")
+    __slots__ = ("flocks", "made", "mount", "next_ino", "pwd", "sched", "umount")
 
     def __init__(self, sched: Sched, mount: Callable[["Vfs"], None]) -> None:
         self.sched = sched
         self.mount = mount
         self.next_ino = 1
+        # The locks of flock, by device and inode (locks.py).
+        self.flocks: dict[tuple[int, int], object] = {}
         self.made: DirNode | None = None
         # Where processes are that have not gone anywhere else; None: at the root.
         self.pwd: DirNode | None = None
@@ -298,6 +300,7 @@ class Vfs:
         self.mount = nothing_mounted
         self.made = None
         self.pwd = None
+        self.flocks.clear()
 
     def current_dir(self) -> DirNode:
         """Where the running process is."""

@@ -16,6 +16,7 @@ from simkernel.linux.libc import (
     c_dup3,
     c_eventfd,
     c_fcntl,
+    c_flock,
     c_ftruncate,
     c_getdents64,
     c_ioctl,
@@ -95,6 +96,12 @@ class FileCalls:
     def getcwd(self) -> bytes:
         """getcwd(2)."""
         return os.getcwdb()
+
+    def flock(self, fd: int, operation: int, /) -> None:
+        """flock(2)."""
+        check_ints(fd, operation)
+        if c_flock(fd, operation) < 0:
+            fail()
 
     def umask(self, mask: int, /) -> int:
         """umask(2)."""

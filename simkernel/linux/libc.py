@@ -55,6 +55,7 @@ c_ioctl: Final = _bind("ioctl", c_int, c_int, ctypes.c_ulong, c_void_p)
 _loff_t = ctypes.c_int64
 c_open: Final = _bind("open64", c_int, ctypes.c_char_p, c_int, uint)
 c_getdents64: Final = _bind("getdents64", _ssize_t, c_int, c_void_p, _size_t)
+c_flock: Final = _bind("flock", c_int, c_int, c_int)
 c_unlink: Final = _bind("unlink", c_int, ctypes.c_char_p)
 c_mkdir: Final = _bind("mkdir", c_int, ctypes.c_char_p, uint)
 c_memfd_create: Final = _bind("memfd_create", c_int, ctypes.c_char_p, uint)

@@ -1,9 +1,23 @@
 """Names: rename, rmdir, readlink, chmod, chdir, getcwd, umask, getdents64, and files without one."""
 
 from simkernel.api import Syscalls
-from simkernel.uapi import AF_UNIX, O_CREAT, O_DIRECTORY, O_EXCL, O_RDONLY, O_RDWR, O_TMPFILE_BIT, SEEK_SET, SOCK_STREAM
+from simkernel.uapi import (
+    AF_UNIX,
+    LOCK_EX,
+    LOCK_NB,
+    LOCK_SH,
+    LOCK_UN,
+    O_CREAT,
+    O_DIRECTORY,
+    O_EXCL,
+    O_RDONLY,
+    O_RDWR,
+    O_TMPFILE_BIT,
+    SEEK_SET,
+    SOCK_STREAM,
+)
 
-from .helpers import World, err
+from .helpers import World, err, settle
 
 NEW = O_RDWR | O_CREAT | O_EXCL
 O_TMPFILE = O_TMPFILE_BIT | O_DIRECTORY
@@ -272,5 +286,62 @@ def test_tmpfile(world: World, workdir: str) -> None:
         assert err(sys.open, workdir, O_RDONLY | O_TMPFILE, 0o600) == "EINVAL"
         assert err(sys.open, workdir + "/f", O_RDWR | O_TMPFILE, 0o600) == "ENOTDIR"
         assert err(sys.open, workdir + "/none", O_RDWR | O_TMPFILE, 0o600) == "ENOENT"
+
+    world.run(main)
+
+
+def test_flock(world: World, workdir: str) -> None:
+    """A lock belongs to an open file: dup shares it, another open of the same file does not; the last close gives it back."""
+
+    def main(sys: Syscalls) -> None:
+        sys.mkdir(workdir)
+        path = workdir + "/f"
+        touch(sys, path)
+        a, b, c = (sys.open(path, O_RDONLY) for _ in range(3))
+        sys.flock(a, LOCK_SH)
+        sys.flock(b, LOCK_SH | LOCK_NB)
+        assert err(sys.flock, c, LOCK_EX | LOCK_NB) == "EAGAIN"
+        # Another kind of lock: what it had is gone, even if the new one is not to be had.
+        assert err(sys.flock, a, LOCK_EX | LOCK_NB) == "EAGAIN"
+        sys.flock(b, LOCK_EX | LOCK_NB)
+        assert err(sys.flock, a, LOCK_SH | LOCK_NB) == "EAGAIN"
+        copy = sys.dup(b)
+        sys.close(b)
+        assert err(sys.flock, a, LOCK_SH | LOCK_NB) == "EAGAIN"
+        sys.flock(copy, LOCK_EX | LOCK_NB)
+        sys.close(copy)
+        sys.flock(a, LOCK_EX | LOCK_NB)
+        sys.flock(a, LOCK_UN)
+        sys.flock(a, LOCK_UN)
+        sys.flock(c, LOCK_EX)
+        assert [err(sys.flock, c, operation) for operation in (0, LOCK_NB, LOCK_SH | LOCK_EX, 64)] == ["EINVAL"] * 4
+        assert err(sys.flock, 99, LOCK_SH) == "EBADF"
+        r, _ = sys.pipe2()
+        sys.flock(r, LOCK_EX)
+
+    world.run(main)
+
+
+def test_flock_waits(world: World, workdir: str) -> None:
+    """A lock that somebody has is waited for, also when he who has it ends."""
+
+    def main(sys: Syscalls) -> None:
+        sys.mkdir(workdir)
+        path = workdir + "/f"
+        touch(sys, path)
+        r, w = sys.pipe2()
+
+        def child(sys: Syscalls) -> None:
+            fd = sys.open(path, O_RDONLY)
+            sys.flock(fd, LOCK_EX)
+            sys.write(w, b"locked")
+            settle(sys)
+            sys.write(w, b"ends")
+
+        sys.spawn(child)
+        assert sys.read(r, 100) == b"locked"
+        fd = sys.open(path, O_RDONLY)
+        sys.flock(fd, LOCK_EX)
+        assert sys.read(r, 100) == b"ends"
 
     world.run(main)

@@ -30,6 +30,7 @@ from simkernel.uapi import (
     TCP_LINGER2,
     TCP_MAXSEG,
     TCP_NODELAY,
+    TCP_NOTSENT_LOWAT,
     TCP_QUICKACK,
     TCP_SYNCNT,
     TCP_USER_TIMEOUT,
@@ -71,6 +72,7 @@ READ_BACK = [
     (TCP_DEFER_ACCEPT, 0, [0, 1, 3, 7, 127, 127, 247, 367, 29887, 29887, 29887, 29887, 0, 0]),
     (TCP_WINDOW_CLAMP, 0, [0, 1152, 1152, 1152, 1152, 1152, 1152, 1152, 32767, 32768, 100000, 2**31 - 1, 1152, 1152]),
     (TCP_QUICKACK, 1, [0] + [1] * 13),
+    (TCP_NOTSENT_LOWAT, 0, list(EVERY)),
     (TCP_USER_TIMEOUT, 0, [0, 1, 2, 7, 88, 127, 128, 255, 32767, 32768, 100000, 2**31 - 1, NO, NO]),
 ]
 
@@ -101,6 +103,7 @@ def test_what_accept_inherits(world: World) -> None:
         given = {
             TCP_NODELAY: 1, TCP_CORK: 1, TCP_KEEPIDLE: 100, TCP_KEEPINTVL: 11, TCP_KEEPCNT: 3, TCP_SYNCNT: 4, TCP_LINGER2: 20,
             TCP_WINDOW_CLAMP: 40000, TCP_USER_TIMEOUT: 5000,
+            TCP_NOTSENT_LOWAT: 100,
         }  # fmt: skip
         for name, value in given.items():
             sys.setsockopt(listening, IPPROTO_TCP, name, value)
@@ -557,5 +560,35 @@ def test_giving_up_to_connect(world: World, name: int, value: int, seconds: floa
         assert seconds - 0.05 < (sys.clock_gettime_ns(CLOCK_MONOTONIC) - before) / 1e9 < seconds + 0.45
         sys.close(first)
         sys.close(listening)
+
+    world.run(main)
+
+
+@pytest.mark.parametrize("lowat", [20_000, 100_000])
+def test_notsent_lowat(world: World, lowat: int) -> None:
+    """With TCP_NOTSENT_LOWAT a sender is writable while less than half of that many bytes are unsent, and takes no more when all are."""
+
+    def main(sys: Syscalls) -> None:
+        a, b = tcp_pair(sys)
+        nonblocking(sys, a, b)
+        fill(sys, a)
+        drain(sys, b)
+        settle(sys)
+        assert mask(sys, a) == IDLE
+        sys.setsockopt(a, IPPROTO_TCP, TCP_NOTSENT_LOWAT, lowat)
+        fill(sys, a)
+        unsent = sys.ioctl(a, SIOCOUTQNSD)
+        # The last segment is filled, whatever the limit.
+        assert lowat <= unsent < lowat + 70_000
+        assert mask(sys, a) == "0"
+        sys.setsockopt(a, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 2 * unsent)
+        assert mask(sys, a) == "0"
+        sys.setsockopt(a, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 2 * unsent + 2)
+        assert mask(sys, a) == IDLE
+        sys.setsockopt(a, IPPROTO_TCP, TCP_NOTSENT_LOWAT, lowat)
+        assert mask(sys, a) == "0"
+        drain(sys, b)
+        settle(sys)
+        assert sys.ioctl(a, SIOCOUTQNSD) == 0 and mask(sys, a) == IDLE
 
     world.run(main)

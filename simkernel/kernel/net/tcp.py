@@ -123,6 +123,7 @@ class TcpSock(InetSock):
         "mss_cache",
         "nodelay",
         "nospace",
+        "notsent_lowat",
         "owned",
         "peer",
         "queue_offset",
@@ -179,6 +180,7 @@ class TcpSock(InetSock):
         self.defer_accept = 0
         self.syn_retries = 0
         self.user_timeout = 0
+        self.notsent_lowat = 0
         self.retrans_stamp = 0
         self.eor = False
         self.snd_up = 0
@@ -363,9 +365,15 @@ class TcpSock(InetSock):
         return tcp_sendmsg_locked(self, data, flags, nonblock, msg)
 
     def writable(self) -> bool:
-        """sk_stream_is_writeable: free space of at least half of what is queued, so a third of the buffer."""
+        """__sk_stream_is_writeable: free space of at least half of what is queued, so a third of the buffer; and with TCP_NOTSENT_LOWAT
+        less than half of that unsent."""
         queued = self.wmem_queued
-        return self.sndbuf - queued >= queued >> 1 and queued < self.sndbuf
+        lowat = self.notsent_lowat
+        return self.sndbuf - queued >= queued >> 1 and queued < self.sndbuf and (not lowat or self.unsent << 1 < lowat)
+
+    def memory_free(self) -> bool:
+        """sk_stream_memory_free: whether a new segment may be queued."""
+        return self.wmem_queued < self.sndbuf and (not self.notsent_lowat or self.unsent < self.notsent_lowat)
 
     def set_rcvlowat(self, val: int) -> None:
         """tcp_set_rcvlowat: at most half of the receive buffer; with the new one there may be enough to read."""
@@ -474,7 +482,7 @@ class TcpSock(InetSock):
         child.reuseaddr, child.reuseport = self.reuseaddr, self.reuseport
         self.inherit_options(child)
         child.nodelay, child.cork = self.nodelay, self.cork
-        child.syn_retries, child.user_timeout = self.syn_retries, self.user_timeout
+        child.syn_retries, child.user_timeout, child.notsent_lowat = self.syn_retries, self.user_timeout, self.notsent_lowat
         child.rcvbuf, child.rcvbuf_locked = self.rcvbuf, self.rcvbuf_locked
         child.sndbuf, child.sndbuf_locked = self.sndbuf, self.sndbuf_locked
         child.shutdown_mask = self.shutdown_mask

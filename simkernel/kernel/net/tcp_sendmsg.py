@@ -57,14 +57,14 @@ def tcp_sendmsg_locked(sk: "TcpSock", data: bytes, flags: int, nonblock: bool, m
     corked = sk.cork or bool(flags & MSG_MORE)
     queue = sk.write_queue
     while copied < total:
-        if sk.wmem_queued >= sk.sndbuf:
+        if sk.wmem_queued >= sk.sndbuf or (not sk.memory_free() and not (queue and len(queue[-1]) < goal and not sk.eor)):
             sk.nospace = True
             if copied and queue:
                 # Nothing is held back for want of more when there is no room for it.
                 tcp_push_pending_frames(sk, False)
                 if sk.err:
                     break
-                if sk.wmem_queued < sk.sndbuf:
+                if sk.memory_free():
                     continue
             if nonblock:
                 if copied:
@@ -121,7 +121,7 @@ def sk_stream_wait_memory(sk: "TcpSock", deadline: int | None) -> bool:
     return wait_event(
         sk.sched,
         sk.wq,
-        lambda: sk.wmem_queued < sk.sndbuf or bool(sk.err) or bool(sk.shutdown_mask & SEND_SHUTDOWN),
+        lambda: sk.memory_free() or bool(sk.err) or bool(sk.shutdown_mask & SEND_SHUTDOWN),
         left,
         promise=lambda: sk.writable() or bool(sk.err) or bool(sk.shutdown_mask & SEND_SHUTDOWN),
     )

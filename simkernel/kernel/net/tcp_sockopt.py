@@ -22,7 +22,7 @@ from simkernel.kernel.net.sockopt import (
     stored,
     switch,
 )
-from simkernel.kernel.net.tcp_output import tcp_push_pending_frames, user_mss
+from simkernel.kernel.net.tcp_output import tcp_check_space, tcp_push_pending_frames, user_mss
 from simkernel.kernel.net.tcp_states import TCP_CLOSE, TCP_LISTEN
 from simkernel.uapi import (
     IPPROTO_TCP,
@@ -35,6 +35,7 @@ from simkernel.uapi import (
     TCP_LINGER2,
     TCP_MAXSEG,
     TCP_NODELAY,
+    TCP_NOTSENT_LOWAT,
     TCP_QUICKACK,
     TCP_SYNCNT,
     TCP_USER_TIMEOUT,
@@ -111,6 +112,17 @@ def get_syncnt(sk: "TcpSock") -> int:
 def get_defer_accept(sk: "TcpSock") -> int:
     """TCP_DEFER_ACCEPT, in the seconds that it comes to."""
     return retrans_to_secs(sk.defer_accept)
+
+
+def get_notsent_lowat(sk: "TcpSock") -> int:
+    """TCP_NOTSENT_LOWAT in bytes."""
+    return (sk.notsent_lowat ^ 1 << 31) - (1 << 31)
+
+
+def set_notsent_lowat(sk: "TcpSock", val: int) -> None:
+    """Bytes, an unsigned number; 0 is the system's default, no limit.  Who waits for space looks again."""
+    sk.notsent_lowat = val & 0xFFFFFFFF
+    tcp_check_space(sk)
 
 
 def get_user_timeout(sk: "TcpSock") -> int:
@@ -192,6 +204,7 @@ IPPROTO_TCP_TABLE: Final[Sequence[Option]] = (
     Option(IPPROTO_TCP, TCP_WINDOW_CLAMP, "TCP_WINDOW_CLAMP", STORED, get_window_clamp, set_window_clamp, where="TCP"),
     Option(IPPROTO_TCP, TCP_INFO, "TCP_INFO", SIMULATED, tcp_get_info, None, SIZEOF_TCP_INFO, "TCP"),
     stored(IPPROTO_TCP, TCP_QUICKACK, "TCP_QUICKACK", 1, switch, where="TCP"),
+    Option(IPPROTO_TCP, TCP_NOTSENT_LOWAT, "TCP_NOTSENT_LOWAT", SIMULATED, get_notsent_lowat, set_notsent_lowat, where="TCP"),
     Option(
         IPPROTO_TCP, TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT", SIMULATED, get_user_timeout, set_user_timeout, where="TCP, while it connects"
     ),

@@ -6,6 +6,7 @@ from typing import Final
 
 from simkernel.api import Buffer
 from simkernel.errors import Unsupported, oserror
+from simkernel.kernel.locks import flock_lock_inode_wait
 from simkernel.kernel.namei import PATH_MAX, DirFile, rw_verify_area
 from simkernel.kernel.shmem import ftruncate, shmem_file_setup
 from simkernel.kernel.splice import SPLICE_F_ALL, do_sendfile, do_splice, sendfile_from
@@ -125,6 +126,12 @@ class VfsCalls(FileCalls):
         process = self.sched.current.process
         old, process.umask = process.umask, c_int(mask, "mask") & 0o777
         return old
+
+    def flock(self, fd: int, operation: int, /) -> None:
+        c_int(operation, "operation")
+        files = self.sched.current.files
+        file = files.fget(fd)
+        self._held(files, file, flock_lock_inode_wait, self.sched, self.vfs, file, operation)
 
     def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
         size(n)

@@ -74,6 +74,8 @@ class FileIO(_RawIOBase):
         if isinstance(file, float):
             raise TypeError("integer argument expected, got float")
         fd = operator.index(file) if hasattr(type(file), "__index__") else None
+        if fd is not None and not -(2**31) <= fd < 2**31:
+            raise TypeError(f"expected str, bytes or os.PathLike object, not {type(file).__name__}")
         if fd is not None and fd < 0:
             raise ValueError("negative file descriptor")
         try:
@@ -138,8 +140,8 @@ class FileIO(_RawIOBase):
             self._dealloc_warn(self)
         super().__del__()
 
-    def __getstate__(self) -> object:
-        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(f"cannot pickle '{type(self).__module__}.{type(self).__name__}' object")
 
     def __repr__(self) -> str:
         name = f"{type(self).__module__}.{type(self).__qualname__}"
@@ -171,8 +173,8 @@ class FileIO(_RawIOBase):
     @property
     def mode(self) -> str:
         """The mode, as open wants it."""
-        plus = "+" if self._updating else ""
-        return f"{self._kind}b{plus}"
+        kind = self._kind if self._kind in "xa" or not self._updating else "r"
+        return f"{kind}b{'+' if self._updating else ''}"
 
     def _check_closed(self) -> None:
         if self._fd < 0:
@@ -388,6 +390,11 @@ def in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
             turn.tid = tid
         try:
             return method(self, *args, **kwargs)
+        except BlockingIOError as error:
+            if error.errno:
+                raise
+            # The real one has the errno of C, which no system call of ours sets.
+            raise BlockingIOError(errno.EAGAIN, error.strerror, error.characters_written) from None
         finally:
             turn.give()
 
@@ -406,6 +413,14 @@ class Buffered:
         made: Any = super().__new__(cls)
         made._turn = Turn()
         return made
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(f"cannot pickle '{type(self).__module__}.{type(self).__name__}' object")
+
+    def __repr__(self) -> str:
+        # The C type's name is without its module.
+        shown = super().__repr__()
+        return shown if type(self).__module__ != __name__ else shown.replace("<", f"<{__name__}.", 1)
 
     def __init_subclass__(cls) -> None:
         if cls.__module__ != __name__:

@@ -8,6 +8,7 @@ import errno
 import functools
 import posix as real
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from operator import index
 from types import FunctionType, GenericAlias
@@ -24,15 +25,19 @@ world: "World"
 
 # What only computes, or tells what never changes: the real function or class is as good.
 PURE = """
+    sched_get_priority_max sched_get_priority_min
     WCOREDUMP WEXITSTATUS WIFCONTINUED WIFEXITED WIFSIGNALED WIFSTOPPED WSTOPSIG WTERMSIG _path_normpath _path_splitroot_ex confstr
     ctermid error fspath getegid geteuid getgid getgrouplist getgroups getresgid getresuid getuid major makedev minor sched_param
     stat_result statvfs_result strerror terminal_size times_result uname_result waitid_result waitstatus_to_exitcode
 """.split()
 # Calls on paths of the real file system, of which the simulated kernel has nothing to know.
-ON_PATHS = "chown getxattr lchown listxattr mkfifo pathconf removexattr setxattr statvfs utime".split()
-# Of what os.supports_dir_fd and its like are made: paths are looked up by the simulated kernel, which has no *at calls.
-WITHOUT = "HAVE_FEXECVE HAVE_FPATHCONF HAVE_FSTATVFS HAVE_FUTIMES"
+ON_PATHS = "chown getxattr lchown listxattr mkfifo mknod pathconf removexattr setxattr statvfs utime".split()
+# What os.supports_dir_fd and its like are made without.
+WITHOUT = "HAVE_FEXECVE HAVE_FCHMODAT".split()
+# Which of the calls on paths take an fd as well, and say so.
+ALSO_FDS = "chdir chmod chown listdir pathconf scandir stat statvfs truncate utime".split()
 PROCESSORS = 4
+MISSING = object()
 CLOCK_TICKS = 100
 READ_MAX = 2**63 - 1
 # What each world forgets when a process begins in it: set by reset().
@@ -43,7 +48,7 @@ __all__ = [name for name in dir(real) if not name.startswith("_")]
 _have_functions = [
     name
     for name in real._have_functions  # type: ignore[attr-defined]  # typeshed leaves it out
-    if not name.endswith("AT") and name not in WITHOUT
+    if name not in WITHOUT
 ]
 
 
@@ -322,6 +327,16 @@ def memfd_create(name: Any, flags: int = real.MFD_CLOEXEC) -> int:
     return here.sys.memfd_create(real.fspath(name), index(flags))
 
 
+def copy_file_range(src: int, dst: int, count: int, offset_src: int | None = None, offset_dst: int | None = None) -> int:
+    """copy_file_range(2) of regular files; the number of bytes that were copied."""
+    if index(count) < 0:
+        raise ValueError("negative value for 'count' not allowed")
+    if fstat(src).st_mode & 0o170000 != 0o100000 or fstat(dst).st_mode & 0o170000 != 0o100000:
+        raise OSError(errno.EINVAL, real.strerror(errno.EINVAL))
+    data = read(src, count) if offset_src is None else pread(src, count, offset_src)
+    return write(dst, data) if offset_dst is None else pwrite(dst, data, offset_dst)
+
+
 def is_file(fd: int) -> bool:
     """Whether ``fd``, or what has a fileno(), is a regular file or a directory; EBADF if it is nothing."""
     number = fd if isinstance(fd, int) else fd.fileno()
@@ -347,15 +362,35 @@ def posix_fadvise(fd: int, offset: int, length: int, advice: int, /) -> None:
         raise OSError(errno.EINVAL, real.strerror(errno.EINVAL))
 
 
+def sync() -> None:
+    """sync(2): nothing is kept back."""
+
+
+def posix_fallocate(fd: int, offset: int, length: int, /) -> None:
+    """posix_fallocate(3): a file is at least so long."""
+    if not is_file(index(fd)):
+        raise OSError(errno.ESPIPE, real.strerror(errno.ESPIPE))
+    if index(offset) < 0 or index(length) <= 0:
+        raise OSError(errno.EINVAL, real.strerror(errno.EINVAL))
+    if fstat(fd).st_size < offset + length:
+        ftruncate(fd, offset + length)
+
+
 # --- paths ---
 def path_of(path: Any, function: str, dir_fd: int | None = None) -> str | bytes:
-    """A path argument.  TypeError for what is none, NotImplementedError with a ``dir_fd``."""
-    if dir_fd is not None:
-        raise NotImplementedError(f"{function}: dir_fd unavailable on this platform")
-    try:
-        name: str | bytes = real.fspath(path)
-    except TypeError:
-        raise TypeError(f"{function}: path should be string, bytes or os.PathLike, not {type(path).__name__}") from None
+    """A path argument.  TypeError for what is none."""
+    kinds = "string, bytes, os.PathLike or integer" if function in ALSO_FDS else "string, bytes or os.PathLike"
+    if isinstance(path, (bytearray, memoryview)) and sys.version_info < (3, 14):
+        warnings.warn(f"{function}: path should be {kinds}, not {type(path).__name__}", DeprecationWarning, stacklevel=3)
+        path = bytes(path)
+    if not isinstance(path, (str, bytes)) and not hasattr(type(path), "__fspath__"):
+        raise TypeError(f"{function}: path should be {kinds}, not {type(path).__name__}")
+    name: str | bytes = real.fspath(path)
+    if dir_fd is not None and not fs_bytes(name).startswith(b"/"):
+        # The kernel finds its way through /proc.
+        if not is_fd(dir_fd):
+            raise TypeError(f"argument should be integer or None, not {type(dir_fd).__name__}")
+        name = of_fd(dir_fd).encode() + b"/" + fs_bytes(name)
     if b"\0" in fs_bytes(name):
         raise ValueError(f"{function}: embedded null {'byte' if isinstance(name, bytes) else 'character in path'}")
     return name
@@ -384,11 +419,11 @@ def is_fd(path: Any) -> bool:
 def stat(path: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> real.stat_result:
     """stat(2), or fstat of an fd."""
     if is_fd(path):
+        if dir_fd is not None:
+            raise ValueError("stat: can't specify dir_fd without matching path")
         if not follow_symlinks:
             raise ValueError("stat: cannot use fd and follow_symlinks together")
         return fstat(path)
-    if not isinstance(path, (str, bytes)) and not hasattr(path, "__fspath__"):
-        raise TypeError(f"stat: path should be string, bytes, os.PathLike or integer, not {type(path).__name__}")
     found: real.stat_result = called(path, "stat", here.sys.stat if follow_symlinks else here.sys.lstat, dir_fd=dir_fd)
     return found
 
@@ -513,17 +548,25 @@ def entries(path: Any, function: str) -> list[tuple[int, int, bytes]]:
 def listdir(path: Any = None) -> list[Any]:
     """The names in a directory."""
     names = [name for _, _, name in entries(path, "listdir")]
-    return names if path is not None and not is_fd(path) and isinstance(real.fspath(path), bytes) else [fs_text(name) for name in names]
+    return names if in_bytes(path) else [fs_text(name) for name in names]
+
+
+def in_bytes(path: Any) -> bool:
+    """Whether the names in a directory are wanted as bytes."""
+    if path is None or is_fd(path):
+        return False
+    return isinstance(path, (bytearray, memoryview)) or isinstance(real.fspath(path), bytes)
 
 
 class DirEntry:
     """What scandir gives."""
 
-    __slots__ = ("_followed", "_ino", "_kind", "_lstat", "_stat", "name", "path")
+    __slots__ = ("_dir_fd", "_ino", "_kind", "_lstat", "_stat", "name", "path")
     # So that os.DirEntry[str] may be written.
     __class_getitem__: Any = classmethod(GenericAlias)
 
-    def __init__(self, name: Any, path: Any, ino: int, kind: int) -> None:
+    def __init__(self, name: Any, path: Any, ino: int, kind: int, dir_fd: int | None) -> None:
+        self._dir_fd = dir_fd
         self.name = name
         self.path = path
         self._ino = ino
@@ -537,6 +580,9 @@ class DirEntry:
     def __repr__(self) -> str:
         return f"<DirEntry {self.name!r}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
     def inode(self) -> int:
         """The inode's number."""
         return self._ino
@@ -545,10 +591,10 @@ class DirEntry:
         """What it is, looked up once."""
         if follow_symlinks and self.is_symlink():
             if self._stat is None:
-                self._stat = stat(self.path)
+                self._stat = stat(self.path, dir_fd=self._dir_fd)
             return self._stat
         if self._lstat is None:
-            self._lstat = lstat(self.path)
+            self._lstat = lstat(self.path, dir_fd=self._dir_fd)
         return self._lstat
 
     def _is(self, kind: int, follow_symlinks: bool) -> bool:
@@ -581,12 +627,24 @@ class ScandirIterator:
 
     def __init__(self, found: Iterable[DirEntry]) -> None:
         self._found = iter(list(found))
+        self._open = True
 
     def __iter__(self) -> "ScandirIterator":
         return self
 
     def __next__(self) -> DirEntry:
-        return next(self._found)
+        try:
+            return next(self._found)
+        except StopIteration:
+            self._open = False
+            raise
+
+    def __del__(self) -> None:
+        if self._open:
+            warnings.warn(f"unclosed scandir iterator {self!r}", ResourceWarning, stacklevel=2, source=self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
     def __enter__(self) -> "ScandirIterator":
         return self
@@ -597,30 +655,46 @@ class ScandirIterator:
     def close(self) -> None:
         """There is nothing more."""
         self._found = iter(())
+        self._open = False
 
 
 def scandir(path: Any = None) -> ScandirIterator:
     """The entries of a directory, as it is now."""
     found = entries(path, "scandir")
-    if is_fd(path) or path is None:
-        prefix: Any = "" if path is not None else "./"
-    else:
-        prefix = real.fspath(path)
-        slash: Any = b"/" if isinstance(prefix, bytes) else "/"
-        if not prefix.endswith(slash):
-            prefix += slash
-    if isinstance(prefix, bytes):
-        return ScandirIterator([DirEntry(name, prefix + name, ino, kind) for ino, kind, name in found])
-    return ScandirIterator([DirEntry(fs_text(name), prefix + fs_text(name), ino, kind) for ino, kind, name in found])
+    dir_fd = path if is_fd(path) else None
+    if in_bytes(path):
+        raw = fs_bytes(path)
+        raw += b"" if raw.endswith(b"/") else b"/"
+        return ScandirIterator([DirEntry(name, raw + name, ino, kind, None) for ino, kind, name in found])
+    prefix = "./" if path is None else "" if dir_fd is not None else str(real.fspath(path))
+    prefix += "" if not prefix or prefix.endswith("/") else "/"
+    return ScandirIterator([DirEntry(fs_text(name), prefix + fs_text(name), ino, kind, dir_fd) for ino, kind, name in found])
+
+
+def fchown(fd: int, uid: int, gid: int) -> None:
+    """fchown(2), of a real file."""
+    real.chown(host_path(index(fd), "fchown"), uid, gid)
+
+
+def fstatvfs(fd: int, /) -> real.statvfs_result:
+    """fstatvfs(3), of a real file."""
+    return real.statvfs(host_path(index(fd), "fstatvfs"))
+
+
+def fpathconf(fd: int, name: str | int, /) -> int:
+    """fpathconf(3), of a real file."""
+    return real.pathconf(host_path(index(fd), "fpathconf"), name)
 
 
 # --- what is left to the real file system ---
-def host_path(path: Any, function: str) -> str | bytes:
+def host_path(path: Any, function: str, dir_fd: int | None = None) -> str | bytes:
     """The real path of a file, given by path or fd.  Unsupported for what is the simulated kernel's own: a socket, a device, tmpfs."""
     if is_fd(path):
         ours: real.stat_result | None = fstat(path)
         name: str | bytes = here.sys.readlink(of_fd(path))
     else:
+        if dir_fd is not None and not fs_bytes(path).startswith(b"/"):
+            path = here.sys.readlink(of_fd(dir_fd)) + b"/" + fs_bytes(path)
         name = path_of(path, function)
         if not fs_bytes(name):
             raise OSError(errno.ENOENT, real.strerror(errno.ENOENT))
@@ -645,8 +719,8 @@ def on_host(name: str) -> Callable[..., Any]:
     """The real function on a path, of which the simulated kernel has nothing to know."""
     function = getattr(real, name)
 
-    def call(path: Any, *args: Any, **kwargs: Any) -> Any:
-        where = host_path(path, name)
+    def call(path: Any, *args: Any, dir_fd: int | None = None, **kwargs: Any) -> Any:
+        where = host_path(path, name, dir_fd)
         try:
             return function(where, *args, **kwargs)
         except OSError as error:
@@ -659,8 +733,7 @@ def on_host(name: str) -> Callable[..., Any]:
 
 def symlink(src: Any, dst: Any, target_is_directory: bool = False, *, dir_fd: int | None = None) -> None:
     """symlink(2), on the real file system."""
-    path_of(dst, "symlink", dir_fd)
-    where = host_path(dst, "symlink")
+    where = host_path(dst, "symlink", dir_fd)
     text = path_of(src, "symlink")
     try:
         real.symlink(fs_bytes(text), fs_bytes(where))
@@ -670,9 +743,7 @@ def symlink(src: Any, dst: Any, target_is_directory: bool = False, *, dir_fd: in
 
 def link(src: Any, dst: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
     """link(2), on the real file system."""
-    path_of(src, "link", src_dir_fd)
-    path_of(dst, "link", dst_dir_fd)
-    old, new = host_path(src, "link"), host_path(dst, "link")
+    old, new = host_path(src, "link", src_dir_fd), host_path(dst, "link", dst_dir_fd)
     try:
         real.link(fs_bytes(old), fs_bytes(new), follow_symlinks=follow_symlinks)
     except OSError as error:
@@ -686,7 +757,7 @@ def access(path: Any, mode: int, *, dir_fd: int | None = None, effective_ids: bo
     if found is None:
         return False
     try:
-        return real.access(host_path(path, "access"), mode, effective_ids=effective_ids, follow_symlinks=follow_symlinks)
+        return real.access(host_path(path, "access", dir_fd), mode, effective_ids=effective_ids, follow_symlinks=follow_symlinks)
     except Unsupported:
         return not mode & real.X_OK or bool(found.st_mode & 0o40111)
 
@@ -744,19 +815,33 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
     return here.sys.pidfd_open(index(pid), index(flags))
 
 
+def is_there(pid: int) -> None:
+    """EINVAL or ESRCH for what is no process."""
+    if index(pid) < 0:
+        raise OSError(errno.EINVAL, real.strerror(errno.EINVAL))
+    here.sys.kill(pid or here.sys.getpid(), 0)
+
+
+def sched_getscheduler(pid: int, /) -> int:
+    """All tasks are as the others."""
+    is_there(pid)
+    return real.SCHED_OTHER
+
+
+def sched_getparam(pid: int, /) -> real.sched_param:
+    """Nobody has a priority."""
+    is_there(pid)
+    return real.sched_param(0)
+
+
 def sched_yield() -> None:
     """sched_yield(2): everybody else goes first."""
     here.sys.nanosleep(0)
 
 
-def register_at_fork(
-    *,
-    before: Callable[[], object] | None = None,
-    after_in_child: Callable[[], object] | None = None,
-    after_in_parent: Callable[[], object] | None = None,
-) -> None:
+def register_at_fork(*, before: Any = MISSING, after_in_child: Any = MISSING, after_in_parent: Any = MISSING) -> None:
     """What to call around a fork, which never comes: a Python stack can't be copied."""
-    given = [function for function in (before, after_in_child, after_in_parent) if function is not None]
+    given = [function for function in (before, after_in_child, after_in_parent) if function is not MISSING]
     if not given:
         raise TypeError("At least one argument is required.")
     for function in given:
@@ -781,6 +866,7 @@ def cpu_count() -> int:
 
 def sched_getaffinity(pid: int, /) -> set[int]:
     """All processors."""
+    is_there(pid)
     return set(range(PROCESSORS))
 
 
@@ -820,7 +906,7 @@ def getrandom(size: int, flags: int = 0) -> bytes:
 
 def fs_bytes(text: Any) -> bytes:
     """An argument that is a str or bytes of the file system."""
-    name = real.fspath(text)
+    name = bytes(text) if isinstance(text, (bytearray, memoryview)) else real.fspath(text)
     return name if isinstance(name, bytes) else name.encode(sys.getfilesystemencoding(), "surrogateescape")
 
 
@@ -831,7 +917,9 @@ def fs_text(name: bytes) -> str:
 
 def putenv(name: Any, value: Any, /) -> None:
     """Set a variable of this world's environment."""
-    if b"=" in fs_bytes(name):
+    if b"\0" in fs_bytes(name) + fs_bytes(value):
+        raise ValueError("embedded null byte")
+    if not fs_bytes(name) or b"=" in fs_bytes(name):
         raise ValueError("illegal environment variable name")
     environ[fs_bytes(name)] = fs_bytes(value)
 

@@ -1,0 +1,87 @@
+"""fcntl on the fds of the machine that runs: numbers, and buffers where a request fills one."""
+
+import fcntl as real
+from operator import index
+from typing import TYPE_CHECKING, Any
+
+from simkernel.errors import Unsupported
+from simkernel.stdlib.here import here
+from simkernel.uapi import FIONBIO
+
+if TYPE_CHECKING:
+    from simkernel.stdlib.world import World
+
+world: "World"
+
+__doc__ = real.__doc__
+for _name, _value in vars(real).items():
+    if not callable(_value) and not _name.startswith("__"):
+        globals()[_name] = _value
+
+C_INT = 4
+BUFFER_MAX = 1024
+LOCKS = (real.F_GETLK, real.F_SETLK, real.F_SETLKW, real.F_OFD_GETLK, real.F_OFD_SETLK, real.F_OFD_SETLKW)
+
+
+def fileno(fd: Any) -> int:
+    """An fd, or that of an object that has one."""
+    if isinstance(fd, int):
+        number = int(fd)
+    else:
+        try:
+            number = fd.fileno()
+        except AttributeError:
+            raise TypeError("argument must be an int, or have a fileno() method.") from None
+        if not isinstance(number, int):
+            raise TypeError("fileno() returned a non-integer")
+    if number < 0:
+        raise ValueError(f"file descriptor cannot be a negative integer ({number})")
+    return number
+
+
+def retried(call: Any, *args: Any) -> Any:
+    """PEP 475: a call that a signal has interrupted is made again, unless a handler raises."""
+    while True:
+        try:
+            return call(*args)
+        except InterruptedError:
+            world.check_signals()
+
+
+def fcntl(fd: Any, cmd: int, arg: Any = 0, /) -> Any:
+    """fcntl(2) with a number."""
+    number, cmd = fileno(fd), index(cmd)
+    if isinstance(arg, (str, bytes, bytearray)):
+        name = "record locks" if cmd in LOCKS else f"command {cmd} with a buffer"
+        raise Unsupported(f"fcntl.fcntl: {name} is not modelled")
+    # An unsigned number means the same bits.
+    value = index(arg) & 0xFFFFFFFF
+    return retried(here.sys.fcntl, number, cmd, value - 2**32 if value >> 31 else value)
+
+
+def ioctl(fd: Any, request: int, arg: Any = 0, mutate_flag: bool = True, /) -> Any:
+    """ioctl(2): the result as a number, or in a copy of the bytes given, or in the buffer itself."""
+    number, request = fileno(fd), index(request) & 0xFFFFFFFF
+    if hasattr(type(arg), "__index__"):
+        return here.sys.ioctl(number, request, index(arg))
+    raw = arg.encode() if isinstance(arg, str) else arg
+    view = memoryview(raw).cast("B")
+    if len(view) < C_INT:
+        raise Unsupported(f"fcntl.ioctl: request {request:#x} with a buffer of {len(view)} bytes is not modelled: give a C int")
+    result = here.sys.ioctl(number, request, int.from_bytes(view[:C_INT], "little", signed=True) if request == FIONBIO else 0)
+    filled = b"" if request == FIONBIO else result.to_bytes(C_INT, "little", signed=True)
+    if not view.readonly and mutate_flag:
+        view[: len(filled)] = filled
+        return 0
+    return filled + bytes(view[len(filled) :])
+
+
+def flock(fd: Any, operation: int, /) -> None:
+    """flock(2)."""
+    retried(here.sys.flock, fileno(fd), index(operation))
+
+
+def lockf(fd: Any, cmd: int, len: int = 0, start: int = 0, whence: int = 0, /) -> None:
+    """Record locks belong to a process and a range of bytes, which is not modelled."""
+    fileno(fd)
+    raise Unsupported("fcntl.lockf: record locks are not modelled: use flock")
