@@ -1,9 +1,9 @@
 """Echo with asyncio's streams: nothing but Python's own modules.
 
 Shows what the streams leave to their user.  `await drain()` is the back-pressure: no more is read while a client has much to get.  The
-listener and `stop` belong to somebody else: the server has a duplicate of the one, and looks at the other through the loop.  `stop` may come
-while a connection is being accepted, which is a task of asyncio's own: Server.close() would take the ground from under it, so that is waited
-for.  The connections that are left then are aborted, for a close would wait until a client that never reads has read.
+listener and `stop` belong to somebody else: the server has a duplicate of the one, and looks at the other through the loop.  `stop` may
+come while a connection is being accepted, which is a task of asyncio's own: Server.close() would take the ground from under it, so it is
+waited for.  The connections that are left then are aborted: a close would wait until a client that never reads has read.
 """
 
 import asyncio

@@ -57,7 +57,7 @@ from simkernel.testing.scenario import program_place
 from simkernel.testing.session import Session
 from simkernel.testing.spawned import Spawned
 from simkernel.testing.temporal import Broken, Conditions, watched
-from simkernel.testing.worlds import Housed, housed, machine_of
+from simkernel.testing.worlds import Housed, housed, machine_of, no_last_words
 from simkernel.tools.strace import strace_lines
 
 # Calls without progress that are a spin.
@@ -212,7 +212,7 @@ class Simulation:
         on = getattr(kwargs.get("world"), "name", self.on)
         if on in ("sim", "both"):
             self.settle()
-            with no_escape(self.allow_real):
+            with no_escape(self.allow_real), no_last_words():
                 failure, tape = self.search(args, kwargs)
             if failure is not None:
                 throw(failure, self.report(failure, Token("", "", tape, self.profile)))
@@ -235,7 +235,7 @@ class Simulation:
             raise UsageError(f"this token is of the server {parsed.target}, not of a test: see it with simkernel replay")
         self.profile = parsed.profile
         self.settle()
-        with no_escape(self.allow_real):
+        with no_escape(self.allow_real), no_last_words():
             failure = self.example(Tape(parsed.tape), Trace(), args, kwargs)
         if failure is not None:
             throw(failure, self.report(failure, parsed))

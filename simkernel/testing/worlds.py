@@ -6,17 +6,18 @@ world, where the same names are others; one that is written on ``sys`` alone run
 """
 
 import dis
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from io import StringIO
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TextIO
 
 from simkernel.kernel.machine import Kernel
-from simkernel.stdlib.here import machine
+from simkernel.stdlib.here import here, machine
 from simkernel.stdlib.process import before, begin, finish
 from simkernel.stdlib.world import SHARED, World
 from simkernel.testing.escapes import HARMLESS, TOOLS, Uses, is_program
@@ -163,7 +164,10 @@ class Housed:
     ``written``, or goes to ``output``, where it is seen as it comes.
     """
 
+    made = False
+
     def __init__(self, function: Callable[..., object], output: tuple[TextIO, TextIO] | None = None) -> None:
+        Housed.made = True
         self.world = World()
         before(self.world, function)
         self.inside = self.world.inside(function)
@@ -193,6 +197,26 @@ def housed(
 ) -> Callable[..., object]:
     """``function``, or if it needs a world, the same in one."""
     return Housed(function, output) if needs_world(function, allow_real) else function
+
+
+@contextmanager
+def no_last_words() -> Iterator[None]:
+    """What processes that were killed have left behind is collected between runs; what its finalizers complain of is no matter."""
+    if not Housed.made:
+        yield
+        return
+    hook = sys.unraisablehook
+
+    def only_of_the_living(unraisable: "sys.UnraisableHookArgs") -> None:
+        if here.sched is not None:
+            hook(unraisable)
+
+    sys.unraisablehook = only_of_the_living
+    try:
+        yield
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 def machine_of(kernel: Kernel, function: Callable[..., object]) -> AbstractContextManager[None]:
