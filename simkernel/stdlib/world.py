@@ -224,6 +224,9 @@ class World:
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """What is shared, as the first finder on meta_path (importlib.abc.MetaPathFinder)."""
+        if name in ABSENT:
+            # Taken out of sys.modules, as tests of both twins do, it is absent all the same.
+            raise ModuleNotFoundError(f"{name} reaches past the fakes of this world; its twin is in Python", name=name)
         if self.is_shared(name) or name in sys.builtin_module_names or ("." not in name and is_extension(name)):
             return ModuleSpec(name, Shared(name))  # type: ignore[arg-type]  # _load_unlocked knows it
         return None

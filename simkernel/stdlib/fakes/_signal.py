@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from simkernel.errors import is_ours
 from simkernel.stdlib.here import here
 from simkernel.stdlib.unraisable import write_unraisable
-from simkernel.uapi import F_GETFL, NSIG, O_NONBLOCK, SA_RESTART
+from simkernel.uapi import F_GETFL, O_NONBLOCK, SA_RESTART
+from simkernel.uapi import NSIG as LAST
 
 if TYPE_CHECKING:
     from simkernel.stdlib.world import World
@@ -114,7 +115,7 @@ def default_int_handler(signum: int, frame: FrameType | None, /) -> NoReturn:
 # --- handlers ---
 def _number(signum: Any) -> int:
     number = operator.index(signum)
-    if not 1 <= number <= NSIG:
+    if not 1 <= number <= LAST:
         raise ValueError("signal number out of range")
     return number
 
@@ -188,8 +189,8 @@ def _mask(signals: Iterable[int]) -> list[int]:
     mask = []
     for signum in signals:
         number = operator.index(signum)
-        if not 1 <= number <= NSIG:
-            raise ValueError(f"signal number {number} out of range [1; {NSIG}]")
+        if not 1 <= number <= LAST:
+            raise ValueError(f"signal number {number} out of range [1; {LAST}]")
         mask.append(number)
     return mask
 
