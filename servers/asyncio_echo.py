@@ -13,6 +13,7 @@ import socket
 from simkernel.api import Syscalls
 
 CHUNK = 65536
+BACKLOG = 128
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
@@ -31,7 +32,8 @@ async def main(listener: int, stop: int) -> None:
     stopped = asyncio.Event()
     loop.add_reader(stop, stopped.set)
     own = socket.socket(fileno=os.dup(listener))
-    server = await asyncio.start_server(connected, sock=own)
+    server = await asyncio.start_server(connected, sock=own, backlog=1)  # so many it accepts in a turn, or notes that it can't
+    own.listen(BACKLOG)
     await stopped.wait()
     loop.remove_reader(stop)
     loop.remove_reader(own)  # nobody is accepted any more
