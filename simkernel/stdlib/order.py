@@ -107,7 +107,7 @@ def order_classes(module: Any) -> None:
     """Give a hash to the classes of a module, just executed, that have none: those that were decorated."""
     name = module.__name__
     for made in list(vars(module).values()):
-        if isinstance(made, type) and made.__module__ == name:
+        if isinstance(made, type) and made.__module__ == name and not made.__flags__ & IMMUTABLE:
             give_hash(made)
 
 
@@ -123,6 +123,8 @@ def order_dataclasses(dataclasses: Any) -> None:
     dataclasses._process_class = _process_class
 
 
+# Of a class of C (Py_TPFLAGS_IMMUTABLETYPE).
+IMMUTABLE: Final = 1 << 8
 OBJECTS_HASH: Final[Any] = object.__hash__
 BETWEEN: Final = (dis.opmap["CACHE"], dis.opmap["EXTENDED_ARG"])
 

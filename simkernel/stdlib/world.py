@@ -174,7 +174,8 @@ class World:
                 module = self.modules[spec.name] = self._made[spec.name]
                 return module
             loaded: Any = load(spec)
-            order_classes(loaded)
+            if vars(loaded).get("__builtins__") is self.builtins:
+                order_classes(loaded)
             if spec.name == "ctypes.util":
                 loaded.find_library = no_library
             made: ModuleType = loaded
