@@ -17,6 +17,9 @@ _SITE: Final = ("site-packages", "dist-packages")
 # Whoever calls tasks and callbacks: beyond it lies only the line that started it.
 _LOOPS: Final = (os.path.join("asyncio", "base_events.py"), os.path.join("trio", "_core", "_run.py"))
 
+# What a program is called that has no file.
+_TYPED: Final = ("<string>", "<stdin>")
+
 PROGRAM: Final = 0
 LIBRARY: Final = 1
 LOOP: Final = 2
@@ -34,7 +37,10 @@ def kind_of_file(filename: str) -> int:
             kind = BELOW
         elif filename.endswith(_LOOPS):
             kind = LOOP
-        elif filename.startswith((*_STDLIB, _OURS, "simkernel/", "<frozen ")) or any(site in filename for site in _SITE):
+        elif filename.startswith((*_STDLIB, _OURS, "simkernel/")) or any(site in filename for site in _SITE):
+            kind = LIBRARY
+        elif filename.startswith("<") and filename not in _TYPED:
+            # Made by a library.
             kind = LIBRARY
         _kinds[filename] = kind
     return kind

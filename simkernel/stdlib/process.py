@@ -7,17 +7,19 @@ begins with is made new by ``begin``.
 import contextlib
 import gc
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-from simkernel.api import Syscalls
+from simkernel.api import Main, Syscalls
 from simkernel.errors import SimulationError, is_ours
 from simkernel.kernel.choice import Choice, Plain, Seeded
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import TaskExit
 from simkernel.kernel.trace import Trace
-from simkernel.stdlib.here import machine
+from simkernel.stdlib.here import here, machine
 from simkernel.stdlib.order import numbers
 from simkernel.stdlib.world import World
 
@@ -46,6 +48,27 @@ def collector_rests() -> Iterator[None]:
             gc.enable()
 
 
+class HostInterrupt(KeyboardInterrupt):
+    """Ctrl-C of the real terminal: it ends the run.  A program's own KeyboardInterrupt, by a simulated SIGINT, ends that program."""
+
+
+@contextlib.contextmanager
+def host_interrupts() -> Iterator[None]:
+    """Ctrl-C raises HostInterrupt in this block, if it would raise KeyboardInterrupt."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise HostInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def boot(
     main: Callable[[Syscalls], Any], *, seed: int | None = None, choice: Choice | None = None, trace: Trace | None = None, **options: Any
 ) -> Any:
@@ -56,10 +79,14 @@ def boot(
     if choice is None:
         choice = Plain() if seed is None else Seeded(seed)
     options.setdefault("hostfs", True)
-    kernel = Kernel(choice, trace, **options)
+    return run_machine(Kernel(choice, trace, **options), main)
+
+
+def run_machine(kernel: Kernel, main: Main, *args: object) -> Any:
+    """Run ``main(sys, *args)`` as process 1 of a machine; the calls of the modules of any world are this machine's."""
     numbers.restart()
-    with machine(kernel.sys, kernel.sched), collector_rests():
-        return kernel.run(main)
+    with machine(kernel.sys, kernel.sched), collector_rests(), host_interrupts():
+        return kernel.run(main, *args)
 
 
 def in_world(
@@ -77,7 +104,7 @@ def in_world(
             begin(home)
             try:
                 result = body(home)
-            except (TaskExit, SimulationError):
+            except (TaskExit, SimulationError, HostInterrupt):
                 raise
             except BaseException:
                 finish(home)
@@ -124,10 +151,7 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
         module = world.modules.get(name)
         if module is not None:
             reset_module(module)
-    for name in world.fakes:
-        reset = getattr(world.modules[name], "reset", None)
-        if reset is not None:
-            reset()
+    _reset_fakes(world)
     if argv is not None:
         world.sys.argv = list(argv)
     if stdio is not None:
@@ -135,11 +159,28 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
             setattr(world.sys, name, stream)
             setattr(world.sys, f"__{name}__", stream)
         return
+    standard: dict[str, tuple[str, dict[str, Any]]] = {
+        "stdin": ("r", {}),
+        # As on a terminal, a line is seen when it is written.
+        "stdout": ("w", {"buffering": 1}),
+        "stderr": ("w", {"buffering": 1, "errors": "backslashreplace"}),
+    }
     io = world.import_module("io")
-    world.sys.stdin = world.sys.__stdin__ = io.open(0, "r", encoding="utf-8", closefd=False)
-    # As on a terminal, a line is seen when it is written.
-    world.sys.stdout = world.sys.__stdout__ = io.open(1, "w", 1, encoding="utf-8", closefd=False)
-    world.sys.stderr = world.sys.__stderr__ = io.open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    for fd, (name, (mode, options)) in enumerate(standard.items()):
+        try:
+            made: TextIO | None = io.open(fd, mode, encoding="utf-8", closefd=False, **options)
+        except OSError:
+            # Its parent has closed it.
+            made = None
+        setattr(world.sys, name, made)
+        setattr(world.sys, f"__{name}__", made)
+
+
+def _reset_fakes(world: World) -> None:
+    for name in world.fakes:
+        reset = getattr(world.modules[name], "reset", None)
+        if reset is not None:
+            reset()
 
 
 def _reset_environment(world_os: Any) -> None:
@@ -205,7 +246,7 @@ def _run_main(world: World, argv: Sequence[str]) -> None:
     first, *rest = argv
     if first == "-m":
         world.sys.argv = [rest[0], *rest[1:]]
-        world.sys.path.insert(0, os.getcwd())
+        world.sys.path.insert(0, os.fsdecode(here.sys.getcwd()))
         world.import_module("runpy").run_module(rest[0], run_name="__main__", alter_sys=True)
     elif first == "-c":
         world.sys.argv = ["-c", *rest[1:]]
@@ -216,15 +257,16 @@ def _run_main(world: World, argv: Sequence[str]) -> None:
         exec(compile(rest[0], "<string>", "exec", dont_inherit=True), vars(main))  # noqa: S102  # as python -c
     else:
         world.sys.argv = [first, *rest]
-        world.sys.path.insert(0, os.path.dirname(os.path.abspath(first)))
-        world.load_file("__main__", first)
+        path = os.path.normpath(os.path.join(os.fsdecode(here.sys.getcwd()), first))
+        world.sys.path.insert(0, os.path.dirname(path))
+        world.load_file("__main__", path)
 
 
 def _status_of(world: World, function: Callable[[], None]) -> int:
     """Call it, and give the exit status that Python would: what nobody caught is printed."""
     try:
         function()
-    except (TaskExit, SimulationError):
+    except (TaskExit, SimulationError, HostInterrupt):
         raise
     except SystemExit as error:
         code = error.code

@@ -11,7 +11,7 @@ from simkernel.kernel.fork import copy_process, copy_thread, wake_up_new_task
 from simkernel.kernel.futex import futex_wait, futex_wake
 from simkernel.kernel.itimer import alarm_setitimer, do_getitimer, do_setitimer
 from simkernel.kernel.pidfd import PidFd
-from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, KSigAction, Sched, SigInfo, Task
+from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, KSigAction, Process, Sched, SigInfo, Task
 from simkernel.kernel.signal import (
     SI_TKILL,
     SI_USER,
@@ -294,6 +294,41 @@ class ProcessCalls(WaitingCalls):
     def getppid(self) -> int:
         parent = self.sched.current.process.parent
         return parent.pid if parent is not None else 0
+
+    def _process(self, pid: int) -> Process:
+        """The process of a pid, 0 for the running one.  ESRCH if there is none."""
+        process = self.sched.processes.get(c_int(pid, "pid")) if pid else self.sched.current.process
+        if process is None:
+            raise oserror(errno.ESRCH)
+        return process
+
+    def getpgid(self, pid: int, /) -> int:
+        return self._process(pid).pgid
+
+    def getsid(self, pid: int, /) -> int:
+        return self._process(pid).sid
+
+    def setpgid(self, pid: int, pgid: int, /) -> None:
+        c_int(pid, "pid")
+        if c_int(pgid, "pgid") < 0:
+            raise oserror(errno.EINVAL)
+        process = self._process(pid)
+        me = self.sched.current.process
+        if process is not me and process.parent is not me:
+            raise oserror(errno.ESRCH)
+        if process.sid != me.sid or process.pid == process.sid:
+            raise oserror(errno.EPERM)
+        pgid = pgid or process.pid
+        if pgid != process.pid and not any(other.pgid == pgid and other.sid == me.sid for other in self.sched.processes.values()):
+            raise oserror(errno.EPERM)
+        process.pgid = pgid
+
+    def setsid(self) -> int:
+        me = self.sched.current.process
+        if any(other.pgid == me.pid for other in self.sched.processes.values()):
+            raise oserror(errno.EPERM)
+        me.sid = me.pgid = me.pid
+        return me.pid
 
     def exit(self, status: int, /) -> None:
         c_int(status, "status")
