@@ -195,6 +195,11 @@ def _reset_trio(run: Any) -> None:
     run._r.seed()
 
 
+def _reset_thread_cache(thread_cache: Any) -> None:
+    """No worker threads that ended with the machine before."""
+    thread_cache.THREAD_CACHE._idle_workers.clear()
+
+
 def _reset_finalizers(weakref: Any) -> None:
     """No finalizers of the run before wait for the end of this one."""
     weakref.finalize._registry.clear()
@@ -206,6 +211,7 @@ RESETS: dict[str, Callable[[Any], None]] = {
     "os": _reset_environment,
     "random": _reset_random,
     "trio._core._run": _reset_trio,
+    "trio._core._thread_cache": _reset_thread_cache,
     "weakref": _reset_finalizers,
 }
 
