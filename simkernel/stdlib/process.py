@@ -151,10 +151,7 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
         module = world.modules.get(name)
         if module is not None:
             reset_module(module)
-    for name in world.fakes:
-        reset = getattr(world.modules[name], "reset", None)
-        if reset is not None:
-            reset()
+    _reset_fakes(world)
     if argv is not None:
         world.sys.argv = list(argv)
     if stdio is not None:
@@ -177,6 +174,13 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
             made = None
         setattr(world.sys, name, made)
         setattr(world.sys, f"__{name}__", made)
+
+
+def _reset_fakes(world: World) -> None:
+    for name in world.fakes:
+        reset = getattr(world.modules[name], "reset", None)
+        if reset is not None:
+            reset()
 
 
 def _reset_environment(world_os: Any) -> None:

@@ -250,6 +250,9 @@ class socket:  # noqa: N801
         fd = self._sk_fd
         if fd != -1:
             self._sk_fd = -1
+            if self._sk_owner[0] != _run:
+                # A finalizer of another run: the number is someone else's.
+                return
             try:
                 here.sys.close(fd)
             except ConnectionResetError:
