@@ -193,22 +193,22 @@ def _reset_trio(run: Any) -> None:
     run._ALLOW_DETERMINISTIC_SCHEDULING = True
 
 
+def _reset_thread_cache(thread_cache: Any) -> None:
+    """No worker threads that ended with the machine before."""
+    thread_cache.THREAD_CACHE._idle_workers.clear()
+
+
 def _reset_finalizers(weakref: Any) -> None:
     """No finalizers of the run before wait for the end of this one."""
     weakref.finalize._registry.clear()
     weakref.finalize._registered_with_atexit = weakref.finalize._shutdown = False
 
 
-def _reset_trio_threads(cache: Any) -> None:
-    """No threads that are kept for later."""
-    cache.THREAD_CACHE._idle_workers.clear()
-
-
 # What modules hold in objects that a new process has not.
 RESETS: dict[str, Callable[[Any], None]] = {
     "os": _reset_environment,
     "trio._core._run": _reset_trio,
-    "trio._core._thread_cache": _reset_trio_threads,
+    "trio._core._thread_cache": _reset_thread_cache,
     "weakref": _reset_finalizers,
 }
 
