@@ -49,6 +49,10 @@ SHARED: Final = frozenset(
 )
 
 
+def no_library(name: str) -> None:
+    """ctypes.util.find_library of a world: a C library knows nothing of the machine's threads and fds, and would take one for another."""
+
+
 def _no_handlers() -> None:
     """Without Python's signal handlers there is nothing to check."""
 
@@ -114,6 +118,14 @@ class World:
         made.argv = list(sys.argv)
         made.path_importer_cache = {}
         self.modules["sys"] = made
+        hooks: list[Callable[[str, tuple[Any, ...]], object]] = []
+
+        def audit(event: str, *args: Any) -> None:
+            """What Python's modules report here is no deed of the real process: only hooks of this world hear of it."""
+            for hook in hooks:
+                hook(event, args)
+
+        made.audit, made.addaudithook = audit, hooks.append
         made_builtins = ModuleType("builtins", builtins.__doc__)
         vars(made_builtins).update(vars(builtins))
         self.builtins = vars(made_builtins)
@@ -144,8 +156,11 @@ class World:
             if isinstance(spec.loader, Shared):
                 module = self.modules[spec.name] = importlib.import_module(spec.name)
                 return module
-            loaded: ModuleType = load(spec)
-            return loaded
+            loaded: Any = load(spec)
+            if spec.name == "ctypes.util":
+                loaded.find_library = no_library
+            made: ModuleType = loaded
+            return made
 
         bootstrap._load_unlocked = _load_unlocked
         source = (external.SourceFileLoader, external.SOURCE_SUFFIXES)
