@@ -522,6 +522,8 @@ class Sched:
             # Others had the processor since.
             self.user_switches = self.switches
             return
+        # However little, so that who waits for the clock to move does not wait for ever.
+        self.clock.now += 1
         self.stalled += 1
         if self.stalled >= self.max_stalled:
             self.stop(Livelock(f"{self.stalled} time slices without a system call"))

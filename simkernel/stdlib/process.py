@@ -7,11 +7,13 @@ begins with is made new by ``begin``.
 import contextlib
 import gc
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-from simkernel.api import Syscalls
+from simkernel.api import Main, Syscalls
 from simkernel.errors import SimulationError, is_ours
 from simkernel.kernel.choice import Choice, Plain, Seeded
 from simkernel.kernel.machine import Kernel
@@ -46,6 +48,27 @@ def collector_rests() -> Iterator[None]:
             gc.enable()
 
 
+class HostInterrupt(KeyboardInterrupt):
+    """Ctrl-C of the real terminal: it ends the run.  A program's own KeyboardInterrupt, by a simulated SIGINT, ends that program."""
+
+
+@contextlib.contextmanager
+def host_interrupts() -> Iterator[None]:
+    """Ctrl-C raises HostInterrupt in this block, if it would raise KeyboardInterrupt."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise HostInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def boot(
     main: Callable[[Syscalls], Any], *, seed: int | None = None, choice: Choice | None = None, trace: Trace | None = None, **options: Any
 ) -> Any:
@@ -56,10 +79,14 @@ def boot(
     if choice is None:
         choice = Plain() if seed is None else Seeded(seed)
     options.setdefault("hostfs", True)
-    kernel = Kernel(choice, trace, **options)
+    return run_machine(Kernel(choice, trace, **options), main)
+
+
+def run_machine(kernel: Kernel, main: Main, *args: object) -> Any:
+    """Run ``main(sys, *args)`` as process 1 of a machine; the calls of the modules of any world are this machine's."""
     numbers.restart()
-    with machine(kernel.sys, kernel.sched), collector_rests():
-        return kernel.run(main)
+    with machine(kernel.sys, kernel.sched), collector_rests(), host_interrupts():
+        return kernel.run(main, *args)
 
 
 def in_world(
@@ -77,7 +104,7 @@ def in_world(
             begin(home)
             try:
                 result = body(home)
-            except (TaskExit, SimulationError):
+            except (TaskExit, SimulationError, HostInterrupt):
                 raise
             except BaseException:
                 finish(home)
@@ -224,7 +251,7 @@ def _status_of(world: World, function: Callable[[], None]) -> int:
     """Call it, and give the exit status that Python would: what nobody caught is printed."""
     try:
         function()
-    except (TaskExit, SimulationError):
+    except (TaskExit, SimulationError, HostInterrupt):
         raise
     except SystemExit as error:
         code = error.code

@@ -21,9 +21,8 @@ from simkernel.kernel.net.socket import Socket
 from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.sched import Process
 from simkernel.kernel.trace import Trace
-from simkernel.stdlib.here import machine
 from simkernel.stdlib.hosts import LOCAL, Hosts
-from simkernel.stdlib.process import collector_rests, run_program
+from simkernel.stdlib.process import run_machine, run_program
 from simkernel.stdlib.world import World
 from simkernel.uapi import POLLIN, SOCK_STREAM
 
@@ -133,8 +132,7 @@ def programs(
     table = LOCAL + hosts
     Hosts(table)
     mains = [process_main(kernel, i, program, inputs[i], output, table) for i, program in enumerate(run.programs)]
-    with machine(kernel.sys, kernel.sched), collector_rests():
-        kernel.run(_init, kernel, run, mains)
+    run_machine(kernel, _init, kernel, run, mains)
     return run
 
 

@@ -42,7 +42,7 @@ SHARED: Final = frozenset(
     csv decimal difflib dis encodings errno fnmatch fractions functools gettext graphlib hashlib heapq hmac html inspect ipaddress
     json keyword linecache locale numbers opcode operator plistlib pprint pyexpat quopri re reprlib sre_compile sre_constants
     sre_parse stat statistics string stringprep struct symtable sysconfig textwrap token tokenize tomllib types typing unicodedata
-    warnings xml _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet
+    warnings xml OpenSSL _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet
     greenlet hypothesis idna lxml mypy numpy orjson outcome packaging pandas pluggy pydantic pydantic_core pygments pytest rich
     scipy simkernel sortedcontainers typing_extensions xdist importlib.metadata importlib.resources importlib._abc importlib.abc
     importlib.machinery urllib.parse""".split()
@@ -145,6 +145,9 @@ class World:
             module.sys = self.sys
             module._imp = sys.modules["_imp"]
         bootstrap._thread, bootstrap._warnings, bootstrap._weakref = (sys.modules[name] for name in ("_thread", "_warnings", "_weakref"))
+        if hasattr(bootstrap, "_WeakValueDictionary"):
+            # From Python 3.12 on it is made when the interpreter starts.
+            bootstrap._blocking_on = bootstrap._WeakValueDictionary()
         bootstrap._bootstrap_external = external
         external._set_bootstrap_module(bootstrap)
         self.modules["_frozen_importlib"] = self.modules["importlib._bootstrap"] = bootstrap
@@ -221,6 +224,9 @@ class World:
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """What is shared, as the first finder on meta_path (importlib.abc.MetaPathFinder)."""
+        if name in ABSENT:
+            # Taken out of sys.modules, as tests of both twins do, it is absent all the same.
+            raise ModuleNotFoundError(f"{name} reaches past the fakes of this world; its twin is in Python", name=name)
         if self.is_shared(name) or name in sys.builtin_module_names or ("." not in name and is_extension(name)):
             return ModuleSpec(name, Shared(name))  # type: ignore[arg-type]  # _load_unlocked knows it
         return None

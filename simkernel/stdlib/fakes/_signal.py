@@ -21,6 +21,7 @@ from simkernel.errors import is_ours
 from simkernel.stdlib.here import here
 from simkernel.stdlib.unraisable import write_unraisable
 from simkernel.uapi import F_GETFL, O_NONBLOCK, SA_RESTART
+from simkernel.uapi import NSIG as LAST
 
 if TYPE_CHECKING:
     from simkernel.stdlib.world import World
@@ -31,7 +32,6 @@ __doc__ = real.__doc__
 __all__ = [name for name in dir(real) if not name.startswith("_")]
 SIG_DFL, SIG_IGN, SIGINT, SIGPIPE, SIGXFSZ = int(real.SIG_DFL), int(real.SIG_IGN), real.SIGINT, real.SIGPIPE, real.SIGXFSZ
 NSEC: Final = 1_000_000_000
-NSIG: Final[int] = real.NSIG
 PYTIME: Final = "PyTime_t" if sys.version_info >= (3, 13) else "_PyTime_t"
 # What a handler may be: SIG_DFL, SIG_IGN, a callable, or None for one that is not Python's.
 PyHandler = Any
@@ -115,7 +115,7 @@ def default_int_handler(signum: int, frame: FrameType | None, /) -> NoReturn:
 # --- handlers ---
 def _number(signum: Any) -> int:
     number = operator.index(signum)
-    if not 1 <= number < NSIG:
+    if not 1 <= number <= LAST:
         raise ValueError("signal number out of range")
     return number
 
@@ -189,8 +189,8 @@ def _mask(signals: Iterable[int]) -> list[int]:
     mask = []
     for signum in signals:
         number = operator.index(signum)
-        if not 1 <= number < NSIG:
-            raise ValueError(f"signal number {number} out of range [1; {NSIG - 1}]")
+        if not 1 <= number <= LAST:
+            raise ValueError(f"signal number {number} out of range [1; {LAST}]")
         mask.append(number)
     return mask
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from simkernel.errors import SimulationError, Unsupported, UsageError
 from simkernel.kernel.sched import PreemptNotifier, Task, TaskExit
 from simkernel.stdlib.here import here
+from simkernel.stdlib.unraisable import write_unraisable
+from simkernel.uapi import NSIG
 
 if TYPE_CHECKING:
     from simkernel.stdlib.world import World
@@ -157,7 +159,11 @@ class lock(Word, metaclass=LockMeta):  # noqa: N801  # its name
 
 
 LockType = lock
-allocate_lock = allocate = partial(type.__call__, lock)
+# Neither a function, which a class would bind, nor before Python 3.13 the class.
+allocate_lock: Any = partial(type.__call__, lock)
+allocate_lock.__module__ = "_thread"
+allocate_lock.__name__ = "allocate_lock"
+allocate = allocate_lock
 
 
 class RLock(Word):
@@ -454,7 +460,10 @@ def _bootstrap(
     except (TaskExit, SimulationError):
         raise
     except BaseException as exc:
-        _write_unraisable(exc, function)
+        if sys.version_info >= (3, 13):
+            write_unraisable(world.sys, exc, f"Exception ignored in thread started by {function!r}")
+        else:
+            write_unraisable(world.sys, exc, "Exception ignored in thread started by", function)
     finally:
         # Nothing of what it was called with outlives it.
         del function, args, kwargs
@@ -463,21 +472,6 @@ def _bootstrap(
         _threads.pop(state.tid, None)
         if handle is not None:
             handle.done()
-
-
-def _write_unraisable(exc: BaseException, function: Callable[..., object]) -> None:
-    """What nobody caught in a thread that is not of threading.py: sys.unraisablehook of the world."""
-    hook = world.sys.unraisablehook
-    text = "Exception ignored in thread started by"
-    if hook is not sys.__unraisablehook__:
-        made: Any = sys.UnraisableHookArgs
-        hook(made((type(exc), exc, exc.__traceback__, text, function)))
-        return
-    stderr = world.sys.stderr
-    if stderr is not None:
-        stderr.write(f"{text}: {function!r}\n")
-        world.import_module("traceback").print_exception(exc, file=stderr)
-        stderr.flush()
 
 
 def exit() -> None:  # noqa: A001  # its name
@@ -503,10 +497,14 @@ def stack_size(size: int = 0, /) -> int:
 
 def interrupt_main(signum: int = 2, /) -> None:
     """As if the signal had come."""
-    module = world.modules.get("_signal")
+    if not 1 <= signum <= NSIG:
+        raise ValueError("signal number out of range")
+    module: Any = world.modules.get("_signal")
     if module is None or "_signal" not in world.fakes:
         raise Unsupported("_thread.interrupt_main without the fake of _signal: make the World with it")
     module.set_interrupt(signum)
+    if _me() == here.process_id():
+        world.check_signals()
 
 
 def _is_main_interpreter() -> bool:

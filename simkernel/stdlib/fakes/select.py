@@ -255,7 +255,7 @@ class epoll:  # noqa: N801
 
     def __del__(self) -> None:
         fd = getattr(self, "_epfd", -1)
-        if fd >= 0 and self._owner == (_run, here.process_id()):
+        if fd >= 0 and self._owner == (_run, here.process_id()) and not here.dying():
             try:
                 here.sys.close(fd)
             except OSError:
