@@ -24,17 +24,15 @@ MIX: Final = 16777619
 class Coverage:
     """The pairs that one run has seen, as numbers that are the same in every process and on every Python."""
 
-    __slots__ = ("_before", "_calls", "seen")
+    __slots__ = ("_calls", "seen")
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
         self._calls: dict[str, int] = {}
-        self._before: dict[int, int] = {}
 
     def begin(self) -> None:
-        """A new run: no task has called yet."""
+        """A new run."""
         self.seen = set()
-        self._before.clear()
 
     def note(self, sched: Sched, name: str, fd: object, what: int, mask: int) -> None:
         """The running task's call on ``fd`` has returned, or failed: the class of its result, or the errno.  Process 1 is not looked at."""
@@ -57,9 +55,8 @@ class Coverage:
         point = (point ^ mask) * MIX & POINT
         point = (point ^ state) * MIX & POINT
         point = (point ^ min(len(sched.runqueue), MOST) << 1 ^ slept) * MIX & POINT
-        before = self._before.get(task.pid, 0)
-        self._before[task.pid] = point
-        self.seen.add(before << 30 | point)
+        self.seen.add(task.covered << 30 | point)
+        task.covered = point
 
 
 class Covering(Choice):

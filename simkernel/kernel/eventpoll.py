@@ -1,7 +1,7 @@
 """epoll (fs/eventpoll.c).
 
 An EventPoll holds an interest list, keyed by (file, fd), and a ready list.  Each item sits on the wait queues of its file; when the file
-wakes them, ep_poll_callback puts the item on the ready list and wakes one sleeper.  The ready list is a hint: ep_send_events polls each
+wakes them, EppollEntry.func puts the item on the ready list and wakes one sleeper.  The ready list is a hint: ep_send_events polls each
 item on it again.  A level-triggered item that is still ready goes back to the tail, an edge-triggered one does not: that one branch is the
 whole difference.
 
@@ -18,11 +18,11 @@ from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched
 from simkernel.kernel.wait import (
     WQ_FLAG_EXCLUSIVE,
+    TaskWait,
     WaitEntry,
     WaitQueue,
     add_wait_queue,
     add_wait_queue_exclusive,
-    autoremove_wake_function,
     remove_wait_queue,
     wake_up,
 )
@@ -76,6 +76,42 @@ class EpItem:
         self.ep.remove(self)
 
 
+class EppollEntry(WaitEntry):
+    """struct eppoll_entry: an item on a wait queue of its file."""
+
+    __slots__ = ("epi",)
+
+    def __init__(self, epi: EpItem) -> None:
+        super().__init__()
+        self.epi = epi
+
+    def func(self, key: int) -> int:
+        """ep_poll_callback: put the item on the ready list and wake a sleeper."""
+        epi = self.epi
+        events = epi.events
+        # Without any poll(2) event the item is disarmed (EPOLLONESHOT).
+        if not events & ~EP_PRIVATE_BITS or (key and not key & events):
+            return 0 if events & EPOLLEXCLUSIVE else 1
+        ep = epi.ep
+        if not epi.linked:
+            epi.linked = True
+            ep.rdllist.append(epi)
+        trace = ep.sched.trace
+        if trace.on:
+            epi.last_edge = len(trace.events)
+            trace.events.append((trace.where, "ep_poll_callback", "ep_poll_callback", trace.cause, "ep", ep.ino, "fd", epi.fd, "key", key))
+        ewake = 0
+        if ep.wq.entries:
+            if events & EPOLLEXCLUSIVE:
+                inout = key & EPOLLINOUT_BITS
+                if (inout == EPOLLIN and events & EPOLLIN) or (inout == EPOLLOUT and events & EPOLLOUT) or inout == 0:
+                    ewake = 1
+            wake_up(ep.wq)
+        if ep.poll_wait.entries:
+            wake_up(ep.poll_wait, POLLIN)
+        return ewake if events & EPOLLEXCLUSIVE else 1
+
+
 class EpPqueue(PollTable):
     """ep_pqueue: registers an item on the wait queues that its file's poll names (ep_ptable_queue_proc)."""
 
@@ -86,39 +122,12 @@ class EpPqueue(PollTable):
 
     def qproc(self, wq: WaitQueue) -> None:
         epi = self.epi
-        entry = WaitEntry(epi, ep_poll_callback)
+        entry = EppollEntry(epi)
         if epi.events & EPOLLEXCLUSIVE:
             add_wait_queue_exclusive(wq, entry)
         else:
             add_wait_queue(wq, entry)
         epi.pwqlist.append(entry)
-
-
-def ep_poll_callback(entry: WaitEntry, key: int) -> int:
-    """A watched file woke its queue: put the item on the ready list and wake a sleeper.  1 if that counts as an exclusive wake-up."""
-    epi: EpItem = entry.private
-    events = epi.events
-    # Without any poll(2) event the item is disarmed (EPOLLONESHOT).
-    if not events & ~EP_PRIVATE_BITS or (key and not key & events):
-        return 0 if events & EPOLLEXCLUSIVE else 1
-    ep = epi.ep
-    if not epi.linked:
-        epi.linked = True
-        ep.rdllist.append(epi)
-    trace = ep.sched.trace
-    if trace.on:
-        epi.last_edge = len(trace.events)
-        trace.events.append((trace.where, "ep_poll_callback", "ep_poll_callback", trace.cause, "ep", ep.ino, "fd", epi.fd, "key", key))
-    ewake = 0
-    if ep.wq.entries:
-        if events & EPOLLEXCLUSIVE:
-            inout = key & EPOLLINOUT_BITS
-            if (inout == EPOLLIN and events & EPOLLIN) or (inout == EPOLLOUT and events & EPOLLOUT) or inout == 0:
-                ewake = 1
-        wake_up(ep.wq)
-    if ep.poll_wait.entries:
-        wake_up(ep.poll_wait, POLLIN)
-    return ewake if events & EPOLLEXCLUSIVE else 1
 
 
 ULLONG_MAX: Final = 2**64 - 1
@@ -262,7 +271,7 @@ class EventPoll(File):
         while True:
             if task.sigpending:
                 raise oserror(errno.EINTR)
-            entry = WaitEntry(task, autoremove_wake_function)
+            entry = TaskWait(task)
             # As in Linux: exclusive, yet at the head, so the last to sleep is the first to be woken.
             entry.flags = WQ_FLAG_EXCLUSIVE
             add_wait_queue(wq, entry)

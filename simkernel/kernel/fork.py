@@ -67,6 +67,7 @@ def wake_up_new_task(sched: Sched, task: Task, main: Callable[..., object], args
         do_exit(sched, task, code)
 
     task.greenlet = alloc_thread_stack(ret_from_fork, sched.hub)
+    task.switch = task.greenlet.switch
     sched.runqueue.append(task)
     trace = sched.trace
     if trace.on:

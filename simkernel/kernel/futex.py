@@ -9,7 +9,7 @@ import errno
 from simkernel.api import FutexWord
 from simkernel.errors import oserror
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, Sched
-from simkernel.kernel.wait import WaitEntry, WaitQueue, add_wait_queue_exclusive, default_wake_function, remove_wait_queue
+from simkernel.kernel.wait import StayingWait, WaitQueue, add_wait_queue_exclusive, remove_wait_queue
 from simkernel.uapi import ERESTART_RESTARTBLOCK, ERESTARTSYS
 
 
@@ -32,7 +32,7 @@ def futex_wait(sched: Sched, word: FutexWord, expected: int, deadline: int | Non
     if wq is None:
         wq = WaitQueue(word, "futex")
         futexes.append(wq)
-    entry = WaitEntry(task, default_wake_function)
+    entry = StayingWait(task)
     add_wait_queue_exclusive(wq, entry)
     task.condition = lambda: entry.wq is None
     try:
@@ -75,6 +75,6 @@ def futex_wake(sched: Sched, word: FutexWord, n: int) -> int:
         entry = wq.entries[0]
         # Off the queue it counts as woken, even if a timer or a signal was faster.
         remove_wait_queue(entry)
-        entry.func(entry, 0)
+        entry.func(0)
         woken += 1
     return woken

@@ -27,32 +27,33 @@ class Pick(NamedTuple):
 class Names:
     """The names of a scheduler's tasks."""
 
-    __slots__ = ("_born", "_children", "_names", "_sched")
+    __slots__ = ("_children", "_names", "_sched")
 
     def __init__(self, sched: Sched) -> None:
         self._sched = sched
-        self._names: dict[int, str] = {}
+        # By pid; "" for nobody.
+        self._names: list[str] = []
         self._children: dict[str, int] = {}
-        self._born = 0
 
     def __getitem__(self, pid: int) -> str:
-        if self._born != self._sched.next_pid:
+        if len(self._names) <= self._sched.next_pid:
             self._look()
-        return self._names.get(pid, "")
+        return self._names[pid]
 
     def _look(self) -> None:
         """Name whoever was born since, in order of birth.  Who was born and died unseen never was on a run queue that was chosen from."""
-        self._born = self._sched.next_pid
+        names = self._names
+        names.extend([""] * (self._sched.next_pid + 1 - len(names)))
         for pid in sorted(self._sched.tasks):
-            if pid not in self._names:
+            if not names[pid]:
                 process = self._sched.tasks[pid].process
                 parent = process.parent
                 if process.pid != pid:
-                    of = self._names.get(process.pid, "") + "t"
+                    of = names[process.pid] + "t"
                 else:
-                    of = self._names.get(parent.pid, "") + "." if parent is not None else ""
+                    of = names[parent.pid] + "." if parent is not None else ""
                 number = self._children[of] = self._children.get(of, 0) + 1
-                self._names[pid] = f"{of}{number}"
+                names[pid] = f"{of}{number}"
 
 
 class Record:
@@ -95,6 +96,13 @@ class Record:
             out.append(Pick(label, n, value, who, whom))
         return out
 
+    def tape(self) -> bytes:
+        """The same as bytes for Tape, with trailing zeros left out."""
+        if max(self.ns, default=0) <= 256:
+            return bytes(self.values).rstrip(b"\0")
+        choices = zip(self.ns, self.values, strict=True)
+        return b"".join([value.to_bytes(1 if n <= 256 else 2, "little") for n, value in choices]).rstrip(b"\0")
+
     def columns(self) -> "Columns":
         """What it is made of, as plain data that can travel, and that the garbage collector has nothing to do with."""
         return tuple(self.keys), tuple(self.lanes), tuple(self.ns), tuple(self.values), tuple(self.whoms)
@@ -135,7 +143,8 @@ class Journal(Choice):
         self._source = source
         self._sched: Sched | None = None
         self._names: Names | None = None
-        self._numbers: dict[tuple[str, str], int] = {}
+        # Of each task, by label.
+        self._numbers: dict[str, dict[str, int]] = {}
         self.record = Record([], [], [], [], [])
 
     def bind(self, sched: Sched) -> None:
@@ -154,11 +163,13 @@ class Journal(Choice):
             if got and (label == "sched" or label == "preempt"):
                 whom = names[sched.runqueue[got - (label == "preempt")].pid]
         record = self.record
-        key = (label, who)
-        lane = self._numbers.get(key, -1)
+        numbers = self._numbers.get(who)
+        if numbers is None:
+            numbers = self._numbers[who] = {}
+        lane = numbers.get(label, -1)
         if lane < 0:
-            lane = self._numbers[key] = len(record.keys)
-            record.keys.append(key)
+            lane = numbers[label] = len(record.keys)
+            record.keys.append((label, who))
         record.lanes.append(lane)
         record.ns.append(n)
         record.values.append(got)
@@ -177,15 +188,7 @@ class Journal(Choice):
 
     def tape(self) -> bytes:
         """The choices so far, as bytes for Tape, with trailing zeros left out."""
-        return as_tape(self.picks)
-
-
-def as_tape(picks: Iterable[Pick]) -> bytes:
-    """Choices as bytes for Tape, with trailing zeros left out."""
-    tape = bytearray()
-    for pick in picks:
-        tape += pick.value.to_bytes(1 if pick.n <= 256 else 2, "little")
-    return bytes(tape).rstrip(b"\0")
+        return self.record.tape()
 
 
 class Lanes(Choice):
@@ -209,7 +212,10 @@ class Lanes(Choice):
         for lane in reversed(record.lanes):
             at -= 1
             places[lane].append(at)
-        self._lanes = {key: place for key, place in zip(record.keys, places, strict=True) if place}
+        self._lanes: dict[str, dict[str, list[int]]] = {}
+        for (label, who), place in zip(record.keys, places, strict=True):
+            if place:
+                self._lanes.setdefault(who, {})[label] = place
 
     def bind(self, sched: Sched) -> None:
         self._sched = sched
@@ -222,7 +228,8 @@ class Lanes(Choice):
             return 0
         sched, names = self._sched, self._names
         who = names[sched.current.pid] if sched is not None and names is not None and sched.current is not None else ""
-        lane = self._lanes.get((label, who))
+        lanes = self._lanes.get(who)
+        lane = lanes.get(label) if lanes is not None else None
         if lane is None:
             return self._rest.pick(n, label) if self._rest is not None else 0
         if not lane:

@@ -33,6 +33,7 @@ from simkernel.kernel.signal import do_group_exit, send_sigpipe
 from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
 from simkernel.kernel.trace import Trace
 from simkernel.kernel.tracepoint import Probe, ProbedSyscalls
+from simkernel.kernel.wait import TaskWait
 from simkernel.kernel.watch import Watch
 from simkernel.uapi import EPOLL_NAMES, O_RDONLY, O_WRONLY, RLIMIT_NOFILE, SIG_IGN, SIGKILL, SIGPIPE, SOCK_NAMES, flags
 
@@ -311,7 +312,7 @@ def describe_file(file: File) -> dict[str, Any]:
     if isinstance(file, EventPoll):
         out["items"] = [(epi.fd, epi.file.ino, flags(epi.events, EPOLL_NAMES)) for epi in file.rbr.values()]
         out["ready"] = [epi.fd for epi in file.rdllist]
-        out["sleepers"] = [entry.private.pid for entry in file.wq.entries]
+        out["sleepers"] = [entry.task.pid for entry in file.wq.entries if isinstance(entry, TaskWait)]
     elif isinstance(file, EventFd):
         out["count_value"] = file.count
     elif isinstance(file, PosFile):

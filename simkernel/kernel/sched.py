@@ -126,6 +126,7 @@ class Process:
         "real_timer",
         "rlimits",
         "shared_pending",
+        "sid",
         "signalfd_wqh",
         "stop_signal",
         "stopped",
@@ -147,6 +148,7 @@ class Process:
     ) -> None:
         self.pid = pid
         self.pgid: int = parent.pgid if parent is not None else pid
+        self.sid: int = parent.sid if parent is not None else pid
         self.comm = comm
         self.parent = parent
         self.files = files
@@ -197,6 +199,7 @@ class Task:
         "call",
         "call_fd",
         "condition",
+        "covered",
         "dying_calls",
         "entered",
         "exited",
@@ -213,6 +216,7 @@ class Task:
         "sigpending",
         "state",
         "stopping",
+        "switch",
         "task_works",
         "timed_out",
         "wake_seq",
@@ -227,7 +231,9 @@ class Task:
         # The table of the process, here to be found at once; a dying task has one that refuses.
         self.files = process.files
         self.state = TASK_RUNNING
+        # What it runs on, and how to get there, looked up once.
         self.greenlet: greenlet | None = None
+        self.switch: Callable[[], object] | None = None
         self.killed = False
         self.dying_calls = 0
         self.exited = exited
@@ -235,8 +241,9 @@ class Task:
         # The call that it is in, and its first argument, as EnteredSyscalls notes them.
         self.call = ""
         self.call_fd: object = None
-        # What Sched.switches and the clock said then, if somebody collects what is covered.
+        # What Sched.switches and the clock said then, and the last point (coverage.py), if somebody collects what is covered.
         self.entered = 0
+        self.covered = 0
         self.blocked = 0
         self.real_blocked = 0
         # What it does before it goes on with its program (task_work.py), if there is anything.
@@ -398,8 +405,8 @@ class Sched:
             self.fire_preempt_notifiers(nxt)
         self.current = nxt
         self.switches += 1
-        assert nxt.greenlet is not None
-        nxt.greenlet.switch()
+        assert nxt.switch is not None
+        nxt.switch()
 
     def fire_preempt_notifiers(self, nxt: Task) -> None:
         """Tell those of the task that had the processor, and those of ``nxt``."""

@@ -51,7 +51,7 @@ class PollWqueues(PollTable):
 
     def qproc(self, wq: WaitQueue) -> None:
         """__pollwait: join the queue at its head, non-exclusive, interested in the events of the file polled now."""
-        entry = WaitEntry((self, self.key), pollwake)
+        entry = PollTableEntry(self, self.key)
         add_wait_queue(wq, entry)
         self.entries.append(entry)
 
@@ -62,15 +62,24 @@ class PollWqueues(PollTable):
         self.entries.clear()
 
 
-def pollwake(entry: WaitEntry, key: int) -> int:
-    """A polled file woke its queue: if the event is of interest, the sleeper scans all files again."""
-    pwq: PollWqueues
-    pwq, wanted = entry.private
-    if key and not key & wanted:
-        return 0
-    pwq.triggered = True
-    pwq.by = entry.wq
-    return pwq.sched.wake_up_process(pwq.task)
+class PollTableEntry(WaitEntry):
+    """poll_table_entry: a sleeping select or poll on the queue of one of its files, which is to tell of the events ``key``."""
+
+    __slots__ = ("key", "pwq")
+
+    def __init__(self, pwq: PollWqueues, key: int) -> None:
+        super().__init__()
+        self.pwq = pwq
+        self.key = key
+
+    def func(self, key: int) -> int:
+        """pollwake: if the event is of interest, the sleeper scans all files again."""
+        if key and not key & self.key:
+            return 0
+        pwq = self.pwq
+        pwq.triggered = True
+        pwq.by = self.wq
+        return pwq.sched.wake_up_process(pwq.task)
 
 
 def do_poll(sched: Sched, files: FilesStruct, fds: Sequence[tuple[int, int]], deadline: int | None) -> list[tuple[int, int]]:

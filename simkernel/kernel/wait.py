@@ -1,12 +1,12 @@
 """Wait queues (kernel/sched/wait.c): where tasks sleep, and the only place from which they are woken.
 
-An entry is (flags, private, func).  The func is the whole difference between a reader (default_wake_function), a select or poll
-(pollwake, select.py) and an epoll item (ep_poll_callback, eventpoll.py).
+An entry's func is the whole difference between a reader (TaskWait), a select or poll (PollTableEntry, select.py) and an epoll item
+(EppollEntry, eventpoll.py), so each has a class of its own.
 """
 
 from collections.abc import Callable
 from errno import EINTR
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from simkernel.errors import oserror
 from simkernel.kernel.clock import calc_wheel_expiry
@@ -15,19 +15,45 @@ from simkernel.uapi import ERESTARTSYS
 
 WQ_FLAG_EXCLUSIVE: Final = 0x01
 
-WakeFunction: TypeAlias = "Callable[[WaitEntry, int], int]"
-
 
 class WaitEntry:
-    """wait_queue_entry: ``private`` belongs to ``func``, which gets the entry and the poll mask of the event (0: unknown)."""
+    """wait_queue_entry."""
 
-    __slots__ = ("flags", "func", "private", "wq")
+    __slots__ = ("flags", "wq")
 
-    def __init__(self, private: Any, func: WakeFunction, flags: int = 0) -> None:
-        self.flags = flags
-        self.private = private
-        self.func = func
+    def __init__(self) -> None:
+        self.flags = 0
         self.wq: WaitQueue | None = None
+
+    def func(self, key: int) -> int:
+        """Its queue is woken: ``key`` is the poll mask of the event (0: unknown).  1 if it counts as an exclusive wake-up, else 0."""
+        raise NotImplementedError
+
+
+class TaskWait(WaitEntry):
+    """A task that sleeps.  Woken, it leaves the queue, so that a second event finds the next (autoremove_wake_function)."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: Task) -> None:
+        self.flags = 0
+        self.wq = None
+        self.task = task
+
+    def func(self, key: int) -> int:
+        woken = self.task.sched.wake_up_process(self.task)
+        if woken:
+            remove_wait_queue(self)
+        return woken
+
+
+class StayingWait(TaskWait):
+    """A task that sleeps and stays on the queue (default_wake_function)."""
+
+    __slots__ = ()
+
+    def func(self, key: int) -> int:
+        return self.task.sched.wake_up_process(self.task)
 
 
 class WaitQueue:
@@ -69,13 +95,12 @@ def wake_up(wq: WaitQueue, key: int = 0, nr_exclusive: int = 1) -> None:
     """__wake_up_common: call each entry's func in order, until ``nr_exclusive`` exclusive ones have woken somebody (0: no limit)."""
     entries = wq.entries
     if len(entries) == 1:
-        entry = entries[0]
-        entry.func(entry, key)
+        entries[0].func(key)
         return
     for entry in entries[:]:
         if entry.wq is not wq:
             continue
-        if entry.func(entry, key) and entry.flags & WQ_FLAG_EXCLUSIVE:
+        if entry.func(key) and entry.flags & WQ_FLAG_EXCLUSIVE:
             nr_exclusive -= 1
             if nr_exclusive == 0:
                 break
@@ -84,21 +109,6 @@ def wake_up(wq: WaitQueue, key: int = 0, nr_exclusive: int = 1) -> None:
 def wake_up_all(wq: WaitQueue, key: int = 0) -> None:
     """Wake everybody, exclusive or not."""
     wake_up(wq, key, 0)
-
-
-def default_wake_function(entry: WaitEntry, key: int) -> int:
-    """Make the task that sleeps on this entry runnable."""
-    task: Task = entry.private
-    return task.sched.wake_up_process(task)
-
-
-def autoremove_wake_function(entry: WaitEntry, key: int) -> int:
-    """The same, and leave the queue: a second event finds the next waiter."""
-    task: Task = entry.private
-    woken = task.sched.wake_up_process(task)
-    if woken:
-        remove_wait_queue(entry)
-    return woken
 
 
 def prepare_to_wait(sched: Sched, wq: WaitQueue, entry: WaitEntry, exclusive: bool) -> None:
@@ -129,18 +139,19 @@ def wait_event(
     condition: Callable[[], bool],
     timeout_ns: int | None = None,
     exclusive: bool = False,
-    func: WakeFunction = autoremove_wake_function,
+    entry: TaskWait | None = None,
     promise: Callable[[], bool] | None = None,
 ) -> bool:
     """wait_event_interruptible_timeout: sleep until ``condition()`` holds.  False if ``timeout_ns`` passed first (None: no limit),
     by the clock of schedule_timeout, which counts in jiffies.
 
     A signal ends the sleep: OSError with ERESTARTSYS, or EINTR where there is a limit, since the call can't start again with what is left
-    of it (sock_intr_errno).  ``func`` decides which wake-ups count.  ``promise`` says when the sleeper is sure to be woken, where that is
-    less often than ``condition`` holds: only the kernel's checks of itself ask.
+    of it (sock_intr_errno).  ``entry`` decides which wake-ups count (default: all).  ``promise`` says when the sleeper is sure to be woken,
+    where that is less often than ``condition`` holds: only the kernel's checks of itself ask.
     """
     task = sched.current
-    entry = WaitEntry(task, func)
+    if entry is None:
+        entry = TaskWait(task)
     deadline: int | None = None
     if timeout_ns is not None:
         now = sched.clock.now
@@ -174,7 +185,7 @@ def wait_event_hrtimeout(sched: Sched, wq: WaitQueue, condition: Callable[[], bo
 
     A signal does not end it: it is for whoever waits on the machine's behalf, not in a system call.
     """
-    entry = WaitEntry(sched.current, autoremove_wake_function)
+    entry = TaskWait(sched.current)
     deadline = sched.clock.now + timeout_ns
     try:
         while not condition():
@@ -194,7 +205,7 @@ def wait_event_locked(sched: Sched, wq: WaitQueue, condition: Callable[[], bool]
     ``head``: joined by add_wait_queue instead.  OSError with ERESTARTSYS for a signal.
     """
     task = sched.current
-    entry = WaitEntry(task, default_wake_function)
+    entry = StayingWait(task)
     if head:
         add_wait_queue(wq, entry)
     else:

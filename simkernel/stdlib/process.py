@@ -19,7 +19,7 @@ from simkernel.kernel.choice import Choice, Plain, Seeded
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import TaskExit
 from simkernel.kernel.trace import Trace
-from simkernel.stdlib.here import machine
+from simkernel.stdlib.here import here, machine
 from simkernel.stdlib.order import numbers
 from simkernel.stdlib.world import World
 
@@ -162,11 +162,21 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
             setattr(world.sys, name, stream)
             setattr(world.sys, f"__{name}__", stream)
         return
+    standard: dict[str, tuple[str, dict[str, Any]]] = {
+        "stdin": ("r", {}),
+        # As on a terminal, a line is seen when it is written.
+        "stdout": ("w", {"buffering": 1}),
+        "stderr": ("w", {"buffering": 1, "errors": "backslashreplace"}),
+    }
     io = world.import_module("io")
-    world.sys.stdin = world.sys.__stdin__ = io.open(0, "r", encoding="utf-8", closefd=False)
-    # As on a terminal, a line is seen when it is written.
-    world.sys.stdout = world.sys.__stdout__ = io.open(1, "w", 1, encoding="utf-8", closefd=False)
-    world.sys.stderr = world.sys.__stderr__ = io.open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    for fd, (name, (mode, options)) in enumerate(standard.items()):
+        try:
+            made: TextIO | None = io.open(fd, mode, encoding="utf-8", closefd=False, **options)
+        except OSError:
+            # Its parent has closed it.
+            made = None
+        setattr(world.sys, name, made)
+        setattr(world.sys, f"__{name}__", made)
 
 
 def _reset_environment(world_os: Any) -> None:
@@ -185,6 +195,11 @@ def _reset_trio(run: Any) -> None:
     run._r.seed()
 
 
+def _reset_trio_threads(cache: Any) -> None:
+    """No thread of the run before waits for work."""
+    cache.THREAD_CACHE._idle_workers.clear()
+
+
 def _reset_finalizers(weakref: Any) -> None:
     """No finalizers of the run before wait for the end of this one."""
     weakref.finalize._registry.clear()
@@ -196,6 +211,7 @@ RESETS: dict[str, Callable[[Any], None]] = {
     "os": _reset_environment,
     "random": _reset_random,
     "trio._core._run": _reset_trio,
+    "trio._core._thread_cache": _reset_trio_threads,
     "weakref": _reset_finalizers,
 }
 
@@ -232,7 +248,7 @@ def _run_main(world: World, argv: Sequence[str]) -> None:
     first, *rest = argv
     if first == "-m":
         world.sys.argv = [rest[0], *rest[1:]]
-        world.sys.path.insert(0, os.getcwd())
+        world.sys.path.insert(0, os.fsdecode(here.sys.getcwd()))
         world.import_module("runpy").run_module(rest[0], run_name="__main__", alter_sys=True)
     elif first == "-c":
         world.sys.argv = ["-c", *rest[1:]]
@@ -243,8 +259,9 @@ def _run_main(world: World, argv: Sequence[str]) -> None:
         exec(compile(rest[0], "<string>", "exec", dont_inherit=True), vars(main))  # noqa: S102  # as python -c
     else:
         world.sys.argv = [first, *rest]
-        world.sys.path.insert(0, os.path.dirname(os.path.abspath(first)))
-        world.load_file("__main__", first)
+        path = os.path.normpath(os.path.join(os.fsdecode(here.sys.getcwd()), first))
+        world.sys.path.insert(0, os.path.dirname(path))
+        world.load_file("__main__", path)
 
 
 def _status_of(world: World, function: Callable[[], None]) -> int:

@@ -13,6 +13,7 @@ for ever, also in a function that is called later.  Outside of a world nothing i
 import ast
 import builtins
 import copy
+import datetime
 import functools
 import importlib.util
 import io
@@ -33,7 +34,7 @@ FAKES: Final = Path(__file__).parent / "fakes"
 FAKED: Final = tuple(sorted(path.stem for path in FAKES.glob("*.py") if path.stem != "__init__"))
 
 # C modules that would reach past the fakes.  Each has a Python twin, which is used where it is not there.
-ABSENT: Final = ("_asyncio", "_pickle", "_queue", "_uuid", "_zoneinfo", "readline")
+ABSENT: Final = ("_asyncio", "_pickle", "_uuid", "_zoneinfo", "readline")
 
 # Python modules that reach nothing below them, and those that belong to the tools around a test: one copy is enough, and their classes are
 # the same inside and outside.
@@ -49,12 +50,20 @@ SHARED: Final = frozenset(
 )
 
 
+# Modules of a world that hand dates to a shared one (cryptography), which takes those of the real datetime only.  They read no clock.
+REAL_DATES: Final = ("trustme",)
+
+
 def no_library(name: str) -> None:
     """ctypes.util.find_library of a world: a C library knows nothing of the machine's threads and fds, and would take one for another."""
 
 
 def _no_handlers() -> None:
     """Without Python's signal handlers there is nothing to check."""
+
+
+class Faked:
+    """The loader of a fake, for who imports one anew after it was taken out of sys.modules."""
 
 
 class Shared:
@@ -90,6 +99,8 @@ class World:
         self.fakes = tuple(fakes)
         self.shared = SHARED | frozenset(shared)
         self.modules: dict[str, ModuleType] = {}
+        # The fakes, by name.
+        self._made: dict[str, ModuleType] = {}
         # What a call does that a signal has interrupted, before it goes on (PEP 475): the fake of _signal puts its own here.
         self.check_signals: Callable[[], None] = _no_handlers
         # The names that its programs know addresses by.
@@ -159,6 +170,9 @@ class World:
             if isinstance(spec.loader, Shared):
                 module = self.modules[spec.name] = importlib.import_module(spec.name)
                 return module
+            if isinstance(spec.loader, Faked):
+                module = self.modules[spec.name] = self._made[spec.name]
+                return module
             loaded: Any = load(spec)
             if spec.name == "ctypes.util":
                 loaded.find_library = no_library
@@ -188,7 +202,7 @@ class World:
         module.__package__ = ""
         module.world = self  # type: ignore[attr-defined]
         module.__builtins__ = {**vars(builtins), "__build_class__": build_class}  # type: ignore[attr-defined]
-        self.modules[name] = module
+        self.modules[name] = self._made[name] = module
         exec(code_of(f"simkernel.stdlib.fakes.{name}"), vars(module))  # noqa: S102
         for attribute, value in list(vars(module).items()):
             if isinstance(value, FunctionType) and value.__globals__ is vars(module):
@@ -198,6 +212,8 @@ class World:
     # --- imports ---
     def _import(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
         """__import__ of this world."""
+        if name == "datetime" and globals is not None and globals.get("__name__") in REAL_DATES:
+            return datetime
         if not level and not fromlist and self.modules.get(name) is not None:
             return self.modules[name.partition(".")[0]]
         module = self._bootstrap.__import__(name, globals, locals, fromlist, level)
@@ -223,7 +239,9 @@ class World:
         return False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """What is shared, as the first finder on meta_path (importlib.abc.MetaPathFinder)."""
+        """What is faked or shared, as the first finder on meta_path (importlib.abc.MetaPathFinder)."""
+        if name in self._made:
+            return ModuleSpec(name, Faked())  # type: ignore[arg-type]  # _load_unlocked knows it
         if name in ABSENT:
             # Taken out of sys.modules, as tests of both twins do, it is absent all the same.
             raise ModuleNotFoundError(f"{name} reaches past the fakes of this world; its twin is in Python", name=name)

@@ -65,7 +65,10 @@ class Tell:
         self.fd = fd
 
     def __call__(self, **event: object) -> None:
-        os.write(self.fd, (json.dumps(event) + "\n").encode())
+        line = (json.dumps(event) + "\n").encode()
+        while line:
+            # A signal of a test may cut it short.
+            line = line[os.write(self.fd, line) :]
 
 
 class Real:

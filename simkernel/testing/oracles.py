@@ -12,7 +12,6 @@ herd          one connection wakes many tasks, and all but one find nothing
 The limits are such that a right server never meets them under any schedule that Linux may choose.
 """
 
-from collections.abc import Iterator
 from errno import EAGAIN, EBADF
 from typing import Any
 
@@ -128,18 +127,16 @@ class Oracles(Watch):
         """What a process of the server is called in a message."""
         return f"the server (pid {process.pid})"
 
-    def _server_processes(self) -> Iterator[Process]:
+    def _server_sockets(self) -> list[tuple[Process, int, TcpSock]]:
+        """The TCP sockets behind the server's fds, listeners too; one that several processes have comes several times."""
+        found: list[tuple[Process, int, TcpSock]] = []
         for process in self.sched.processes.values():
             if process.threads and not process.exiting and self._is_server(process):
-                yield process
-
-    def _server_sockets(self) -> Iterator[tuple[Process, int, TcpSock]]:
-        """The TCP sockets behind the server's fds, listeners too; one that several processes have comes several times."""
-        for process in self._server_processes():
-            for fd, file in enumerate(process.files.fd):
-                sk = file.sk if file is not None else None
-                if isinstance(sk, TcpSock):
-                    yield process, fd, sk
+                for fd, file in enumerate(process.files.fd):
+                    sk = file.sk if file is not None else None
+                    if isinstance(sk, TcpSock):
+                        found.append((process, fd, sk))
+        return found
 
     # --- starvation and memory ---
     def idle(self, expires: int | None) -> None:

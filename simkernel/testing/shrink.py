@@ -19,7 +19,7 @@ from sys import maxsize
 
 from simkernel.errors import Deadlock
 from simkernel.kernel.choice import Choice, Plain, Swarm, Tape
-from simkernel.kernel.lanes import SCHEDULING, Journal, Lanes, Pick, Record, as_tape
+from simkernel.kernel.lanes import SCHEDULING, Journal, Lanes, Pick, Record
 from simkernel.kernel.pct import Pct
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.trace import Trace
@@ -260,7 +260,7 @@ class Shrinker:
             if self._key == before and not tiny:
                 tiny = True
                 self._tiny()
-        return as_tape(self._best)
+        return Record.of(self._best).tape()
 
     def _tiny(self) -> None:
         """While the story is long: tiny plans with a plain schedule, and few parts of this plan with others."""
@@ -292,14 +292,14 @@ class Shrinker:
         self._calls += journal.calls
         if failure is None or failure.kind != self._kind or limited.cut:
             return False
-        picks = journal.picks
+        picks, tape = journal.picks, journal.tape()
         # Without a trace an oracle notices some things only now and then, and the story's calls are a rough number.
         self._calls += journal.calls
-        failure = self._example(Tape(as_tape(picks)), Trace())
+        failure = self._example(Tape(tape), Trace())
         if failure is None or failure.kind != self._kind:
             return False
         values = [pick.value for pick in picks if pick.value]
-        key = (failure.calls, len(values), sum(values), len(as_tape(picks)))
+        key = (failure.calls, len(values), sum(values), len(tape))
         if self._key is not None and key >= self._key:
             return False
         self._best, self._key, self._most = picks, key, max(TOO_LONG * journal.calls, LEAST)

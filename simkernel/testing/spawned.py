@@ -15,7 +15,6 @@ What can't be said without knowing the test:
 - a lost wake-up: when all sleep that is a hang, and is found; when others go on, nobody knows whether the sleeper should.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from simkernel.api import Syscalls
@@ -46,10 +45,8 @@ class Spawned(Oracles):
         if not self.may_use_closed:
             super()._bad_fd(call, args)
 
-    def _server_sockets(self) -> Iterator[tuple[Process, int, TcpSock]]:
-        for process, fd, sk in super()._server_sockets():
-            if sk.state == TCP_LISTEN or sk.ino in self._accepted:
-                yield process, fd, sk
+    def _server_sockets(self) -> list[tuple[Process, int, TcpSock]]:
+        return [found for found in super()._server_sockets() if found[2].state == TCP_LISTEN or found[2].ino in self._accepted]
 
     def sample(self) -> None:
         if self.served_within_ns is not None or self.memory is not None:

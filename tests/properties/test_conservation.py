@@ -36,7 +36,11 @@ PATTERN = b"".join((i * 2654435761 % 2**32).to_bytes(4, "little") for i in range
 
 def books(kernel: Kernel) -> None:
     """What must hold between any two calls."""
-    wire = list(kernel.sys.lo.backlog)
+    wire: list[Any] = []
+    skb: Any = kernel.sys.lo.first
+    while skb is not None:
+        wire.append(skb)
+        skb = skb.next
     socks: list[Any] = []
     for process in kernel.sched.processes.values():
         for file in process.files.fd:

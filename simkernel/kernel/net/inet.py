@@ -1,7 +1,7 @@
 """Ports and who has them (net/ipv4/inet_hashtables.c, inet_connection_sock.c, inet_timewait_sock.c)."""
 
 import errno
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol
 
 from simkernel.errors import oserror
 from simkernel.kernel.sched import Sched
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from simkernel.kernel.net.loopback import Loopback
     from simkernel.kernel.net.net_namespace import Net
     from simkernel.kernel.net.socket import Sysctl
+    from simkernel.kernel.net.tcp import TcpSock
 
 TIME_WAIT_LEN: Final = 60 * NSEC_PER_SEC
 TCP_LISTEN: Final = 10
@@ -57,26 +58,12 @@ def rcv_saddr_equal(sk: BoundAddr, sk2: BoundAddr) -> bool:
     return addr == IN6ADDR_ANY and not (sk.ipv6only and is_ipv4(addr2))
 
 
-class PortOwner(Protocol):
-    """What the tables need to know of a socket."""
-
-    family: int
-    ipv6only: bool
-    laddr: str
-    lport: int
-    raddr: str
-    rport: int
-    reuseaddr: int
-    reuseport: int
-    state: int
-
-
 class TimeWait:
     """inet_timewait_sock: what is left of a connection that we closed first, until ``expires``."""
 
     __slots__ = ("expires", "family", "ipv6only", "laddr", "lport", "raddr", "reuseaddr", "reuseport", "rport", "state")
 
-    def __init__(self, sk: PortOwner, expires: int) -> None:
+    def __init__(self, sk: "TcpSock", expires: int) -> None:
         self.family = sk.family
         self.ipv6only = sk.ipv6only
         self.laddr, self.lport = sk.laddr, sk.lport
@@ -105,10 +92,7 @@ class ReuseportHash:
         return key % n
 
 
-S = TypeVar("S", bound=PortOwner)
-
-
-class InetTable(Generic[S]):
+class InetTable:
     """inet_hashinfo of a host: bound ports, connections by their four-tuple, and listeners.  ``device`` is lo.
 
     ``requests`` are the connections that a SYN over a link has begun, until the handshake is done (request_sock).
@@ -122,10 +106,10 @@ class InetTable(Generic[S]):
         self.device = device
         self.net = net
         self.reuseport = ReuseportHash(sched)
-        self.bound: dict[int, list[S | TimeWait]] = {}
-        self.established: dict[tuple[str, int, str, int], S] = {}
-        self.requests: dict[tuple[str, int, str, int], S] = {}
-        self.listeners: dict[int, list[S]] = {}
+        self.bound: dict[int, list[TcpSock | TimeWait]] = {}
+        self.established: dict[tuple[str, int, str, int], TcpSock] = {}
+        self.requests: dict[tuple[str, int, str, int], TcpSock] = {}
+        self.listeners: dict[int, list[TcpSock]] = {}
         self.next_even = self.next_odd = 0
         self.set_port_range()
 
@@ -136,7 +120,7 @@ class InetTable(Generic[S]):
         self.next_odd = low + 1 - low % 2
 
     # --- bind ---
-    def owners(self, port: int) -> list[S | TimeWait]:
+    def owners(self, port: int) -> "list[TcpSock | TimeWait]":
         """Who has the port now; what TIME_WAIT has expired is forgotten here, not by a timer."""
         owners = self.bound.get(port)
         if owners is None:
@@ -147,13 +131,13 @@ class InetTable(Generic[S]):
             self._keep(port, live)
         return live
 
-    def _keep(self, port: int, owners: list[S | TimeWait]) -> None:
+    def _keep(self, port: int, owners: "list[TcpSock | TimeWait]") -> None:
         if owners:
             self.bound[port] = owners
         else:
             self.bound.pop(port, None)
 
-    def get_port(self, sk: S, port: int) -> int:
+    def get_port(self, sk: "TcpSock", port: int) -> int:
         """inet_csk_get_port: bind ``sk``.  0 asks for a free one: odd ones are for bind, even ones for connect.  EADDRINUSE."""
         if port == 0:
             port = self._ephemeral(odd=True)
@@ -162,12 +146,12 @@ class InetTable(Generic[S]):
         self.bound.setdefault(port, []).append(sk)
         return port
 
-    def check_listen(self, sk: S) -> None:
+    def check_listen(self, sk: "TcpSock") -> None:
         """listen on a port that is bound already: EADDRINUSE if somebody else listens there."""
         if self.conflict(sk, sk.lport):
             raise oserror(errno.EADDRINUSE)
 
-    def conflict(self, sk: S, port: int) -> bool:
+    def conflict(self, sk: "TcpSock", port: int) -> bool:
         """inet_csk_bind_conflict: shared only if all have SO_REUSEADDR and none listens, or all have SO_REUSEPORT."""
         for other in self.owners(port):
             if other is sk:
@@ -181,16 +165,17 @@ class InetTable(Generic[S]):
             return True
         return False
 
-    def put_port(self, sk: S) -> None:
+    def put_port(self, sk: "TcpSock") -> None:
         """inet_put_port: the socket gives its port back."""
         port = sk.lport
-        owners = self.bound.get(port)
-        if port and owners is not None and sk in owners:
-            owners.remove(sk)
-            self._keep(port, owners)
-        sk.lport = 0
+        if port:
+            owners = self.bound.get(port)
+            if owners is not None and sk in owners:
+                owners.remove(sk)
+                self._keep(port, owners)
+            sk.lport = 0
 
-    def inherit_port(self, child: S) -> None:
+    def inherit_port(self, child: "TcpSock") -> None:
         """__inet_inherit_port: a connection keeps the port of its listener taken."""
         self.bound.setdefault(child.lport, []).append(child)
         self.established[child.laddr, child.lport, child.raddr, child.rport] = child
@@ -211,7 +196,7 @@ class InetTable(Generic[S]):
         raise oserror(errno.EADDRINUSE if odd else errno.EADDRNOTAVAIL)
 
     # --- connect ---
-    def hash_connect(self, sk: S, laddr: str, raddr: str, rport: int) -> None:
+    def hash_connect(self, sk: "TcpSock", laddr: str, raddr: str, rport: int) -> None:
         """inet_hash_connect: a local port for the connection.  EADDRNOTAVAIL if the four-tuple is taken."""
         lport = sk.lport or self._ephemeral(odd=False)
         key = (laddr, lport, raddr, rport)
@@ -222,22 +207,23 @@ class InetTable(Generic[S]):
             self.bound.setdefault(lport, []).append(sk)
         self.established[key] = sk
 
-    def unhash(self, sk: S) -> None:
+    def unhash(self, sk: "TcpSock") -> None:
         """inet_unhash: the four-tuple of a connection that is over is free, and a listener hears no more."""
-        listeners = self.listeners.get(sk.lport)
-        if listeners is not None and sk in listeners:
+        if sk.state == TCP_LISTEN:
+            listeners = self.listeners[sk.lport]
             listeners.remove(sk)
             if not listeners:
                 del self.listeners[sk.lport]
+            return
         key = (sk.laddr, sk.lport, sk.raddr, sk.rport)
         if self.established.get(key) is sk:
             del self.established[key]
 
-    def time_wait(self, sk: S) -> None:
+    def time_wait(self, sk: "TcpSock") -> None:
         """tcp_time_wait: keep the port for TIME_WAIT_LEN."""
         self.bound.setdefault(sk.lport, []).append(TimeWait(sk, self.sched.clock.now + TIME_WAIT_LEN))
 
-    def lookup_listener(self, saddr: str, sport: int, addr: str, port: int) -> S | None:
+    def lookup_listener(self, saddr: str, sport: int, addr: str, port: int) -> "TcpSock | None":
         """__inet_lookup_listener, inet6_lookup_listener: the very address before any, and IPv4's own before those that speak both.
 
         Of those with SO_REUSEPORT the one that a hash of the four-tuple says.
@@ -247,7 +233,7 @@ class InetTable(Generic[S]):
             return listeners[0]
         v4 = is_ipv4(addr)
         any_addr = INADDR_ANY if v4 else IN6ADDR_ANY
-        found: list[S] = []
+        found: list[TcpSock] = []
         best = 0
         for sk in listeners:
             if sk.laddr == addr:

@@ -20,32 +20,42 @@ class NetRx(Softirq):
 
 
 class Loopback(NetDevice):
-    """lo.  ``backlog`` is the queue of the processor (softnet_data) from which NET_RX hands each segment to ``tcp``.
+    """lo.  ``first`` to ``last`` is the queue of the processor (softnet_data) from which NET_RX hands each segment to ``tcp``.
 
     All hosts share the processor, so there is one for all of them, and their links hand it what arrives.
     """
 
-    __slots__ = ("backlog", "net_rx", "sched", "tcp")
+    __slots__ = ("first", "last", "net_rx", "sched", "tcp")
 
     def __init__(self, sched: Sched, tcp: NetProtocol) -> None:
         super().__init__()
         self.sched = sched
         self.tcp = tcp
-        self.backlog: list[Packet] = []
+        self.first: Packet | None = None
+        self.last: Packet | None = None
         self.net_rx = NetRx(sched, self)
 
     def dismantle(self) -> None:
         """Let go of what knows it."""
         self.net = self.peer = self.net_rx = None  # type: ignore[assignment]  # they are used no more
+        self.first = self.last = None
 
     def netif_rx(self, skb: Packet) -> None:
-        """A packet has come over a link: on the backlog with it."""
-        self.backlog.append(skb)
+        """A packet has come over a link."""
+        self.enqueue(skb)
         self.net_rx.raise_softirq()
 
+    def enqueue(self, skb: Packet) -> None:
+        """Put it last on the queue."""
+        if self.last is None:
+            self.first = skb
+        else:
+            self.last.next = skb
+        self.last = skb
+
     def xmit(self, skb: Packet) -> None:
-        """Send a segment: put it on the backlog and raise NET_RX (netif_rx)."""
-        self.backlog.append(skb)
+        """Send a segment: put it on the queue and raise NET_RX (netif_rx)."""
+        self.enqueue(skb)
         sched = self.sched
         trace = sched.trace
         net_rx = self.net_rx
@@ -71,13 +81,14 @@ class Loopback(NetDevice):
             net_rx.running = False
 
     def net_rx_action(self) -> bool:
-        """Receive what is in the backlog; a choice may stop after any segment.  True if some are left."""
-        backlog = self.backlog
+        """Receive what is in the queue; a choice may stop after any segment.  True if some are left."""
         tcp = self.tcp
         sched = self.sched
         trace = sched.trace
-        while backlog:
-            skb = backlog.pop() if len(backlog) == 1 else backlog.pop(0)
+        while (skb := self.first) is not None:
+            self.first = skb.next
+            if self.first is None:
+                self.last = None
             if trace.on:
                 events = trace.events
                 trace.cause = len(events)
@@ -87,6 +98,6 @@ class Loopback(NetDevice):
                 tcp.handler(skb)
             else:
                 skb.rcv()
-            if sched.explore and backlog and sched.choice.pick(2, "softirq-stop"):
+            if sched.explore and self.first is not None and sched.choice.pick(2, "softirq-stop"):
                 return True
         return False

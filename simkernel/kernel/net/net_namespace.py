@@ -41,7 +41,7 @@ class Net:
         self.links: list[VethDev] = []
         self.routes: dict[str, VethDev] = {}
         self.neighbour = Neighbour(lo)
-        self.inet: InetTable[TcpSock] = InetTable(sched, sysctl, lo, self)
+        self.inet = InetTable(sched, sysctl, lo, self)
         self.udp: UdpTable[UdpSock] = UdpTable(sched, sysctl, lo, self)
         self.udplite: UdpTable[UdpSock] = UdpTable(sched, sysctl, lo, self, lite=True)
 

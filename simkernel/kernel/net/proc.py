@@ -58,7 +58,7 @@ def addresses(sk: TcpSock | UdpSock | TimeWait) -> str:
     return f"{local} {hex_addr(sk.family, sk.raddr if sk.rport else nobody, sk.rport)}"
 
 
-def tcp_seq_show(table: InetTable[TcpSock], family: int) -> list[str]:
+def tcp_seq_show(table: InetTable, family: int) -> list[str]:
     """tcp4_seq_show, tcp6_seq_show: listeners, then what is connected or about to be, then what is left of others (TIME_WAIT).
 
     A FIN counts in rx_queue, as it takes a number of the stream.  What the simulator has no notion of is shown as it is

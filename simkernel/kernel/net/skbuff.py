@@ -27,14 +27,15 @@ ICMP: Final = 2 * URG + 1
 
 
 class Packet:
-    """What travels: ``flags`` say what it is, for the trace; ``cause`` is the event of the trace that sent it."""
+    """What travels: ``flags`` say what it is, for the trace; ``cause`` is the event of the trace that sent it; ``next`` is behind it."""
 
-    __slots__ = ("cause", "data", "flags")
+    __slots__ = ("cause", "data", "flags", "next")
 
     def __init__(self, flags: int, data: bytes) -> None:
         self.flags = flags
         self.data = data
         self.cause = -1
+        self.next: Packet | None = None
 
     def rcv(self) -> None:
         """It arrives: the handler of its protocol (ip_protocol_deliver_rcu).  TCP's is called without this step."""
@@ -61,8 +62,8 @@ class SkBuff(Packet):
         self.data = data
         self.seq = seq
         self.window = window
-        # The event of the trace that sent it.
         self.cause = -1
+        self.next = None
 
     def ends(self) -> tuple[int, int, int, int]:
         """The ports of the connection as both sockets know it, sender first."""

@@ -73,10 +73,11 @@ from simkernel.kernel.net.tcp_timer import RtxQueue
 from simkernel.kernel.net.veth import VethDev
 from simkernel.kernel.poll import PollTable
 from simkernel.kernel.sched import Sched
-from simkernel.kernel.wait import wait_event, wake_up
+from simkernel.kernel.wait import TaskWait, finish_wait, prepare_to_wait, wait_event, wake_up
 from simkernel.uapi import (
     AF_INET,
     AF_INET6,
+    ERESTARTSYS,
     FIONREAD,
     IN6ADDR_ANY,
     INADDR_ANY,
@@ -150,7 +151,7 @@ class TcpSock(InetSock):
     name = "tcp"
     state_names = STATE_NAMES
 
-    def __init__(self, sched: Sched, sysctl: Sysctl, table: InetTable["TcpSock"], family: int = AF_INET) -> None:
+    def __init__(self, sched: Sched, sysctl: Sysctl, table: InetTable, family: int = AF_INET) -> None:
         super().__init__(sched, sysctl, table.net, family, SOCK_STREAM, IPPROTO_TCP)
         self.table = table
         self.device: NetDevice = table.device
@@ -403,7 +404,7 @@ class TcpSock(InetSock):
         """tcp_recvmsg."""
         queue = self.receive_queue
         if not queue and not nonblock and not flags and n and self.plain_wait():
-            wait_event(self.sched, self.wq, self.sk_wait_data)
+            self.sk_wait_data()
         if queue and not flags and not self.queue_offset and self.rcvlowat == 1 and not self.urg_data:
             data = queue[0]
             got = len(data)
@@ -425,8 +426,26 @@ class TcpSock(InetSock):
         """Whether a reader of an empty queue has nothing to do but sleep until something comes."""
         return self.state == TCP_ESTABLISHED and not self.shutdown_mask and not self.err and self.rcvtimeo is None
 
-    def sk_wait_data(self) -> bool:
-        """What a sleeping reader waits for: the first bytes, or that there will be none."""
+    def sk_wait_data(self) -> None:
+        """Sleep until there are bytes, or there will be none: wait_event, written out for what most sleepers wait for."""
+        sched = self.sched
+        task = sched.current
+        entry = TaskWait(task)
+        if sched.check_sleepers is not None:
+            task.condition = self.may_read
+        try:
+            while True:
+                prepare_to_wait(sched, self.wq, entry, exclusive=False)
+                if task.sigpending:
+                    raise oserror(ERESTARTSYS)
+                sched.schedule()
+                if self.may_read():
+                    return
+        finally:
+            finish_wait(sched, entry)
+
+    def may_read(self) -> bool:
+        """Whether there are bytes, or there will be none."""
         return self.rmem > 0 or self.err != 0 or self.shutdown_mask & RCV_SHUTDOWN != 0 or self.state == TCP_CLOSE
 
     # --- segments ---

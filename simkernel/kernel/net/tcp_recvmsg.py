@@ -46,18 +46,19 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
     target = (n if flags & MSG_WAITALL else min(sk.rcvlowat, n)) or 1
     queue = sk.receive_queue
     deadline = None if sk.rcvtimeo is None else sk.sched.clock.now + sk.rcvtimeo
-    got = bytearray()
+    parts: list[bytes] = []
+    copied = 0
     code = 0
     # Where the next byte is: its place in the stream, in which segment, and how far into that.
     seq, index, offset = sk.copied_seq, 0, sk.queue_offset
     taken = seq
     urg_hole = 0
     while True:
-        if sk.urg_data and sk.urg_seq == seq and got:
+        if sk.urg_data and sk.urg_seq == seq and copied:
             break
         if index < len(queue):
             data = queue[index]
-            used = min(len(data) - offset, n - len(got))
+            used = min(len(data) - offset, n - copied)
             if sk.urg_data:
                 mark = sk.urg_seq - seq
                 if 0 < mark < used:
@@ -68,7 +69,8 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
                     offset += 1
                     used -= 1
                     urg_hole += 1
-            got += bytes(used) if trunc else data[offset : offset + used]
+            parts.append(bytes(used) if trunc else data if used == len(data) else data[offset : offset + used])
+            copied += used
             seq += used
             offset += used
             if not peek:
@@ -84,10 +86,9 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
                 else:
                     queue.pop(0)
                     sk.queue_offset = 0
-            if len(got) >= n:
+            if copied >= n:
                 break
             continue
-        copied = len(got)
         if copied >= target:
             break
         if copied:
@@ -118,25 +119,25 @@ def tcp_recvmsg_locked(sk: "TcpSock", n: int, flags: int, nonblock: bool, msg: M
         try:
             woken = sk_wait_data(sk, seen, deadline)
         except OSError:
-            if got:
+            if copied:
                 break
             raise
         if not woken:
-            if not got:
+            if not copied:
                 code = errno.EAGAIN
             break
         if n == 0:
             break
-        if not peek or seq - len(got) - urg_hole != sk.copied_seq:
+        if not peek or seq - copied - urg_hole != sk.copied_seq:
             # Somebody else may have read meanwhile ("race in MSG_PEEK"): go on where the stream now begins, each time.
             seq, index, offset = sk.copied_seq, 0, sk.queue_offset
     if sk.copied_seq != taken:
         tcp_cleanup_rbuf(sk)
     if code:
         raise sk.again("recv") if code == errno.EAGAIN and nonblock else oserror(code)
-    if got:
+    if copied:
         sk.sched.stalled = 0
-    return bytes(got)
+    return b"".join(parts)
 
 
 def sk_wait_data(sk: "TcpSock", seen: int, deadline: int | None) -> bool:

@@ -22,7 +22,7 @@ from simkernel.kernel.net.af_inet import (
     needs_scope,
     show,
 )
-from simkernel.kernel.net.datagram import receiver_wake_function
+from simkernel.kernel.net.datagram import ReceiverWait
 from simkernel.kernel.net.inet import IPV6_DEFAULT_HOPLIMIT, is_ipv4
 from simkernel.kernel.net.socket import RCV_SHUTDOWN, SEND_SHUTDOWN, SHUTDOWN_MASK, MsgHdr, Sysctl
 from simkernel.kernel.net.sockopt import SIMULATED, Option, int_option, set_option
@@ -434,7 +434,8 @@ class UdpSock(InetSock):
             if self.shutdown_mask & RCV_SHUTDOWN:
                 return None
             left = None if deadline is None else max(deadline - self.sched.clock.now, 0)
-            if not wait_event(self.sched, self.wq, self.may_go_on, left, exclusive=True, func=receiver_wake_function, promise=self.is_told):
+            entry = ReceiverWait(self.sched.current)
+            if not wait_event(self.sched, self.wq, self.may_go_on, left, exclusive=True, entry=entry, promise=self.is_told):
                 raise oserror(errno.EAGAIN)
 
     def may_go_on(self) -> bool:

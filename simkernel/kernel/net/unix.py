@@ -170,13 +170,21 @@ class UnixTable:
             sk.path_ino = 0
 
 
-def unix_dgram_peer_wake_relay(entry: WaitEntry, key: int) -> int:
-    """The peer's queue has room again, or the peer has gone: pass it on to those who wait to write to us, once."""
-    remove_wait_queue(entry)
-    sk: UnixSock = entry.private
-    if sk.wq.entries:
-        wake_up(sk.wq, key)
-    return 0
+class PeerWake(WaitEntry):
+    """Queued on the peer_wait of a peer that takes no more, to relay its wake-up to those who wait to write to ``sk``."""
+
+    __slots__ = ("sk",)
+
+    def __init__(self, sk: "UnixSock") -> None:
+        super().__init__()
+        self.sk = sk
+
+    def func(self, key: int) -> int:
+        """unix_dgram_peer_wake_relay: the peer's queue has room again, or the peer has gone; pass it on, once."""
+        remove_wait_queue(self)
+        if self.sk.wq.entries:
+            wake_up(self.sk.wq, key)
+        return 0
 
 
 class UnixSock(Sock):
@@ -212,8 +220,7 @@ class UnixSock(Sock):
         self.listener: UnixSock | None = None
         self.wmem_alloc = 0
         self.peer_wait = WaitQueue(self, "peer_wait")
-        # Queued on the peer_wait of a peer that takes no more, to relay its wake-up.
-        self.peer_wake = WaitEntry(self, unix_dgram_peer_wake_relay)
+        self.peer_wake = PeerWake(self)
         self.peer_creds: Ucred | None = None
         self.backlog_max = sysctl.max_dgram_qlen
         self.rcvbuf = self.sndbuf = sysctl.unix_wmem

@@ -8,7 +8,7 @@ import errno
 
 from simkernel.api import Address
 from simkernel.errors import oserror
-from simkernel.kernel.net.datagram import receiver_wake_function
+from simkernel.kernel.net.datagram import ReceiverWait
 from simkernel.kernel.net.scm import NO_CREDS, ScmCookie, scm_recv
 from simkernel.kernel.net.socket import RCV_SHUTDOWN, SHUTDOWN_MASK, MsgHdr, Sock, Sysctl
 from simkernel.kernel.net.unix import (
@@ -247,7 +247,7 @@ class UnixDgramSock(UnixSock):
                 self._recv_may_go_on,
                 left,
                 exclusive=True,
-                func=receiver_wake_function,
+                entry=ReceiverWait(self.sched.current),
                 promise=self._receiver_is_told,
             ):
                 raise oserror(errno.EAGAIN)

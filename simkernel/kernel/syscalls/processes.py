@@ -85,9 +85,12 @@ def posix_cpu_clock_get(sched: Sched, clockid: int) -> int:
     """
     if clockid & CLOCKFD_MASK == CLOCKFD:
         raise Unsupported(f"clock {clockid}, that of a device which an fd is, is not modelled")
-    pid = ~(clockid >> 3) or sched.current.pid
-    found = sched.tasks.get(pid) if clockid & CPUCLOCK_PERTHREAD_MASK else sched.processes.get(pid)
-    if found is None or (isinstance(found, Task) and found.process is not sched.current.process) or clockid & CPUCLOCK_CLOCK_MASK == 3:
+    me, pid = sched.current, ~(clockid >> 3)
+    if clockid & CPUCLOCK_PERTHREAD_MASK:
+        there = not pid or (pid in sched.tasks and sched.tasks[pid].process is me.process)
+    else:
+        there = not pid or pid in sched.processes
+    if not there or clockid & CPUCLOCK_CLOCK_MASK == 3:
         raise oserror(errno.EINVAL)
     return 0
 
@@ -325,6 +328,41 @@ class ProcessCalls(WaitingCalls):
     def getppid(self) -> int:
         parent = self.sched.current.process.parent
         return parent.pid if parent is not None else 0
+
+    def _process(self, pid: int) -> Process:
+        """The process of a pid, 0 for the running one.  ESRCH if there is none."""
+        process = self.sched.processes.get(c_int(pid, "pid")) if pid else self.sched.current.process
+        if process is None:
+            raise oserror(errno.ESRCH)
+        return process
+
+    def getpgid(self, pid: int, /) -> int:
+        return self._process(pid).pgid
+
+    def getsid(self, pid: int, /) -> int:
+        return self._process(pid).sid
+
+    def setpgid(self, pid: int, pgid: int, /) -> None:
+        c_int(pid, "pid")
+        if c_int(pgid, "pgid") < 0:
+            raise oserror(errno.EINVAL)
+        process = self._process(pid)
+        me = self.sched.current.process
+        if process is not me and process.parent is not me:
+            raise oserror(errno.ESRCH)
+        if process.sid != me.sid or process.pid == process.sid:
+            raise oserror(errno.EPERM)
+        pgid = pgid or process.pid
+        if pgid != process.pid and not any(other.pgid == pgid and other.sid == me.sid for other in self.sched.processes.values()):
+            raise oserror(errno.EPERM)
+        process.pgid = pgid
+
+    def setsid(self) -> int:
+        me = self.sched.current.process
+        if any(other.pgid == me.pid for other in self.sched.processes.values()):
+            raise oserror(errno.EPERM)
+        me.sid = me.pgid = me.pid
+        return me.pid
 
     def exit(self, status: int, /) -> None:
         c_int(status, "status")

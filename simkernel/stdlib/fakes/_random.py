@@ -35,13 +35,3 @@ Random.__module__ = "_random"
 def chance() -> int:
     """A number from the machine; always the same while none runs: a module that is imported then is seeded again when a process begins."""
     return 0 if isinstance(here.sys, NoMachine) else int.from_bytes(here.sys.getrandom(SEED_BYTES), "little")
-
-
-def reset() -> None:
-    """A new process: module random has a state of its own, and tempfile a sequence of names."""
-    random: Any = world.modules.get("random")
-    if random is not None:
-        random._inst.seed()
-    tempfile: Any = world.modules.get("tempfile")
-    if tempfile is not None:
-        tempfile._name_sequence = None

@@ -22,12 +22,14 @@ from simkernel.stdlib.resolve import getnameinfo as reverse
 from simkernel.stdlib.sockargs import (
     AF_UNIX,
     NS,
+    SSIZE_MAX,
     buffers_of,
     c_int,
     c_long,
     c_ssize,
     cmsgs_of,
     contents,
+    plain,
     poll_ms,
     seconds_ns,
     set_ip_addr,
@@ -365,7 +367,7 @@ class socket:  # noqa: N801
     # --- receiving ---
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """recv(buffersize[, flags]) -> data"""
-        if type(bufsize) is not int or bufsize <= 0:
+        if type(bufsize) is not int or not 0 < bufsize <= SSIZE_MAX:
             bufsize = c_ssize(bufsize)
             if bufsize < 0:
                 raise ValueError("negative buffersize in recv")
@@ -386,9 +388,7 @@ class socket:  # noqa: N801
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """recv_into(buffer, [nbytes[, flags]]) -> nbytes_read"""
         view: Any = buffer
-        if type(buffer) is not bytearray and (
-            type(buffer) is not memoryview or buffer.readonly or buffer.format != "B" or buffer.ndim != 1
-        ):
+        if type(buffer) is not bytearray and not (type(buffer) is memoryview and plain(buffer)):
             view = writable(buffer, f"recv_into() argument 1 must be read-write bytes-like object, not {type(buffer).__name__}")
         size = len(view)
         if nbytes:
