@@ -24,6 +24,9 @@ LOOKS: Final = 16
 class NoMachine:
     """Stands for the system calls while no machine runs."""
 
+    def close(self, fd: int) -> None:
+        """What is collected when its run is over has nothing to close any more."""
+
     def __getattr__(self, name: str) -> object:
         raise UsageError(
             f"{name} of a simulated module was called, and no machine runs: call it inside simkernel.run, or import the real module"

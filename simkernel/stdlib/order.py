@@ -3,9 +3,9 @@
 An object without a hash of its own has its address for one, so a set of them, of asyncio's tasks or of a chat server's clients, is in
 another order each time.  Here the hash of such an object is a number: it is the first, the second, ... of its run that was asked for one.
 
-A class of a world that would inherit object's hash gets one that counts, as soon as its class statement is done.  Not so under a decorator,
-which might ask whether the class has a hash of its own (dataclass, attrs.define), except for dataclasses themselves; and objects with
-``__slots__`` that can't be referred to weakly keep their address.
+A class of a world that would inherit object's hash gets one that counts, as soon as its class statement is done.  Under a decorator, which
+might ask whether the class has a hash of its own (dataclass, attrs.define), it gets it when its module is done, a dataclass at once; and
+objects with ``__slots__`` that can't be referred to weakly keep their address.
 """
 
 import builtins
@@ -103,6 +103,14 @@ def give_hash(made: type) -> None:
             type.__setattr__(made, "__hash__", natural)
 
 
+def order_classes(module: Any) -> None:
+    """Give a hash to the classes of a module, just executed, that have none: those that were decorated."""
+    name = module.__name__
+    for made in list(vars(module).values()):
+        if isinstance(made, type) and made.__module__ == name and not made.__flags__ & IMMUTABLE:
+            give_hash(made)
+
+
 def order_dataclasses(dataclasses: Any) -> None:
     """Have a world's copy of the module give a hash to dataclasses that have none."""
     process = dataclasses._process_class
@@ -115,6 +123,8 @@ def order_dataclasses(dataclasses: Any) -> None:
     dataclasses._process_class = _process_class
 
 
+# Of a class of C (Py_TPFLAGS_IMMUTABLETYPE).
+IMMUTABLE: Final = 1 << 8
 OBJECTS_HASH: Final[Any] = object.__hash__
 BETWEEN: Final = (dis.opmap["CACHE"], dis.opmap["EXTENDED_ARG"])
 

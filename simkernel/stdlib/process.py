@@ -151,10 +151,7 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
         module = world.modules.get(name)
         if module is not None:
             reset_module(module)
-    for name in world.fakes:
-        reset = getattr(world.modules[name], "reset", None)
-        if reset is not None:
-            reset()
+    _reset_fakes(world)
     if argv is not None:
         world.sys.argv = list(argv)
     if stdio is not None:
@@ -179,6 +176,13 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
         setattr(world.sys, f"__{name}__", made)
 
 
+def _reset_fakes(world: World) -> None:
+    for name in world.fakes:
+        reset = getattr(world.modules[name], "reset", None)
+        if reset is not None:
+            reset()
+
+
 def _reset_environment(world_os: Any) -> None:
     """The environment is that of simkernel's own process, without what a program has changed in a run before."""
     vars(world_os.environ)["_data"] = dict(vars(os.environ)["_data"])
@@ -195,9 +199,9 @@ def _reset_trio(run: Any) -> None:
     run._r.seed()
 
 
-def _reset_trio_threads(cache: Any) -> None:
-    """No thread of the run before waits for work."""
-    cache.THREAD_CACHE._idle_workers.clear()
+def _reset_thread_cache(thread_cache: Any) -> None:
+    """No worker threads that ended with the machine before."""
+    thread_cache.THREAD_CACHE._idle_workers.clear()
 
 
 def _reset_finalizers(weakref: Any) -> None:
@@ -211,7 +215,7 @@ RESETS: dict[str, Callable[[Any], None]] = {
     "os": _reset_environment,
     "random": _reset_random,
     "trio._core._run": _reset_trio,
-    "trio._core._thread_cache": _reset_trio_threads,
+    "trio._core._thread_cache": _reset_thread_cache,
     "weakref": _reset_finalizers,
 }
 

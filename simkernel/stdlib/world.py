@@ -27,19 +27,19 @@ from typing import Any, Final
 
 from simkernel.errors import UsageError
 from simkernel.stdlib.hosts import Hosts
-from simkernel.stdlib.order import OrderedSet, build_class, order_dataclasses
+from simkernel.stdlib.order import OrderedSet, build_class, order_classes, order_dataclasses
 
 FAKES: Final = Path(__file__).parent / "fakes"
 # The fakes: each file there, under the name of the module that it stands for.
 FAKED: Final = tuple(sorted(path.stem for path in FAKES.glob("*.py") if path.stem != "__init__"))
 
 # C modules that would reach past the fakes.  Each has a Python twin, which is used where it is not there.
-ABSENT: Final = ("_asyncio", "_pickle", "_uuid", "_zoneinfo", "readline")
+ABSENT: Final = ("_pickle", "_uuid", "_zoneinfo", "readline")
 
 # Python modules that reach nothing below them, and those that belong to the tools around a test: one copy is enough, and their classes are
 # the same inside and outside.
 SHARED: Final = frozenset(
-    """__future__ _collections_abc abc ast base64 bisect codecs collections colorsys contextlib contextvars copy copyreg
+    """__future__ _collections_abc abc ast asyncio.exceptions base64 bisect codecs collections colorsys contextlib contextvars copy copyreg
     csv decimal difflib dis encodings errno fnmatch fractions functools gettext graphlib hashlib heapq hmac html inspect ipaddress
     json keyword linecache locale numbers opcode operator plistlib pprint pyexpat quopri re reprlib sre_compile sre_constants
     sre_parse stat statistics string stringprep struct symtable sysconfig textwrap token tokenize tomllib types typing unicodedata
@@ -117,7 +117,7 @@ class World:
             self.modules[name] = None  # type: ignore[assignment]
         for name in self.fakes:
             self._load_fake(name)
-        self._bootstrap._thread = self.modules.get("_thread", sys.modules["_thread"])
+        self._bootstrap._thread = getattr(self.modules.get("_thread"), "for_imports", sys.modules["_thread"])
         self.import_module("_weakrefset").set = OrderedSet
         order_dataclasses(self.import_module("dataclasses"))
 
@@ -174,6 +174,8 @@ class World:
                 module = self.modules[spec.name] = self._made[spec.name]
                 return module
             loaded: Any = load(spec)
+            if vars(loaded).get("__builtins__") is self.builtins:
+                order_classes(loaded)
             if spec.name == "ctypes.util":
                 loaded.find_library = no_library
             made: ModuleType = loaded
@@ -256,6 +258,10 @@ class World:
             return
         self._remembered = len(self.modules)
         self._memory, self._counters = [], []
+        for name in self.fakes:
+            note = getattr(self.modules[name], "remember", None)
+            if note is not None:
+                note()
         for name, module in self.modules.items():
             if module is None or module is sys.modules.get(name) or name in self.fakes or name in ("sys", "builtins"):
                 continue
@@ -296,6 +302,10 @@ class World:
             found = getattr(found, part, None)
         if isinstance(found, FunctionType) and same_code(found.__code__, function.__code__):
             return found
+        for name, value in function.__globals__.items():
+            if name.startswith("@"):
+                # What the assertions that pytest has rewritten refer to.
+                vars(home).setdefault(name, value)
         closure = function.__closure__
         if closure is not None:
             closure = tuple(type(cell)(self._twin(cell.cell_contents)) if self._has_twin(cell) else cell for cell in closure)

@@ -10,7 +10,7 @@ import operator
 import os
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from simkernel.api import Address
 from simkernel.errors import oserror
@@ -67,6 +67,7 @@ SOL_SOCKET: Final = real.SOL_SOCKET
 SO_DOMAIN: Final = real.SO_DOMAIN
 SO_ERROR: Final = real.SO_ERROR
 SO_PROTOCOL: Final = real.SO_PROTOCOL
+SO_BINDTODEVICE: Final = real.SO_BINDTODEVICE
 SO_TYPE: Final = real.SO_TYPE
 MSG_TRUNC: Final = real.MSG_TRUNC
 F_DUPFD_CLOEXEC: Final = 1030
@@ -249,6 +250,9 @@ class socket:  # noqa: N801
         fd = self._sk_fd
         if fd != -1:
             self._sk_fd = -1
+            if self._sk_owner[0] != _run:
+                # A finalizer of another run: the number is someone else's.
+                return
             try:
                 here.sys.close(fd)
             except ConnectionResetError:
@@ -329,7 +333,7 @@ class socket:  # noqa: N801
         if optlen is not None:
             if value is not None:
                 raise TypeError(f"socket.setsockopt() argument 3 must be None, not {type(value).__name__}")
-            self._sk_null_option(level, c_long(optlen) & 0xFFFFFFFF)
+            self._sk_null_option(level, option, c_long(optlen) & 0xFFFFFFFF)
         elif hasattr(value, "__index__"):
             try:
                 number = c_int(value)
@@ -339,8 +343,11 @@ class socket:  # noqa: N801
         else:
             here.sys.setsockopt(self._sk_fd, level, option, contents(value))
 
-    def _sk_null_option(self, level: int, optlen: int) -> NoReturn:
-        """A null pointer and a length, which are for AF_ALG: every other socket looks at what it points at."""
+    def _sk_null_option(self, level: int, option: int, optlen: int) -> None:
+        """A null pointer and a length, which are for AF_ALG: other sockets look at what it points at, unless it is nothing of a name."""
+        if level == SOL_SOCKET and option == SO_BINDTODEVICE and not optlen:
+            here.sys.setsockopt(self._sk_fd, level, option, b"")
+            return
         here.sys.getsockopt(self._sk_fd, SOL_SOCKET, SO_TYPE)
         raise oserror(errno.EINVAL if optlen < 4 and level == SOL_SOCKET else errno.EFAULT)
 
