@@ -8,6 +8,7 @@ import _socket as real
 import errno
 import operator
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -161,7 +162,7 @@ class socket:  # noqa: N801
             self._sk_fd = -1
             return
         try:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
         finally:
             self._sk_fd = -1
             try:
@@ -353,7 +354,7 @@ class socket:  # noqa: N801
 
     def setblocking(self, flag: Any, /) -> None:
         """setblocking(flag)"""
-        blocking = c_long(flag) != 0
+        blocking = bool(flag) if sys.version_info >= (3, 12) else c_long(flag) != 0
         self._sk_timeout = -1 if blocking else 0
         here.sys.ioctl(self._sk_fd, FIONBIO, 0 if blocking else 1)
 
@@ -620,7 +621,7 @@ def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int
     if port is None:
         service = None
     elif hasattr(port, "__index__"):
-        service = str(c_long(port))
+        service = str(operator.index(port) if sys.version_info >= (3, 12) else c_long(port))
     elif isinstance(port, str):
         service = port.encode().partition(b"\0")[0].decode()
     elif isinstance(port, bytes):
