@@ -34,7 +34,7 @@ FAKES: Final = Path(__file__).parent / "fakes"
 FAKED: Final = tuple(sorted(path.stem for path in FAKES.glob("*.py") if path.stem != "__init__"))
 
 # C modules that would reach past the fakes.  Each has a Python twin, which is used where it is not there.
-ABSENT: Final = ("_datetime", "_pickle", "_uuid", "_zoneinfo", "readline")
+ABSENT: Final = ("_pickle", "_uuid", "_zoneinfo", "readline")
 
 # Python modules that reach nothing below them, and those that belong to the tools around a test: one copy is enough, and their classes are
 # the same inside and outside.
