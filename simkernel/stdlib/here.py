@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # So many looks at the clock count as one call without progress: programs look at it for each line that they log.
 LOOKS: Final = 16
 # Calls without progress after which a program that looks at the clock waits for it, and how far it then moves at most: 2**30 ns, a second.
-PATIENCE: Final = 1000
+PATIENCE: Final = 4000
 LONGEST_STEP: Final = 30
 
 
