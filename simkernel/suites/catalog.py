@@ -88,6 +88,7 @@ REASONS: Final = (
     Reason(r"AF_CAN|SocketCan|CAN_", "AF_CAN, the bus of cars, is not modelled"),
     Reason(r"AF_QIPCRTR|QIPCRTR", "AF_QIPCRTR, sockets to Qualcomm's processors, is not modelled"),
     Reason(r"Resource 'www\..* is not available", "needs the internet"),
+    Reason(r"Unsupported: .*ITIMER_(VIRTUAL|PROF)", "needs a timer of processor time: computing takes no virtual time"),
     Reason(r"SCTP", "SCTP is not modelled"),
 )
 
@@ -96,6 +97,8 @@ NAMED: Final[tuple[tuple[str, str], ...]] = (
     ("*.ThreadTests.test_PyThreadState_SetAsyncExc", "raises in another thread through ctypes, past Python's own modules"),
     ("*.SubinterpThreadingTests.*", "starts a sub-interpreter, whose modules are the real ones"),
     ("*.InterruptMainTests.test_can_interrupt_tight_loops", "interrupts a loop that makes no call; a simulated signal comes between calls"),
+    ("*.test_signal.GenericTests.test_functions_module_attr", "asks which functions are written in C"),
+    ("*.test_signal.RaiseSignalTest.test__thread_interrupt_main", "asks for a signal while the interpreter takes its modules apart"),
 )
 
 
