@@ -81,6 +81,7 @@ REASONS: Final = (
     Reason(r"Unsupported: .*\bfork", "forks the interpreter: a Python stack can't be copied"),
     Reason(r"Unsupported: .*(exec|posix_spawn)", "starts a real program"),
     Reason(r"AF_VSOCK|VSOCK", "AF_VSOCK, sockets to a hypervisor, is not modelled"),
+    Reason(r"Unsupported: socket\(family 16,", "AF_NETLINK, which configures the network, is not modelled"),
     Reason(r"AF_ALG|ALG required", "AF_ALG, the kernel's cryptography, is not modelled"),
     Reason(r"AF_CAN|SocketCan|CAN_", "AF_CAN, the bus of cars, is not modelled"),
     Reason(r"AF_QIPCRTR|QIPCRTR", "AF_QIPCRTR, sockets to Qualcomm's processors, is not modelled"),
