@@ -89,7 +89,11 @@ REASONS: Final = (
 )
 
 # By name: (pattern of the test's id, why it is no test of the kernel).
-NAMED: Final[tuple[tuple[str, str], ...]] = ()
+NAMED: Final[tuple[tuple[str, str], ...]] = (
+    ("*.SubinterpThreadingTests.*", "runs a second interpreter, whose modules are the real ones"),
+    ("*.test_PyThreadState_SetAsyncExc", "asks the interpreter, by ctypes, for a thread of the operating system"),
+    ("*.test_can_interrupt_tight_loops", "a loop that only computes is not preempted"),
+)
 
 
 def why_not(test: str, why: str) -> str | None:
