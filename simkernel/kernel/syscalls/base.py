@@ -243,7 +243,7 @@ class BaseSyscalls:
                     raise oserror(errno.EBADF) from None
                 continue
             if self.sched.sigwork:
-                self._exit_to_user()
+                self.exit_to_user()
             return result
 
     def _interruptible(self, call: Callable[..., Any], *args: Any) -> Any:
@@ -256,10 +256,10 @@ class BaseSyscalls:
                     raise
                 continue
             if self.sched.sigwork:
-                self._exit_to_user()
+                self.exit_to_user()
             return result
 
-    def _exit_to_user(self) -> None:
+    def exit_to_user(self) -> None:
         """exit_to_user_mode: the signals that wait for the running thread are dealt with before the program goes on."""
         task = self.sched.current
         if task.sigpending:
@@ -321,5 +321,5 @@ class BaseSyscalls:
                 continue
             set_current_blocked(sched, task, saved)
             if sched.sigwork:
-                self._exit_to_user()
+                self.exit_to_user()
             return result

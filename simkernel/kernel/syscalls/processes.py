@@ -80,7 +80,7 @@ class ProcessCalls(WaitingCalls):
         c_int(clockid, "clockid")
         self.sched.stall("clock_gettime")
         if self.sched.sigwork:
-            self._exit_to_user()
+            self.exit_to_user()
         return self.sched.clock.gettime(clockid)
 
     def nanosleep(self, ns: int, /) -> None:
@@ -133,7 +133,7 @@ class ProcessCalls(WaitingCalls):
         c_int(n, "n")
         woken = futex_wake(self.sched, word, n)
         if self.sched.sigwork:
-            self._exit_to_user()
+            self.exit_to_user()
         return woken
 
     def waitpid(self, pid: int, options: int = 0, /) -> tuple[int, int]:
@@ -147,7 +147,7 @@ class ProcessCalls(WaitingCalls):
         if pid == -1:
             raise Unsupported("kill(-1, ...), to all processes, is not modelled")
         do_kill(self.sched, pid, signum)
-        self._exit_to_user()
+        self.exit_to_user()
         if self.sched.current.killed:
             self.sched.refuse()
 
@@ -156,7 +156,7 @@ class ProcessCalls(WaitingCalls):
         for value, what in ((tgid, "tgid"), (tid, "tid"), (signum, "signum")):
             c_int(value, what)
         do_tkill(self.sched, tgid, tid, signum)
-        self._exit_to_user()
+        self.exit_to_user()
 
     def pidfd_send_signal(self, pidfd: int, signum: int, flags: int = 0, /) -> None:
         self._alive()
@@ -174,7 +174,7 @@ class ProcessCalls(WaitingCalls):
             raise oserror(errno.ESRCH)
         if signum:
             send_signal(self.sched, process, SigInfo(signum, SI_USER, self.sched.current.process.pid))
-        self._exit_to_user()
+        self.exit_to_user()
 
     def pidfd_open(self, pid: int, flags: int = 0, /) -> int:
         c_int(pid, "pid")
@@ -208,7 +208,7 @@ class ProcessCalls(WaitingCalls):
     def sigprocmask(self, how: int, set: Iterable[int] | None = None, /) -> set[int]:
         c_int(how, "how")
         old = sigprocmask(self.sched, how, None if set is None else sigset(set))
-        self._exit_to_user()
+        self.exit_to_user()
         return signals(old)
 
     def sigpending(self) -> set[int]:
