@@ -188,7 +188,7 @@ class EnteredSyscalls(SimSyscalls):
                 if sched.runqueue and (i := choice.pick(len(sched.runqueue) + 1, "preempt")):
                     sched.yield_cpu(i - 1)
         if sched.sigwork:
-            self.exit_to_user()
+            self._exit_to_user()
 
     def spawn(self, main: Main, /, *args: object) -> int:
         return self.call("spawn", SimSyscalls.spawn, main, *args)

@@ -243,7 +243,7 @@ class BaseSyscalls:
                     raise oserror(errno.EBADF) from None
                 continue
             if self.sched.sigwork:
-                self.exit_to_user()
+                self._exit_to_user()
             return result
 
     def _interruptible(self, call: Callable[..., Any], *args: Any) -> Any:
@@ -256,10 +256,10 @@ class BaseSyscalls:
                     raise
                 continue
             if self.sched.sigwork:
-                self.exit_to_user()
+                self._exit_to_user()
             return result
 
-    def exit_to_user(self) -> None:
+    def _exit_to_user(self) -> None:
         """exit_to_user_mode: the signals that wait for the running thread are dealt with before the program goes on."""
         task = self.sched.current
         if task.sigpending:
@@ -285,12 +285,12 @@ class BaseSyscalls:
         flags = do_signal(sched, task, saved_mask) if task.sigpending or saved_mask is not None else None
         if code < ERESTARTSYS:
             if task.task_works is not None:
-                task_work_run(sched, task)
+                task_work_run(sched, task, error)
             return False
         if flags is None or code == ERESTARTNOINTR or (code == ERESTARTSYS and flags & SA_RESTART and not self.norestart()):
             return True
         if task.task_works is not None:
-            task_work_run(sched, task)
+            task_work_run(sched, task, error)
         raise oserror(errno.EINTR) from None
 
     def norestart(self) -> bool:
@@ -321,5 +321,5 @@ class BaseSyscalls:
                 continue
             set_current_blocked(sched, task, saved)
             if sched.sigwork:
-                self.exit_to_user()
+                self._exit_to_user()
             return result

@@ -224,7 +224,7 @@ class SocketCalls(VfsCalls):
                     raise
                 return self.send(fd, data, flags)
             if sched.sigwork:
-                self.exit_to_user()
+                self._exit_to_user()
             return n
         sent: int = self._held(files, file, sk.sendmsg, data, flags, file.nonblock)
         return sent
@@ -253,7 +253,7 @@ class SocketCalls(VfsCalls):
                     raise
                 return self.recv(fd, n, flags)
             if sched.sigwork:
-                self.exit_to_user()
+                self._exit_to_user()
             return got
         data: bytes = self._held(files, file, sk.recvmsg, n, flags, file.nonblock)
         return data

@@ -81,7 +81,7 @@ class WaitingCalls(SocketCalls):
             self._restarts(error)
             raise
         if self.sched.sigwork:
-            self.exit_to_user()
+            self._exit_to_user()
         return got
 
     def epoll_pwait2(
