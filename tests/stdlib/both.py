@@ -33,7 +33,7 @@ from simkernel.kernel.trace import Trace
 from simkernel.stdlib.process import run_function
 from simkernel.testing.determinism import parting
 
-SEEDS = int(os.environ.get("SIMKERNEL_SEEDS", "5"))
+SEEDS = int(os.environ.get("SIMKERNEL_SEEDS", "3"))
 # How long a body may take on the real kernel, in seconds.
 LIMIT = 60
 # And in virtual time: whoever waits for ever is found.
