@@ -59,10 +59,10 @@ class Here:
         if sched is None or sched.sigwork or clockid < 0:
             return self.sys.clock_gettime_ns(clockid)
         clock = sched.clock
-        clock.looks += 1
         if not clock.looks % LOOKS:
             # A loop that only looks at the clock ends as others do that make no progress.
             sched.stall("clock_gettime, which a loop must not wait for: it has to sleep")
+        clock.looks += 1
         return clock.now if clockid == CLOCK_MONOTONIC else clock.gettime(clockid)
 
     def task_work_add(self, work: Callable[[], None]) -> None:

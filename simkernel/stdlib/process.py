@@ -22,7 +22,10 @@ from simkernel.kernel.trace import Trace
 from simkernel.stdlib.here import here, machine
 from simkernel.stdlib.order import numbers
 from simkernel.stdlib.world import World
+from simkernel.uapi import SIG_DFL, SIGINT
 
+# What a program ends with that nobody has kept from Ctrl-C.
+UNHANDLED_INTERRUPT = -SIGINT
 # Worlds that wait for a function to run in them.
 _worlds: list[World] = []
 
@@ -248,12 +251,14 @@ def run_program(world: World, argv: Sequence[str]) -> int:
 
     Returns its exit status.
     """
-    try:
-        begin(world)
-        status = _status_of(world, lambda: _run_main(world, argv))
-        _status_of(world, lambda: finish(world))
-    except TaskExit:
-        raise
+    begin(world)
+    status = _status_of(world, lambda: _run_main(world, argv))
+    _status_of(world, lambda: finish(world))
+    if status == UNHANDLED_INTERRUPT:
+        # exit_sigint (Modules/main.c): whoever waits for it sees that Ctrl-C has ended it.
+        here.sys.sigaction(SIGINT, SIG_DFL)
+        here.sys.kill(here.process_id(), SIGINT)
+        return 128 + SIGINT
     return status
 
 
@@ -293,7 +298,7 @@ def _status_of(world: World, function: Callable[[], None]) -> int:
         return 1
     except BaseException as error:
         _print_exception(world, error)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
+        return UNHANDLED_INTERRUPT if isinstance(error, KeyboardInterrupt) else 1
     return 0
 
 
