@@ -51,6 +51,22 @@ def collector_rests() -> Iterator[None]:
             gc.enable()
 
 
+@contextlib.contextmanager
+def quiet_ends() -> Iterator[None]:
+    """A finalizer that is called when its process has ended makes no more calls, and that is nothing to be told."""
+    was = sys.unraisablehook
+
+    def hook(unraisable: Any, /) -> None:
+        if not isinstance(unraisable.exc_value, TaskExit):
+            was(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = was
+
+
 class HostInterrupt(KeyboardInterrupt):
     """Ctrl-C of the real terminal: it ends the run.  A program's own KeyboardInterrupt, by a simulated SIGINT, ends that program."""
 
@@ -88,7 +104,7 @@ def boot(
 def run_machine(kernel: Kernel, main: Main, *args: object) -> Any:
     """Run ``main(sys, *args)`` as process 1 of a machine; the calls of the modules of any world are this machine's."""
     numbers.restart()
-    with machine(kernel.sys, kernel.sched), collector_rests(), host_interrupts():
+    with machine(kernel.sys, kernel.sched), quiet_ends(), collector_rests(), host_interrupts():
         return kernel.run(main, *args)
 
 
