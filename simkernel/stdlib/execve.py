@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from simkernel.errors import Unsupported, oserror
 from simkernel.stdlib.here import here
-from simkernel.uapi import F_GETFD, FD_CLOEXEC, O_DIRECTORY, O_RDONLY
+from simkernel.uapi import F_GETFD, FD_CLOEXEC, O_DIRECTORY, O_RDONLY, SIG_IGN, SIGPIPE, SIGXFSZ
 
 if TYPE_CHECKING:
     from simkernel.stdlib.world import World
@@ -126,6 +126,9 @@ def execve(parent: "World", executables: Sequence[bytes], argv: Sequence[bytes],
     world.hosts = parent.hosts
     posix = world.modules["posix"]
     posix.initial = dict(environment)  # type: ignore[attr-defined]  # the fake's
+    for signum in (SIGPIPE, SIGXFSZ):
+        # As the interpreter begins.
+        here.sys.sigaction(signum, SIG_IGN)
     here.sys.exit(run_program(world, program))
     raise AssertionError("exit does not return")
 

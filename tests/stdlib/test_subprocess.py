@@ -25,6 +25,20 @@ def test_run():
     assert run_function(filtered) == (3, "HELLO 2 1 ['a', 'b c']\n", "err")
 
 
+def broken_pipe() -> Any:
+    code = "import os, sys; sys.stdin.read()\ntry: os.write(1, b'x')\nexcept BrokenPipeError: os.write(2, b'broken')"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, stderr=-1) as child:
+        assert child.stdin and child.stdout and child.stderr
+        child.stdout.close()
+        child.stdin.close()
+        return child.stderr.read(), child.wait()
+
+
+def test_a_broken_pipe_is_an_exception():
+    """Python ignores SIGPIPE from its first line on, though a child is started with it as it was (restore_signals)."""
+    assert run_function(broken_pipe) == broken_pipe() == (b"broken", 0)
+
+
 def surroundings(folder: str) -> Any:
     code = "import os; print(os.environ['NAME'], 'HOME' in os.environ, os.getcwd(), len(os.listdir('/proc/self/fd')))"
     w = os.eventfd(0)
