@@ -1,14 +1,15 @@
-"""flock(2) (fs/locks.c): a lock on an inode belongs to an open file description, and goes with it."""
+"""Locks on files (fs/locks.c): those of flock(2) belong to an open file description, records locked by fcntl(2) to a process."""
 
 import errno
 from typing import Final
 
 from simkernel.errors import oserror
+from simkernel.kernel.fdtable import FilesStruct
 from simkernel.kernel.file import File
-from simkernel.kernel.namei import Vfs
+from simkernel.kernel.namei import LOFF_MAX, Vfs
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.wait import WaitQueue, wait_event, wake_up_all
-from simkernel.uapi import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN
+from simkernel.uapi import F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, SEEK_CUR, SEEK_END, SEEK_SET
 
 MODELLED: Final = (LOCK_SH, LOCK_EX, LOCK_UN)
 
@@ -164,7 +165,7 @@ def fcntl_getlk(vfs: Vfs, owner: FilesStruct, file: File, lock: PosixLock) -> Po
 
 
 def fcntl_setlk(sched: Sched, vfs: Vfs, owner: FilesStruct, file: File, lock: PosixLock, wait: bool) -> None:
-    """fcntl_setlk.  EBADF for a file that is not open that way, EAGAIN or a sleep when another has the lock, EDEADLK when he waits for us."""
+    """fcntl_setlk.  EBADF for a file that is not open that way, EAGAIN or a sleep when another has it, EDEADLK when he waits for us."""
     if (lock.type == F_RDLCK and not file.readable) or (lock.type == F_WRLCK and not file.writable):
         raise oserror(errno.EBADF)
     context = posix_context(vfs, file)
