@@ -79,7 +79,8 @@ class Reason:
 # By what is seen at run time.
 REASONS: Final = (
     Reason(r"Unsupported: .*\bfork", "forks the interpreter: a Python stack can't be copied"),
-    Reason(r"Unsupported: .*(exec|posix_spawn)", "starts a real program"),
+    Reason(r"Unsupported: .* is a real program", "starts a program that is not Python's"),
+    Reason(r"Unsupported: os.openpty", "pseudo-terminals are not modelled"),
     Reason(r"AF_VSOCK|VSOCK", "AF_VSOCK, sockets to a hypervisor, is not modelled"),
     Reason(r"Unsupported: socket\(family 16,", "AF_NETLINK, which configures the network, is not modelled"),
     Reason(r"AF_ALG|ALG required", "AF_ALG, the kernel's cryptography, is not modelled"),
