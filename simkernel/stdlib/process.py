@@ -20,6 +20,7 @@ from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import TaskExit
 from simkernel.kernel.trace import Trace
 from simkernel.stdlib.here import here, machine
+from simkernel.stdlib.hosts import LOCAL, Hosts
 from simkernel.stdlib.order import numbers
 from simkernel.stdlib.world import World
 from simkernel.uapi import SIG_DFL, SIGINT
@@ -49,6 +50,22 @@ def collector_rests() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+@contextlib.contextmanager
+def quiet_ends() -> Iterator[None]:
+    """A finalizer that is called when its process has ended makes no more calls, and that is nothing to be told."""
+    was = sys.unraisablehook
+
+    def hook(unraisable: Any, /) -> None:
+        if not isinstance(unraisable.exc_value, TaskExit):
+            was(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = was
 
 
 class HostInterrupt(KeyboardInterrupt):
@@ -88,19 +105,26 @@ def boot(
 def run_machine(kernel: Kernel, main: Main, *args: object) -> Any:
     """Run ``main(sys, *args)`` as process 1 of a machine; the calls of the modules of any world are this machine's."""
     numbers.restart()
-    with machine(kernel.sys, kernel.sched), collector_rests(), host_interrupts():
+    with machine(kernel.sys, kernel.sched), quiet_ends(), collector_rests(), host_interrupts():
         return kernel.run(main, *args)
 
 
 def in_world(
-    body: Callable[[World], Any], function: Callable[..., Any] | None = None, *, world: World | None = None, **options: Any
+    body: Callable[[World], Any],
+    function: Callable[..., Any] | None = None,
+    *,
+    world: World | None = None,
+    hosts: str = "",
+    **options: Any,
 ) -> Any:
     """Run ``body(world)`` on a fake machine, as process 1; returns what it returns and raises what it raised.
 
-    The module of ``function`` is imported into the world before, so that a run does not depend on whether it was the first.  Options: those
-    of ``boot``.
+    The module of ``function`` is imported into the world before, so that a run does not depend on whether it was the first.  ``hosts`` are
+    more names of hosts, in the format of /etc/hosts.  Options: those of ``boot``.
     """
+    table = Hosts(LOCAL + hosts)
     with contextlib.nullcontext(world) if world is not None else kept_world() as home:
+        home.hosts = table
         before(home, function)
 
         def main(sys: Syscalls) -> Any:
