@@ -100,6 +100,19 @@ def test_real_programs_are_refused():
     run_function(real_program)
 
 
+def by_shell() -> Any:
+    words = subprocess.check_output(f"{sys.executable} -c 'import sys; print(sys.argv[1:]); # $ | ;' \"a b\" c", shell=True)
+    quoted = subprocess.check_output("python3 -c 'print(2 * 3)'", shell=True)
+    for command in ("python3 -c pass; true", "python3 -c pass > /tmp/x", "python3 -c $HOME", "X=1 python3", 'python3 -c "$(ls)"'):
+        with pytest.raises(Unsupported, match="is a real program"):
+            subprocess.run(command, shell=True)
+    return words, quoted
+
+
+def test_a_shell_that_has_nothing_to_do():
+    assert run_function(by_shell) == (b"['a b', 'c']\n", b"6\n")
+
+
 def ended() -> Any:
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(10**6)"])
     with pytest.raises(subprocess.TimeoutExpired):
