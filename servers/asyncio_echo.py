@@ -1,9 +1,9 @@
 """Echo with asyncio's streams: nothing but Python's own modules.
 
-Shows what the streams leave to their user.  `await drain()` is the back-pressure: no more is read while a client has much to get.  A
-connection is closed by its own handler, whatever ends it.  The listener and `stop` belong to somebody else: the server has a duplicate
-of the one, which closing it closes, and looks at the other through the loop.  At `stop` the connections that are left are aborted, for
-a close would wait until a client that never reads has read.
+Shows what the streams leave to their user.  `await drain()` is the back-pressure: no more is read while a client has much to get.  The
+listener and `stop` belong to somebody else: the server has a duplicate of the one, and looks at the other through the loop.  `stop` may
+come while a connection is being accepted, which is a task of asyncio's own: Server.close() would take the ground from under it, so it is
+waited for.  The connections that are left then are aborted: a close would wait until a client that never reads has read.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import socket
 from simkernel.api import Syscalls
 
 CHUNK = 65536
+BACKLOG = 128
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
@@ -20,29 +21,38 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
 
 
 async def main(listener: int, stop: int) -> None:
-    connections: dict[asyncio.StreamWriter, asyncio.Future[None]] = {}
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ended = connections[writer] = asyncio.get_running_loop().create_future()
-        try:
-            while data := await reader.read(CHUNK):
-                writer.write(data)
-                await writer.drain()
-            writer.close()  # the client's SHUT_WR: what is left of its bytes is sent before the socket is closed
-            await writer.wait_closed()
-        except OSError:
-            writer.close()  # reset
-        finally:
-            del connections[writer]
-            ended.set_result(None)
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(echo(reader, writer))
+        connections[task] = writer
+        task.add_done_callback(connections.pop)
 
-    stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
     loop.add_reader(stop, stopped.set)
-    server = await asyncio.start_server(echo, sock=socket.socket(fileno=os.dup(listener)))
+    own = socket.socket(fileno=os.dup(listener))
+    server = await asyncio.start_server(connected, sock=own, backlog=1)  # so many it accepts in a turn, or notes that it can't
+    own.listen(BACKLOG)
     await stopped.wait()
     loop.remove_reader(stop)
+    loop.remove_reader(own)  # nobody is accepted any more
+    coming = asyncio.all_tasks() - {asyncio.current_task(), *connections}
+    if coming:
+        await asyncio.wait(coming)
     server.close()
-    for writer in connections:
+    for writer in connections.values():
         writer.transport.abort()
-    await asyncio.gather(*connections.values())
+    if connections:
+        await asyncio.wait(connections)
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(CHUNK):
+            writer.write(data)
+            await writer.drain()
+        writer.close()  # the client's SHUT_WR: what is left of its bytes is sent before the socket is closed
+        await writer.wait_closed()
+    except OSError:
+        writer.close()  # reset

@@ -3,13 +3,15 @@
 Shows what ThreadingTCPServer leaves to its user.  Its own loop knows nothing of `stop`, so the loop is here.  A client may have gone when
 it is accepted, and a listener that blocks would then sleep, deaf to `stop`.  An accept that fails is taken for nothing, and where fds are
 short it would be tried again at once, and again: a pause.  The handlers sleep in recv and sendall, deaf to all but their client, so at
-`stop` somebody has to shut their connections; then they end, and server_close waits for them.
+`stop` somebody has to shut their connections; then they end, and server_close waits for them.  That somebody must not shut what a
+handler closes at that moment, for its number may be another's already: hence the lock.
 """
 
 import os
 import select
 import socket
 import socketserver
+import threading
 import time
 from typing import Any
 
@@ -25,7 +27,8 @@ class Server(socketserver.ThreadingTCPServer):
         self.socket.close()
         self.socket = socket.socket(fileno=os.dup(listener))  # closed at the end, as what is one's own
         self.socket.setblocking(False)
-        self.connections: set[socket.socket] = set()  # changed by any thread: each change is atomic in Python
+        self.connections: dict[socket.socket, None] = {}
+        self.lock = threading.Lock()  # who has it may use the connections that are there: none is closed meanwhile
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
@@ -36,26 +39,33 @@ class Server(socketserver.ThreadingTCPServer):
             time.sleep(PAUSE)  # no fd for it, most likely
             raise
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self.lock:
+            self.connections[request] = None  # here, not in its thread: that may not have begun when `stop` comes
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self.lock:
+            self.connections.pop(request, None)
+        super().shutdown_request(request)
+
 
 class Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        connections = self.server.connections  # type: ignore[attr-defined]
-        connections.add(self.request)
         try:
             while data := self.request.recv(CHUNK):
                 self.request.sendall(data)
         except OSError:
             pass  # reset
-        finally:
-            connections.remove(self.request)
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
     with Server(listener) as server:
         while stop not in select.select([server.fileno(), stop], [], [])[0]:
             server.handle_request()
-        for conn in list(server.connections):
-            try:
-                conn.shutdown(socket.SHUT_RDWR)  # whoever sleeps on it wakes
-            except OSError:
-                pass  # it has ended
+        with server.lock:
+            for conn in server.connections:
+                try:
+                    conn.shutdown(socket.SHUT_RDWR)  # whoever sleeps on it wakes
+                except OSError:
+                    pass  # it has been reset

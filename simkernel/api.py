@@ -427,6 +427,22 @@ class Syscalls(Protocol):
         """getppid(2)."""
         ...
 
+    def getpgid(self, pid: int, /) -> int:
+        """getpgid(2): the process group of a process, 0 for oneself."""
+        ...
+
+    def setpgid(self, pid: int, pgid: int, /) -> None:
+        """setpgid(2); 0 for oneself, and for a group of one's own."""
+        ...
+
+    def getsid(self, pid: int, /) -> int:
+        """getsid(2)."""
+        ...
+
+    def setsid(self) -> int:
+        """setsid(2): a session of one's own.  EPERM for the leader of a process group."""
+        ...
+
     def exit(self, status: int, /) -> None:
         """_exit(2): end the process and all of its threads.  Does not return."""
         ...

@@ -608,6 +608,18 @@ class EnteredSyscalls(SimSyscalls):
     def getppid(self) -> int:
         return self.call("getppid", SimSyscalls.getppid)
 
+    def getpgid(self, pid: int, /) -> int:
+        return self.call("getpgid", SimSyscalls.getpgid, pid)
+
+    def setpgid(self, pid: int, pgid: int, /) -> None:
+        self.call("setpgid", SimSyscalls.setpgid, pid, pgid)
+
+    def getsid(self, pid: int, /) -> int:
+        return self.call("getsid", SimSyscalls.getsid, pid)
+
+    def setsid(self) -> int:
+        return self.call("setsid", SimSyscalls.setsid)
+
     def exit(self, status: int, /) -> None:
         self.call("exit", SimSyscalls.exit, status)
 

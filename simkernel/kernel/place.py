@@ -17,6 +17,9 @@ _SITE: Final = ("site-packages", "dist-packages")
 # Whoever calls tasks and callbacks: beyond it lies only the line that started it.
 _LOOPS: Final = (os.path.join("asyncio", "base_events.py"), os.path.join("trio", "_core", "_run.py"))
 
+# What a program is called that has no file.
+_TYPED: Final = ("<string>", "<stdin>")
+
 PROGRAM: Final = 0
 LIBRARY: Final = 1
 LOOP: Final = 2
@@ -34,7 +37,10 @@ def kind_of_file(filename: str) -> int:
             kind = BELOW
         elif filename.endswith(_LOOPS):
             kind = LOOP
-        elif filename.startswith((*_STDLIB, _OURS, "simkernel/", "<frozen ")) or any(site in filename for site in _SITE):
+        elif filename.startswith((*_STDLIB, _OURS, "simkernel/")) or any(site in filename for site in _SITE):
+            kind = LIBRARY
+        elif filename.startswith("<") and filename not in _TYPED:
+            # Made by a library.
             kind = LIBRARY
         _kinds[filename] = kind
     return kind
@@ -54,3 +60,18 @@ def program_frame(frame: FrameType) -> FrameType:
             break
         at = at.f_back
     return first if first is not None else frame
+
+
+def library_call(frame: FrameType) -> str:
+    """What the program has called, of the functions from ``frame`` on outwards: ``Queue.get``, ``lock.acquire``; "" if nothing."""
+    through = ""
+    at: FrameType | None = frame
+    while at is not None:
+        kind = kind_of_file(at.f_code.co_filename)
+        name = at.f_code.co_qualname
+        # A thread may have been started with a library's function.
+        if kind in (PROGRAM, LOOP) or name == "Thread.run":
+            break
+        through = name
+        at = at.f_back
+    return through

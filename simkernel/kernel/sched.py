@@ -126,6 +126,7 @@ class Process:
         "real_timer",
         "rlimits",
         "shared_pending",
+        "sid",
         "signalfd_wqh",
         "stop_signal",
         "stopped",
@@ -147,6 +148,7 @@ class Process:
     ) -> None:
         self.pid = pid
         self.pgid: int = parent.pgid if parent is not None else pid
+        self.sid: int = parent.sid if parent is not None else pid
         self.comm = comm
         self.parent = parent
         self.files = files
@@ -417,9 +419,9 @@ class Sched:
             self.preempt_notifier_key -= len(prev.preempt_notifiers)
             prev.preempt_notifiers.clear()
 
-    def preempt_notifier_register(self, notifier: PreemptNotifier) -> None:
-        """The running task's from now on, until it ends."""
-        self.current.preempt_notifiers.append(notifier)
+    def preempt_notifier_register(self, notifier: PreemptNotifier, task: Task | None = None) -> None:
+        """It is the running task's from now on, or that of ``task``, until that ends."""
+        (task or self.current).preempt_notifiers.append(notifier)
         self.preempt_notifier_key += 1
 
     def pick_next_task(self) -> Task:

@@ -300,6 +300,23 @@ class ProcessCalls(WaitingCalls):
         """getppid(2)."""
         return os.getppid()
 
+    def getpgid(self, pid: int, /) -> int:
+        """getpgid(2)."""
+        return os.getpgid(pid)
+
+    def setpgid(self, pid: int, pgid: int, /) -> None:
+        """setpgid(2)."""
+        os.setpgid(pid, pgid)
+
+    def getsid(self, pid: int, /) -> int:
+        """getsid(2)."""
+        return os.getsid(pid)
+
+    def setsid(self) -> int:
+        """setsid(2)."""
+        os.setsid()
+        return os.getpid()
+
     def exit(self, status: int, /) -> NoReturn:
         """_exit(2) of the whole process, after Python's own stdout and stderr were flushed."""
         if status >> 31:

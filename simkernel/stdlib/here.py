@@ -24,6 +24,9 @@ LOOKS: Final = 16
 class NoMachine:
     """Stands for the system calls while no machine runs."""
 
+    def close(self, fd: int) -> None:
+        """What is collected when its run is over has nothing to close any more."""
+
     def __getattr__(self, name: str) -> object:
         raise UsageError(
             f"{name} of a simulated module was called, and no machine runs: call it inside simkernel.run, or import the real module"
@@ -53,7 +56,7 @@ class Here:
     def clock_gettime_ns(self, clockid: int) -> int:
         """What a clock shows.  That is no system call on Linux (vdso(7)): nobody else runs meanwhile, and nothing is recorded."""
         sched = self.sched
-        if sched is None or sched.sigwork:
+        if sched is None or sched.sigwork or clockid < 0:
             return self.sys.clock_gettime_ns(clockid)
         clock = sched.clock
         clock.looks += 1

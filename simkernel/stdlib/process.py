@@ -19,7 +19,7 @@ from simkernel.kernel.choice import Choice, Plain, Seeded
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import TaskExit
 from simkernel.kernel.trace import Trace
-from simkernel.stdlib.here import machine
+from simkernel.stdlib.here import here, machine
 from simkernel.stdlib.order import numbers
 from simkernel.stdlib.world import World
 
@@ -151,10 +151,7 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
         module = world.modules.get(name)
         if module is not None:
             reset_module(module)
-    for name in world.fakes:
-        reset = getattr(world.modules[name], "reset", None)
-        if reset is not None:
-            reset()
+    _reset_fakes(world)
     if argv is not None:
         world.sys.argv = list(argv)
     if stdio is not None:
@@ -162,11 +159,28 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
             setattr(world.sys, name, stream)
             setattr(world.sys, f"__{name}__", stream)
         return
+    standard: dict[str, tuple[str, dict[str, Any]]] = {
+        "stdin": ("r", {}),
+        # As on a terminal, a line is seen when it is written.
+        "stdout": ("w", {"buffering": 1}),
+        "stderr": ("w", {"buffering": 1, "errors": "backslashreplace"}),
+    }
     io = world.import_module("io")
-    world.sys.stdin = world.sys.__stdin__ = io.open(0, "r", encoding="utf-8", closefd=False)
-    # As on a terminal, a line is seen when it is written.
-    world.sys.stdout = world.sys.__stdout__ = io.open(1, "w", 1, encoding="utf-8", closefd=False)
-    world.sys.stderr = world.sys.__stderr__ = io.open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    for fd, (name, (mode, options)) in enumerate(standard.items()):
+        try:
+            made: TextIO | None = io.open(fd, mode, encoding="utf-8", closefd=False, **options)
+        except OSError:
+            # Its parent has closed it.
+            made = None
+        setattr(world.sys, name, made)
+        setattr(world.sys, f"__{name}__", made)
+
+
+def _reset_fakes(world: World) -> None:
+    for name in world.fakes:
+        reset = getattr(world.modules[name], "reset", None)
+        if reset is not None:
+            reset()
 
 
 def _reset_environment(world_os: Any) -> None:
@@ -174,15 +188,14 @@ def _reset_environment(world_os: Any) -> None:
     vars(world_os.environ)["_data"] = dict(vars(os.environ)["_data"])
 
 
-def _reset_random(random: Any) -> None:
-    """The functions of module random begin with a new seed."""
-    random._inst.seed()
-
-
 def _reset_trio(run: Any) -> None:
-    """trio's scheduler shuffles what is runnable, from a new seed, and not from an order in which a set happened to be."""
+    """trio's scheduler shuffles what is runnable by its Random, and not from an order in which a set happened to be."""
     run._ALLOW_DETERMINISTIC_SCHEDULING = True
-    run._r.seed()
+
+
+def _reset_thread_cache(thread_cache: Any) -> None:
+    """No worker threads that ended with the machine before."""
+    thread_cache.THREAD_CACHE._idle_workers.clear()
 
 
 def _reset_finalizers(weakref: Any) -> None:
@@ -194,8 +207,8 @@ def _reset_finalizers(weakref: Any) -> None:
 # What modules hold in objects that a new process has not.
 RESETS: dict[str, Callable[[Any], None]] = {
     "os": _reset_environment,
-    "random": _reset_random,
     "trio._core._run": _reset_trio,
+    "trio._core._thread_cache": _reset_thread_cache,
     "weakref": _reset_finalizers,
 }
 
@@ -232,7 +245,7 @@ def _run_main(world: World, argv: Sequence[str]) -> None:
     first, *rest = argv
     if first == "-m":
         world.sys.argv = [rest[0], *rest[1:]]
-        world.sys.path.insert(0, os.getcwd())
+        world.sys.path.insert(0, os.fsdecode(here.sys.getcwd()))
         world.import_module("runpy").run_module(rest[0], run_name="__main__", alter_sys=True)
     elif first == "-c":
         world.sys.argv = ["-c", *rest[1:]]
@@ -243,8 +256,9 @@ def _run_main(world: World, argv: Sequence[str]) -> None:
         exec(compile(rest[0], "<string>", "exec", dont_inherit=True), vars(main))  # noqa: S102  # as python -c
     else:
         world.sys.argv = [first, *rest]
-        world.sys.path.insert(0, os.path.dirname(os.path.abspath(first)))
-        world.load_file("__main__", first)
+        path = os.path.normpath(os.path.join(os.fsdecode(here.sys.getcwd()), first))
+        world.sys.path.insert(0, os.path.dirname(path))
+        world.load_file("__main__", path)
 
 
 def _status_of(world: World, function: Callable[[], None]) -> int:

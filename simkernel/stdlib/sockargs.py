@@ -67,6 +67,11 @@ def writable(buffer: Any, text: str) -> memoryview:
     return view.cast("B") if view.nbytes else memoryview(bytearray())
 
 
+def plain(view: memoryview) -> bool:
+    """Whether a memoryview is one of bytes, to be written to as it is."""
+    return not view.readonly and view.c_contiguous and view.ndim == 1 and view.format == "B"
+
+
 def seconds_ns(value: Any) -> int:
     """A timeout in nanoseconds, rounded away from zero; None is -1, without a limit."""
     if value is None:

@@ -13,6 +13,7 @@ for ever, also in a function that is called later.  Outside of a world nothing i
 import ast
 import builtins
 import copy
+import datetime
 import functools
 import importlib.util
 import io
@@ -26,35 +27,39 @@ from typing import Any, Final
 
 from simkernel.errors import UsageError
 from simkernel.stdlib.hosts import Hosts
-from simkernel.stdlib.order import OrderedSet, build_class, order_dataclasses
+from simkernel.stdlib.order import OrderedSet, build_class, order_dataclasses, settle
 
 FAKES: Final = Path(__file__).parent / "fakes"
 # The fakes: each file there, under the name of the module that it stands for.
 FAKED: Final = tuple(sorted(path.stem for path in FAKES.glob("*.py") if path.stem != "__init__"))
 
 # C modules that would reach past the fakes.  Each has a Python twin, which is used where it is not there.
-ABSENT: Final = ("_asyncio", "_datetime", "_pickle", "_queue", "_uuid", "_zoneinfo", "readline")
+ABSENT: Final = ("_pickle", "_uuid", "_zoneinfo", "readline")
 
 # Python modules that reach nothing below them, and those that belong to the tools around a test: one copy is enough, and their classes are
 # the same inside and outside.
 SHARED: Final = frozenset(
-    """__future__ _collections_abc abc ast base64 bisect codecs collections colorsys contextlib contextvars copy copyreg
+    """__future__ _collections_abc abc ast asyncio.exceptions base64 bisect codecs collections colorsys contextlib contextvars copy copyreg
     csv decimal difflib dis encodings errno fnmatch fractions functools gettext graphlib hashlib heapq hmac html inspect ipaddress
     json keyword linecache locale numbers opcode operator plistlib pprint pyexpat quopri re reprlib sre_compile sre_constants
     sre_parse stat statistics string stringprep struct symtable sysconfig textwrap token tokenize tomllib types typing unicodedata
-    warnings xml _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet
+    warnings xml OpenSSL _pytest _hypothesis_pytestplugin attr attrs certifi cffi charset_normalizer click cryptography execnet
     greenlet hypothesis idna lxml mypy numpy orjson outcome packaging pandas pluggy pydantic pydantic_core pygments pytest rich
     scipy simkernel sortedcontainers typing_extensions xdist importlib.metadata importlib.resources importlib._abc importlib.abc
     importlib.machinery urllib.parse""".split()
 )
 
 
-def no_library(name: str) -> None:
-    """ctypes.util.find_library of a world: a C library knows nothing of the machine's threads and fds, and would take one for another."""
+# Modules of a world that hand dates to a shared one (cryptography), which takes those of the real datetime only.  They read no clock.
+REAL_DATES: Final = ("trustme",)
 
 
 def _no_handlers() -> None:
     """Without Python's signal handlers there is nothing to check."""
+
+
+class Faked:
+    """The loader of a fake, for who imports one anew after it was taken out of sys.modules."""
 
 
 class Shared:
@@ -90,6 +95,8 @@ class World:
         self.fakes = tuple(fakes)
         self.shared = SHARED | frozenset(shared)
         self.modules: dict[str, ModuleType] = {}
+        # The fakes, by name.
+        self._made: dict[str, ModuleType] = {}
         # What a call does that a signal has interrupted, before it goes on (PEP 475): the fake of _signal puts its own here.
         self.check_signals: Callable[[], None] = _no_handlers
         # The names that its programs know addresses by.
@@ -106,7 +113,7 @@ class World:
             self.modules[name] = None  # type: ignore[assignment]
         for name in self.fakes:
             self._load_fake(name)
-        self._bootstrap._thread = self.modules.get("_thread", sys.modules["_thread"])
+        self._bootstrap._thread = getattr(self.modules.get("_thread"), "for_imports", sys.modules["_thread"])
         self.import_module("_weakrefset").set = OrderedSet
         order_dataclasses(self.import_module("dataclasses"))
 
@@ -159,11 +166,13 @@ class World:
             if isinstance(spec.loader, Shared):
                 module = self.modules[spec.name] = importlib.import_module(spec.name)
                 return module
-            loaded: Any = load(spec)
-            if spec.name == "ctypes.util":
-                loaded.find_library = no_library
-            made: ModuleType = loaded
-            return made
+            if isinstance(spec.loader, Faked):
+                module = self.modules[spec.name] = self._made[spec.name]
+                return module
+            loaded: ModuleType = load(spec)
+            if vars(loaded).get("__builtins__") is self.builtins:
+                settle(loaded)
+            return loaded
 
         bootstrap._load_unlocked = _load_unlocked
         source = (external.SourceFileLoader, external.SOURCE_SUFFIXES)
@@ -188,7 +197,7 @@ class World:
         module.__package__ = ""
         module.world = self  # type: ignore[attr-defined]
         module.__builtins__ = {**vars(builtins), "__build_class__": build_class}  # type: ignore[attr-defined]
-        self.modules[name] = module
+        self.modules[name] = self._made[name] = module
         exec(code_of(f"simkernel.stdlib.fakes.{name}"), vars(module))  # noqa: S102
         for attribute, value in list(vars(module).items()):
             if isinstance(value, FunctionType) and value.__globals__ is vars(module):
@@ -198,8 +207,12 @@ class World:
     # --- imports ---
     def _import(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
         """__import__ of this world."""
+        if name == "datetime" and globals is not None and globals.get("__name__") in REAL_DATES:
+            return datetime
         if not level and not fromlist and self.modules.get(name) is not None:
-            return self.modules[name.partition(".")[0]]
+            top = self.modules.get(name.partition(".")[0])
+            if top is not None:
+                return top
         module = self._bootstrap.__import__(name, globals, locals, fromlist, level)
         if fromlist:
             # In a circle of imports the interpreter looks for a half-made submodule in the real sys.modules (ceval.c, import_from), so it
@@ -223,7 +236,9 @@ class World:
         return False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """What is shared, as the first finder on meta_path (importlib.abc.MetaPathFinder)."""
+        """What is faked or shared, as the first finder on meta_path (importlib.abc.MetaPathFinder)."""
+        if name in self._made:
+            return ModuleSpec(name, Faked())  # type: ignore[arg-type]  # _load_unlocked knows it
         if name in ABSENT:
             # Taken out of sys.modules, as tests of both twins do, it is absent all the same.
             raise ModuleNotFoundError(f"{name} reaches past the fakes of this world; its twin is in Python", name=name)
@@ -238,6 +253,10 @@ class World:
             return
         self._remembered = len(self.modules)
         self._memory, self._counters = [], []
+        for name in self.fakes:
+            note = getattr(self.modules[name], "remember", None)
+            if note is not None:
+                note()
         for name, module in self.modules.items():
             if module is None or module is sys.modules.get(name) or name in self.fakes or name in ("sys", "builtins"):
                 continue
@@ -278,6 +297,10 @@ class World:
             found = getattr(found, part, None)
         if isinstance(found, FunctionType) and same_code(found.__code__, function.__code__):
             return found
+        for name, value in function.__globals__.items():
+            if name.startswith("@"):
+                # What the assertions that pytest has rewritten refer to.
+                vars(home).setdefault(name, value)
         closure = function.__closure__
         if closure is not None:
             closure = tuple(type(cell)(self._twin(cell.cell_contents)) if self._has_twin(cell) else cell for cell in closure)
@@ -327,6 +350,7 @@ class World:
         except BaseException:
             del self.modules[name]
             raise
+        settle(module)
         return module
 
     def _has_twin(self, cell: Any) -> bool:

@@ -83,7 +83,12 @@ class Watched:
             if not data:
                 return
             *lines, rest = (rest + data).split(b"\n")
-            yield from map(json.loads, lines)
+            for line in lines:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    raise RuntimeError(f"the worker said {line[:300]!r} while {self.current} ran") from None
+                yield event
 
     def stop(self) -> None:
         """SIGABRT, for which faulthandler says where it was; then the end of its whole process group."""

@@ -28,6 +28,7 @@ from simkernel.testing.explore import Found, Here, Search, search, smallest
 from simkernel.testing.load import load
 from simkernel.testing.scenario import Serve
 from simkernel.testing.strategies import CORPUS, Outcome, Try, make_strategy, run_batch
+from simkernel.testing.worlds import no_last_words
 
 # Where a campaign is kept, unless told otherwise.
 DATABASE = ".simkernel"
@@ -73,7 +74,7 @@ def example_of(job: Job) -> Example:
 def run_job(job: Job, tries: Sequence[Try], seen: frozenset[int] | None) -> list[Outcome]:
     """One batch, in whichever process this is."""
     example = example_of(job)
-    with no_escape(job.allow_real):
+    with no_escape(job.allow_real), no_last_words():
         return run_batch(example, tries, seen)
 
 

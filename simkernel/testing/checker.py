@@ -19,6 +19,7 @@ from simkernel.testing.escapes import kinds_of, no_escape
 from simkernel.testing.example import Failure, run_linux, sim_example
 from simkernel.testing.replay import Token
 from simkernel.testing.scenario import Serve
+from simkernel.testing.worlds import no_last_words
 
 # How many examples on the real kernel, unless told otherwise.
 LINUX_EXAMPLES = 20
@@ -139,7 +140,7 @@ def check(
                 progress("sim", ran, examples)
 
         example = sim_example(serve, contract, profile, kinds_of(allow_real))
-        with no_escape(allow_real), Interrupts() as stop, cheap_collections():
+        with no_escape(allow_real), Interrupts() as stop, no_last_words(), cheap_collections():
             sampled = Sampled(example)
             result = campaign(
                 sampled,

@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -12,14 +12,13 @@ from simkernel.kernel.choice import Choice
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import Task
 from simkernel.kernel.trace import Trace
-from simkernel.stdlib.here import machine
 from simkernel.testing.contracts import Contract, Plan
 from simkernel.testing.escapes import check_seen
 from simkernel.testing.explain import Calls, explain_finding, explain_memory, explain_spin, explain_starvation, explain_stop
 from simkernel.testing.oracles import CLIENT, MOST_CALLS, Oracles
 from simkernel.testing.scenario import Finding, Serve, crash_text, scenario
 from simkernel.testing.weather import SERVER_ADDR, forecast
-from simkernel.testing.worlds import Housed, housed
+from simkernel.testing.worlds import Housed, housed, machine_of
 from simkernel.tools.strace import strace_lines
 
 # In the simulator: how much virtual time an example may take, and how many calls may pass without progress.
@@ -162,7 +161,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
     found: Finding | None
     try:
         addr = SIM_ADDR if weather is None else (SERVER_ADDR, SIM_ADDR[1])
-        with machine(kernel.sys, sched) if isinstance(serve, Housed) else nullcontext():
+        with machine_of(kernel, serve):
             findings: list[Finding] = kernel.run(scenario, serve, contract, plans, addr, weather)
         if profile != "posix":
             # There, whoever waits may be woken for nothing.

@@ -12,7 +12,7 @@ herd          one connection wakes many tasks, and all but one find nothing
 The limits are such that a right server never meets them under any schedule that Linux may choose.
 """
 
-from errno import EAGAIN, EBADF
+from errno import EAGAIN, EBADF, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from typing import Any
 
 from mypy_extensions import mypyc_attr
@@ -34,6 +34,9 @@ STARVED_CALLS = 400
 TURN_CALLS = 10
 # How many fds more a server may open when they are few.
 ROOM = 1
+# How long (virtual ns) a server may stay away from a listener when there was no room for one more, whatever it does meanwhile.
+PAUSE_NS = 1 * NSEC_PER_SEC
+_FULL = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 # The most calls of an example of few messages.
 MOST_CALLS = 100_000
 # How long the server may take to close a connection whose client has gone, once all is quiet.
@@ -78,6 +81,7 @@ class Oracles(Watch):
         "_accepts",
         "_closes",
         "_limited",
+        "_pauses",
         "_servers",
         "_useless",
         "_waiting",
@@ -98,6 +102,8 @@ class Oracles(Watch):
         self.tight = False
         self.most_calls = MOST_CALLS
         self._limited: set[int] = set()
+        # When a process last had no room for a connection.
+        self._pauses: dict[int, int] = {}
         self.findings: list[dict[str, Any]] = []
         # Bytes that the server had read and not written back when it closed the connection: fd, how many, when.
         self.dropped: list[tuple[int, int, int]] = []
@@ -160,8 +166,9 @@ class Oracles(Watch):
             return
         for waiting in self._waiting.values():
             process = waiting.process
-            if len(process.threads) > 1:
-                # Which of its threads would serve this one, and whether that one had a chance to run, is not known.
+            if len(process.threads) > 1 or (waiting.sk.state == TCP_LISTEN and self._pausing(process)):
+                # Which of its threads would serve this one, and whether that one had a chance to run, is not known.  A pause is measured
+                # in time, which stands still while a program works.
                 waiting.calls = process.calls
             calls = process.calls - waiting.calls
             if calls > STARVED_CALLS:
@@ -207,6 +214,10 @@ class Oracles(Watch):
         soft = process.rlimits[RLIMIT_NOFILE][0]
         return sum(file is not None for file in process.files.fd) < soft
 
+    def _pausing(self, process: Process) -> bool:
+        since = self._pauses.get(process.pid)
+        return since is not None and self.sched.clock.now - since <= PAUSE_NS
+
     # --- leak ---
     def gone(self) -> dict[int, tuple[Process, int, TcpSock]]:
         """The connections of the server whose client has gone, by number."""
@@ -244,6 +255,8 @@ class Oracles(Watch):
         if errno == EBADF:
             if self._is_server(task.process):
                 self._bad_fd(call, args)
+        elif errno in _FULL and call == "accept4":
+            self._pauses[task.process.pid] = self.sched.clock.now
         elif errno == EAGAIN and call == "accept4" and self._is_server(task.process):
             if task.woken:
                 # It slept, was woken, and this is the first that it finds: nothing.

@@ -21,6 +21,7 @@ import functools
 import inspect
 import random
 import shlex
+import sys
 from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Any
@@ -56,6 +57,7 @@ from simkernel.testing.scenario import program_place
 from simkernel.testing.session import Session
 from simkernel.testing.spawned import Spawned
 from simkernel.testing.temporal import Broken, Conditions, watched
+from simkernel.testing.worlds import Housed, housed, machine_of, no_last_words
 from simkernel.tools.strace import strace_lines
 
 # Calls without progress that are a spin.
@@ -94,6 +96,8 @@ class Simulation:
         self.timeout = timeout
         self.machine = {"deadline_ns": DEADLINE_NS, "max_stalled": MAX_STALLED, **machine}
         self.settings: settings | None = None
+        # The test, in a world if it needs one: known when it runs first.
+        self.body: Callable[..., object] | None = None
         self.reached: dict[str, bool] = {}
 
     # --- one run ---
@@ -105,8 +109,10 @@ class Simulation:
         end: list[int] = []
         oracles = self.oracles()
 
+        body = self.body or self.test
+
         def main(sys: Syscalls) -> None:
-            self.test(*args, sys=sys, **kwargs)
+            body(*args, sys=sys, **kwargs)
 
         def on_crash(task: Task, error: BaseException) -> None:
             crashes.append((task, error))
@@ -141,7 +147,7 @@ class Simulation:
         failure: Failure | None = None
         error: BaseException | None = None
         try:
-            with collector_off():
+            with collector_off(), machine_of(kernel, body):
                 kernel.run(main)
         except UnsatisfiedAssumption:
             return None
@@ -205,12 +211,21 @@ class Simulation:
             return
         on = getattr(kwargs.get("world"), "name", self.on)
         if on in ("sim", "both"):
-            with no_escape(self.allow_real):
+            self.settle()
+            with no_escape(self.allow_real), no_last_words():
                 failure, tape = self.search(args, kwargs)
             if failure is not None:
                 throw(failure, self.report(failure, Token("", "", tape, self.profile)))
         if on in ("linux", "both"):
             linux.run(watched(lambda sys: self.test(*args, sys=sys, **kwargs)), timeout=self.timeout)
+
+    def settle(self) -> None:
+        """Take the test into a world, if it is written on Python's own modules."""
+        if self.body is None:
+            self.body = housed(self.test, kinds_of(self.allow_real), (sys.stdout, sys.stderr))
+        elif isinstance(self.body, Housed):
+            # Whoever captures what a test writes has others each time.
+            self.body.output = sys.stdout, sys.stderr
 
     def replay(self, token: str, *args: Any, **kwargs: Any) -> None:
         """Run once with the choices of a token, and raise what it fails with; nothing, if it no longer fails."""
@@ -219,7 +234,8 @@ class Simulation:
         if parsed.target:
             raise UsageError(f"this token is of the server {parsed.target}, not of a test: see it with simkernel replay")
         self.profile = parsed.profile
-        with no_escape(self.allow_real):
+        self.settle()
+        with no_escape(self.allow_real), no_last_words():
             failure = self.example(Tape(parsed.tape), Trace(), args, kwargs)
         if failure is not None:
             throw(failure, self.report(failure, parsed))

@@ -6,15 +6,18 @@ world, where the same names are others; one that is written on ``sys`` alone run
 """
 
 import dis
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from io import StringIO
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, TextIO
 
-from simkernel.api import Syscalls
+from simkernel.kernel.machine import Kernel
+from simkernel.stdlib.here import here, machine
 from simkernel.stdlib.process import before, begin, finish
 from simkernel.stdlib.world import SHARED, World
 from simkernel.testing.escapes import HARMLESS, TOOLS, Uses, is_program
@@ -155,23 +158,28 @@ def _imported(name: str, level: int, whole: bool, globals_: dict[str, Any]) -> A
 
 
 class Housed:
-    """A server in a world: called as the server is, in the process that is to be it.
+    """A function that takes ``sys``, in a world: called as it is, in the process that is to be it.
 
-    The world is kept over runs; ``begin`` makes it new for each process.  ``written`` is what the process wrote to stdout and stderr.
+    The world is kept over runs; ``begin`` makes it new for each process.  What the process writes to stdout and stderr is kept in
+    ``written``, or goes to ``output``, where it is seen as it comes.
     """
 
-    def __init__(self, serve: Callable[..., object]) -> None:
-        self.serve = serve
+    made = False
+
+    def __init__(self, function: Callable[..., object], output: tuple[TextIO, TextIO] | None = None) -> None:
+        Housed.made = True
         self.world = World()
-        before(self.world, serve)
-        self.inside = self.world.inside(serve)
+        before(self.world, function)
+        self.inside = self.world.inside(function)
+        self.output = output
         self.written = StringIO()
 
-    def __call__(self, sys: Syscalls, *args: object, **kwargs: object) -> object:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         self.written = StringIO()
-        begin(self.world, stdio=(StringIO(), self.written, self.written))
+        stdout, stderr = self.output or (self.written, self.written)
+        begin(self.world, stdio=(StringIO(), stdout, stderr))
         try:
-            result = self.inside(sys, *args, **kwargs)
+            result = self.inside(*args, **kwargs)
         except (Exception, SystemExit):
             finish(self.world)
             raise
@@ -184,6 +192,33 @@ class Housed:
         return ["the server wrote:", *(f"  {line}" for line in lines[-SAID_LINES:])] if lines else []
 
 
-def housed(serve: Callable[..., object], allow_real: Collection[str] = ()) -> Callable[..., object]:
-    """``serve``, or if it needs a world, the same in one."""
-    return Housed(serve) if needs_world(serve, allow_real) else serve
+def housed(
+    function: Callable[..., object], allow_real: Collection[str] = (), output: tuple[TextIO, TextIO] | None = None
+) -> Callable[..., object]:
+    """``function``, or if it needs a world, the same in one."""
+    return Housed(function, output) if needs_world(function, allow_real) else function
+
+
+@contextmanager
+def no_last_words() -> Iterator[None]:
+    """What processes that were killed have left behind is collected between runs; what its finalizers complain of is no matter."""
+    if not Housed.made:
+        yield
+        return
+    hook = sys.unraisablehook
+
+    def only_of_the_living(unraisable: "sys.UnraisableHookArgs") -> None:
+        if here.sched is not None:
+            hook(unraisable)
+
+    sys.unraisablehook = only_of_the_living
+    try:
+        yield
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+
+def machine_of(kernel: Kernel, function: Callable[..., object]) -> AbstractContextManager[None]:
+    """What a run of ``function`` on this kernel has to be in."""
+    return machine(kernel.sys, kernel.sched) if isinstance(function, Housed) else nullcontext()

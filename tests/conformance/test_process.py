@@ -503,3 +503,34 @@ def test_connection_between_processes(world: World) -> None:
         assert [err(sys.recv, ours, 9), err(sys.recv, ours, 9)] == ["ECONNRESET", b""]
 
     world.run(main)
+
+
+def test_groups_and_sessions(world: World) -> None:
+    """A child is in its parent's group and session until it or its parent puts it elsewhere; a leader stays where it is."""
+
+    def main(sys: Syscalls) -> None:
+        group, session = sys.getpgid(0), sys.getsid(0)
+        r, w = sys.pipe2()
+
+        def child(sys: Syscalls) -> None:
+            me = sys.getpid()
+            assert (sys.getpgid(0), sys.getsid(0)) == (sys.getpgid(sys.getppid()), sys.getsid(sys.getppid()))
+            sys.setpgid(0, 0)
+            assert sys.getpgid(me) == me and sys.getsid(0) == session
+            assert err(sys.setsid) == "EPERM"
+            sys.setpgid(0, group)
+            assert sys.getpgid(0) == group
+            assert [err(sys.setpgid, 0, -1), err(sys.setpgid, sys.getppid(), 0), err(sys.getpgid, 99999999)] == ["EINVAL", "ESRCH", "ESRCH"]
+            assert sys.setsid() == me == sys.getpgid(0) == sys.getsid(0)
+            assert err(sys.setpgid, 0, group) == "EPERM"
+            sys.write(w, b"x")
+            sys.nanosleep(10**11)
+
+        pid = sys.spawn(child)
+        assert sys.read(r, 1) == b"x"
+        assert (sys.getpgid(pid), sys.getsid(pid)) == (pid, pid)
+        assert err(sys.setpgid, pid, group) == "EPERM"
+        sys.kill(-pid, SIGKILL)
+        assert sys.waitpid(pid) == (pid, SIGKILL)
+
+    world.run(main)

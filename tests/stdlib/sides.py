@@ -25,10 +25,7 @@ class Modules:
 
 @functools.cache
 def world(fakes=("_socket", "select")):
-    made = World(fakes=fakes)
-    for name in ("socket", "selectors", "select"):
-        made.import_module(name)
-    return made
+    return World(fakes=fakes)
 
 
 def run(side, body):

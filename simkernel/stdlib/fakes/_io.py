@@ -110,7 +110,7 @@ class FileIO(_RawIOBase):
     # --- whose it is ---
     def _is_ours(self) -> bool:
         """Whether the fd's number means this file to who runs now."""
-        return self._owner[0] is here.on_exit and self._owner[1] == here.process_id()
+        return self._owner[0] is here.on_exit and self._owner[1] == here.process_id() and not here.dying()
 
     def _release(self) -> None:
         fd, self._fd = self._fd, -1

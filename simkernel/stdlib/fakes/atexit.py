@@ -55,6 +55,10 @@ def _run_exitfuncs() -> None:
 
 
 def reset() -> None:
-    """A new process begins."""
-    _imported.extend(_callbacks)
+    """A new process begins; one before may have been killed, and have called nothing."""
     _callbacks[:] = _imported
+
+
+def remember() -> None:
+    """Modules have been imported."""
+    _imported[:] = _callbacks

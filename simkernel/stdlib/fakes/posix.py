@@ -6,7 +6,9 @@ written here raises Unsupported when it is called.
 
 import errno
 import functools
+import os
 import posix as real
+import resource
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +16,10 @@ from operator import index
 from types import FunctionType, GenericAlias
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from simkernel.api import Syscalls
 from simkernel.errors import Unsupported
+from simkernel.stdlib.execve import execve as become
+from simkernel.stdlib.execve import find, open_fds, program_of
 from simkernel.stdlib.here import here
 from simkernel.uapi import F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, NSEC_PER_SEC, TCGETS, TIOCGPGRP
 
@@ -31,9 +36,9 @@ PURE = """
     stat_result statvfs_result strerror terminal_size times_result uname_result waitid_result waitstatus_to_exitcode
 """.split()
 # Calls on paths of the real file system, of which the simulated kernel has nothing to know.
-ON_PATHS = "chown getxattr lchown listxattr mkfifo mknod pathconf removexattr setxattr statvfs utime".split()
+ON_PATHS = "chown getxattr lchown listxattr mkfifo mknod pathconf removexattr setxattr statvfs".split()
 # What os.supports_dir_fd and its like are made without.
-WITHOUT = "HAVE_FEXECVE HAVE_FCHMODAT".split()
+WITHOUT = ("HAVE_FEXECVE",)
 # Which of the calls on paths take an fd as well, and say so.
 ALSO_FDS = "chdir chmod chown listdir pathconf scandir stat statvfs truncate utime".split()
 PROCESSORS = 4
@@ -52,10 +57,14 @@ _have_functions = [
 ]
 
 
+# What execve gave, of a program that was executed; None: what simkernel's own process has.
+initial: dict[bytes, bytes] | None = None
+
+
 def reset() -> None:
-    """A new process: its environment is what the real one had at first."""
+    """A new process begins with its environment."""
     environ.clear()
-    environ.update(real.environ)
+    environ.update(os.environb if initial is None else initial)
 
 
 def retried(call: Callable[..., Any], *args: Any) -> Any:
@@ -731,6 +740,21 @@ def on_host(name: str) -> Callable[..., Any]:
     return call
 
 
+def utime(path: Any, times: Any = None, *, ns: Any = MISSING, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
+    """utime(2) of a real file; without times, what the machine's clock shows."""
+    if times is not None and ns is not MISSING:
+        raise ValueError("utime: you may specify either 'times' or 'ns' but not both")
+    where = host_path(path, "utime", dir_fd)
+    try:
+        if times is not None:
+            real.utime(where, times, follow_symlinks=follow_symlinks)
+        else:
+            now = here.clock_gettime_ns(0)
+            real.utime(where, ns=(now, now) if ns is MISSING else ns, follow_symlinks=follow_symlinks)
+    except OSError as error:
+        raise named(error, path) from None
+
+
 def symlink(src: Any, dst: Any, target_is_directory: bool = False, *, dir_fd: int | None = None) -> None:
     """symlink(2), on the real file system."""
     where = host_path(dst, "symlink", dir_fd)
@@ -786,10 +810,237 @@ def killpg(pgid: int, signal: int, /) -> None:
     kill(-index(pgid), signal)
 
 
+def getpgid(pid: int) -> int:
+    """getpgid(2)."""
+    return here.sys.getpgid(index(pid))
+
+
+def getpgrp() -> int:
+    """The process group."""
+    return here.sys.getpgid(0)
+
+
+def setpgid(pid: int, pgrp: int, /) -> None:
+    """setpgid(2)."""
+    here.sys.setpgid(index(pid), index(pgrp))
+
+
+def setpgrp() -> None:
+    """A process group of one's own."""
+    here.sys.setpgid(0, 0)
+
+
+def getsid(pid: int, /) -> int:
+    """getsid(2)."""
+    return here.sys.getsid(index(pid))
+
+
+def setsid() -> None:
+    """setsid(2)."""
+    here.sys.setsid()
+
+
+def words_of(argv: Any, function: str) -> list[bytes]:
+    """The arguments of a program."""
+    if not isinstance(argv, (list, tuple)):
+        raise TypeError(f"{function}: argv must be a tuple or list")
+    if not argv or not argv[0]:
+        raise ValueError(f"{function}: argv {'must not' if not argv else 'first element cannot'} be empty")
+    return [fs_bytes(word) for word in argv]
+
+
+def environment_of(env: Any) -> dict[bytes, bytes]:
+    """The environment of a program, of any mapping."""
+    environment = {}
+    for key in env.keys():  # noqa: SIM118  # as C takes it
+        name, value = fs_bytes(key), fs_bytes(env[key])
+        if b"\0" in name + value:
+            raise ValueError("embedded null byte")
+        if not name or b"=" in name:
+            raise ValueError("illegal environment variable name")
+        environment[name] = value
+    return environment
+
+
+def execve(path: Any, argv: Any, env: Any) -> NoReturn:
+    """execve(2): this process becomes another program of Python's.  Its other threads must have ended."""
+    words = words_of(argv, "execve")
+    environment = environment_of(env)
+    threading: Any = world.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:
+        raise Unsupported("os.execve with other threads is not modelled: end them first")
+    try:
+        become(world, [fs_bytes(path_of(path, "execve"))], words, environment)
+    except OSError as error:
+        raise named(error, path) from None
+
+
+def execv(path: Any, argv: Any, /) -> NoReturn:
+    """execve(2) with this process's environment."""
+    words_of(argv, "execv")
+    execve(path, argv, environ)
+
+
+def file_action(sys: Syscalls, action: Any) -> None:
+    """One of posix_spawn's file actions, in the child."""
+    kind, *args = action
+    if kind == real.POSIX_SPAWN_OPEN:
+        fd, path, flags, mode = args
+        new = sys.open(fs_bytes(path), flags, mode)
+        if new != fd:
+            sys.dup2(new, fd)
+            sys.close(new)
+    elif kind == real.POSIX_SPAWN_CLOSE:
+        sys.close(*args)
+    elif kind == real.POSIX_SPAWN_DUP2:
+        sys.dup2(*args)
+        if args[0] == args[1]:
+            sys.fcntl(args[0], F_SETFD, 0)
+    else:
+        for fd in open_fds():
+            if fd >= args[0]:
+                sys.close(fd)
+
+
+def check_file_actions(actions: Any) -> list[Any]:
+    """TypeError for what is no list of file actions."""
+    kinds: dict[int, tuple[Any, ...]] = {
+        real.POSIX_SPAWN_OPEN: (int, (str, bytes), int, int),
+        real.POSIX_SPAWN_CLOSE: (int,),
+        real.POSIX_SPAWN_DUP2: (int, int),
+        getattr(real, "POSIX_SPAWN_CLOSEFROM", -1): (int,),
+    }
+    for action in actions or ():
+        if not isinstance(action, tuple) or not action:
+            raise TypeError("Each file_actions element must be a non-empty tuple")
+        if action[0] not in kinds:
+            raise TypeError("Unknown file_actions identifier")
+        types = kinds[action[0]]
+        if len(action) != 1 + len(types) or not all(map(isinstance, action[1:], types)):
+            raise TypeError(f"A {('open', 'close', 'dup2', 'closefrom')[action[0]]} file_action tuple is not as it must be")
+    return list(actions or ())
+
+
+def spawned(
+    executables: list[bytes],
+    path: Any,
+    argv: Any,
+    env: Any,
+    file_actions: Any,
+    setpgroup: int | None,
+    resetids: bool,
+    setsid: bool,
+    setsigmask: Iterable[int],
+    setsigdef: Iterable[int],
+    scheduler: Any,
+) -> int:
+    """posix_spawn(3) of the first of some paths that is there."""
+    words = words_of(argv, "posix_spawn")
+    environment = environment_of(env if env is not None else environ)
+    actions = check_file_actions(file_actions)
+    index(resetids)
+    if scheduler is not None:
+        raise Unsupported("os.posix_spawn with a scheduler is not modelled")
+    mask, default = [index(signum) for signum in setsigmask], [index(signum) for signum in setsigdef]
+    pgroup = None if setpgroup is None else index(setpgroup)
+    for signum in mask + default:
+        if not 0 < signum < 65:
+            raise ValueError(f"signal number {signum} out of range [1; 64]")
+    try:
+        program_of(find(executables), words)
+    except OSError as error:
+        raise named(error, path) from None
+
+    def child(sys: Syscalls) -> None:
+        try:
+            if pgroup is not None:
+                sys.setpgid(0, pgroup)
+            if setsid:
+                sys.setsid()
+            if mask:
+                sys.sigprocmask(2, mask)
+            for signum in default:
+                sys.sigaction(signum, 0)
+            for action in actions:
+                file_action(sys, action)
+            become(world, executables, words, environment)
+        except OSError:
+            sys.exit(127)
+
+    child.__name__ = fs_text(words[0].rpartition(b"/")[2])
+    return here.sys.spawn(child)
+
+
+def posix_spawn(
+    path: Any,
+    argv: Any,
+    env: Any,
+    /,
+    *,
+    file_actions: Any = (),
+    setpgroup: int | None = None,
+    resetids: bool = False,
+    setsid: bool = False,
+    setsigmask: Iterable[int] = (),
+    setsigdef: Iterable[int] = (),
+    scheduler: Any = None,
+) -> int:
+    """posix_spawn(3) of a program of Python's."""
+    name = fs_bytes(path_of(path, "posix_spawn"))
+    return spawned([name], path, argv, env, file_actions, setpgroup, resetids, setsid, setsigmask, setsigdef, scheduler)
+
+
+def posix_spawnp(
+    path: Any,
+    argv: Any,
+    env: Any,
+    /,
+    *,
+    file_actions: Any = (),
+    setpgroup: int | None = None,
+    resetids: bool = False,
+    setsid: bool = False,
+    setsigmask: Iterable[int] = (),
+    setsigdef: Iterable[int] = (),
+    scheduler: Any = None,
+) -> int:
+    """The same; a name without a slash is looked for in PATH."""
+    name = fs_bytes(path_of(path, "posix_spawnp"))
+    folders = environ.get(b"PATH", b"/bin:/usr/bin").split(b":")
+    names = [name] if b"/" in name else [folder + b"/" + name for folder in folders]
+    return spawned(names, path, argv, env, file_actions, setpgroup, resetids, setsid, setsigmask, setsigdef, scheduler)
+
+
 def waitpid(pid: int, options: int, /) -> tuple[int, int]:
     """waitpid(2): (pid, wait status)."""
     found: tuple[int, int] = retried(here.sys.waitpid, index(pid), index(options))
     return found
+
+
+def wait4(pid: int, options: int) -> tuple[int, int, Any]:
+    """waitpid(2), and what the child has used: nothing, in virtual time."""
+    found, status = waitpid(pid, options)
+    return found, status, resource.struct_rusage((0.0, 0.0, *[0] * 14))
+
+
+def wait3(options: int) -> tuple[int, int, Any]:
+    """The same for any child."""
+    return wait4(-1, options)
+
+
+def waitid(idtype: int, id: int, options: int, /) -> real.waitid_result | None:
+    """waitid(2) for children that have ended; None with WNOHANG if none has."""
+    if options & ~(real.WEXITED | real.WNOHANG) or not options & real.WEXITED:
+        raise Unsupported(f"os.waitid with options {options:#x} is not modelled, only WEXITED and WNOHANG")
+    pids = {real.P_ALL: -1, real.P_PID: index(id), real.P_PGID: -index(id)}
+    if idtype not in pids:
+        raise Unsupported("os.waitid with an idtype other than P_ALL, P_PID and P_PGID is not modelled")
+    pid, status = waitpid(pids[idtype], options & real.WNOHANG)
+    if not pid:
+        return None
+    exited = real.WIFEXITED(status)
+    code = real.WEXITSTATUS(status) if exited else real.WTERMSIG(status)
+    return real.waitid_result((pid, 0, 17, code, real.CLD_EXITED if exited else real.CLD_KILLED))
 
 
 def wait() -> tuple[int, int]:
@@ -851,6 +1102,41 @@ def register_at_fork(*, before: Any = MISSING, after_in_child: Any = MISSING, af
 
 fork = unsupported("fork", "a greenlet's stack can't be copied. Start the child from a function: sys.spawn(main), or subprocess")
 forkpty = unsupported("forkpty", "there are neither terminals nor copies of a stack. Use subprocess with pipes")
+
+
+def set_ids(name: str) -> Callable[..., None]:
+    """A call that changes who a process is: root stays root, so it may only be told to be what it is."""
+
+    def call(*ids: Any) -> None:
+        for number in ids:
+            if not is_fd(number):
+                raise TypeError(f"{'gid' if 'gid' in name else 'uid'} should be integer, not {type(number).__name__}")
+            if not -1 <= index(number) < 2**32:
+                raise OverflowError(
+                    f"{'gid' if 'gid' in name else 'uid'} is {'less than minimum' if number < 0 else 'greater than maximum'}"
+                )
+        mine = real.getgid() if "gid" in name else real.getuid()
+        if not all(index(number) in (mine, -1) for number in ids):
+            raise Unsupported(f"os.{name} is not modelled: there is one user")
+
+    call.__name__ = call.__qualname__ = name
+    return call
+
+
+setuid, seteuid, setreuid, setresuid = map(set_ids, ("setuid", "seteuid", "setreuid", "setresuid"))
+setgid, setegid, setregid, setresgid = map(set_ids, ("setgid", "setegid", "setregid", "setresgid"))
+
+
+def getpriority(which: int, who: int) -> int:
+    """All tasks are as the others."""
+    if index(which) == real.PRIO_PROCESS:
+        is_there(who)
+    return 0
+
+
+def getloadavg() -> tuple[float, float, float]:
+    """Computing takes no virtual time, so nobody waits for a processor."""
+    return (0.0, 0.0, 0.0)
 
 
 def times() -> real.times_result:
@@ -926,6 +1212,8 @@ def putenv(name: Any, value: Any, /) -> None:
 
 def unsetenv(name: Any, /) -> None:
     """Remove a variable of this world's environment."""
+    if b"\0" in fs_bytes(name):
+        raise ValueError("embedded null byte")
     if not fs_bytes(name) or b"=" in fs_bytes(name):
         raise OSError(errno.EINVAL, real.strerror(errno.EINVAL))
     environ.pop(fs_bytes(name), None)

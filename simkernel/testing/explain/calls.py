@@ -11,7 +11,8 @@ from simkernel.tools.strace import call_text, result_text
 
 # The calls that wait for several fds at once.
 WAITS = ("epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect")
-_SCENARIO = str(Path(__file__).parent.parent / "scenario.py")
+# What calls of the check itself are made from, in the server's process.
+_OURS = tuple(str(Path(__file__).parent.parent / name) for name in ("scenario.py", "worlds.py"))
 
 
 class Call:
@@ -61,7 +62,8 @@ class Call:
 class Calls:
     """The calls of a trace by step: step n is the nth call that any process but ``harness`` began.
 
-    Process 1 of a check is the check itself; a test's own process 1 counts (``harness`` 0).
+    Process 1 of a check is the check itself; a test's own process 1 counts (``harness`` 0).  Where programs call through Python's own
+    modules, all that one line of a task calls in a row is one step: asyncio.run alone makes a dozen calls before it runs anything.
     """
 
     def __init__(self, trace: Trace, harness: int = 1) -> None:
@@ -78,12 +80,17 @@ class Calls:
         # When each ran for the first time: the event.
         self.began: dict[int, int] = {}
         by_enter = self.by_enter = dict[int, Call]()
+        step = 0
+        # Of each task: the place of its last call.
+        last: dict[int, tuple[CodeType | None, int]] = {}
         for seq, ((_t, pid, _ctx), ev, fn, code, lasti, _cause, fields) in enumerate(trace.unpacked()):
             if ev == "sys_enter":
                 # The check's own calls, in the server's process as in the first, are no steps.
-                if pid != harness and not (harness and code is not None and code.co_filename == _SCENARIO):
+                if pid != harness and not (harness and code is not None and code.co_filename in _OURS):
                     at = place_of(code, lasti) if code is not None else ""
-                    call = by_enter[seq] = Call(len(self.list) + 1, seq, pid, fn, fields[1], at)
+                    step += not trace.indirect or last.get(pid) != (code, lasti)
+                    last[pid] = code, lasti
+                    call = by_enter[seq] = Call(step, seq, pid, fn, fields[1], at)
                     self.list.append(call)
             elif ev == "sys_exit":
                 done = by_enter.get(fields[1])
@@ -145,11 +152,13 @@ class Calls:
 
     def before(self, call: Call) -> Call | None:
         """The call that the same task made before."""
-        return next((c for c in reversed(self.list[: call.step - 1]) if c.pid == call.pid), None)
+        return next((c for c in reversed(self.list) if c.enter < call.enter and c.pid == call.pid), None)
 
     def between(self, first: Call, then: Call, pids: set[int]) -> Iterator[Call]:
         """The calls of ``pids`` that returned after ``first`` had, and before ``then`` began."""
-        for call in self.list[: then.step - 1]:
+        for call in self.list:
+            if call.enter >= then.enter:
+                return
             if call.pid in pids and (first.exit or 0) < (call.exit or 0) < then.enter:
                 yield call
 
