@@ -5,7 +5,6 @@ written here raises Unsupported when it is called.
 """
 
 import errno
-import functools
 import os
 import posix as real
 import resource
@@ -18,10 +17,27 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from simkernel.api import Syscalls
 from simkernel.errors import Unsupported
+from simkernel.stdlib.builtin import as_builtin
 from simkernel.stdlib.execve import execve as become
 from simkernel.stdlib.execve import find, open_fds, program_of
 from simkernel.stdlib.here import here
-from simkernel.uapi import F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, NSEC_PER_SEC, TCGETS, TIOCGPGRP
+from simkernel.uapi import (
+    F_DUPFD_CLOEXEC,
+    F_GETFD,
+    F_GETFL,
+    F_GETLK,
+    F_RDLCK,
+    F_SETFD,
+    F_SETFL,
+    F_SETLK,
+    F_SETLKW,
+    F_UNLCK,
+    F_WRLCK,
+    FD_CLOEXEC,
+    NSEC_PER_SEC,
+    TCGETS,
+    TIOCGPGRP,
+)
 
 if TYPE_CHECKING:
     from simkernel.stdlib.world import World
@@ -116,7 +132,7 @@ def writable(buffers: Sequence[Any]) -> list[memoryview]:
     """Buffers to read into."""
     views = [memoryview(item).cast("B") for item in buffers]
     if any(view.readonly for view in views):
-        raise TypeError("read-write bytes-like object expected")
+        raise BufferError("Object is not writable.")
     return views
 
 
@@ -346,6 +362,21 @@ def copy_file_range(src: int, dst: int, count: int, offset_src: int | None = Non
     return write(dst, data) if offset_dst is None else pwrite(dst, data, offset_dst)
 
 
+def lockf(fd: int, command: int, length: int, /) -> None:
+    """lockf(3): lock records from the position on."""
+    fd, command, length = index(fd), index(command), index(length)
+    if command == real.F_TEST:
+        kind, *_, pid = here.sys.fcntl_lock(fd, F_GETLK, F_RDLCK, 1, 0, length)
+        if kind != F_UNLCK and pid != here.sys.getpid():
+            raise OSError(errno.EACCES, real.strerror(errno.EACCES))
+        return
+    kinds = {real.F_ULOCK: (F_SETLK, F_UNLCK), real.F_LOCK: (F_SETLKW, F_WRLCK), real.F_TLOCK: (F_SETLK, F_WRLCK)}
+    if command not in kinds:
+        raise OSError(errno.EINVAL, real.strerror(errno.EINVAL))
+    setlk, kind = kinds[command]
+    retried(here.sys.fcntl_lock, fd, setlk, kind, 1, 0, length)
+
+
 def is_file(fd: int) -> bool:
     """Whether ``fd``, or what has a fileno(), is a regular file or a directory; EBADF if it is nothing."""
     number = fd if isinstance(fd, int) else fd.fileno()
@@ -407,9 +438,8 @@ def path_of(path: Any, function: str, dir_fd: int | None = None) -> str | bytes:
 
 def called(path: Any, function: str, call: Callable[..., Any], *args: Any, dir_fd: int | None = None) -> Any:
     """``call(path, *args)``, a system call, its error with the file's name."""
-    name = path_of(path, function, dir_fd)
     try:
-        return retried(call, name, *args)
+        return retried(call, path_of(path, function, dir_fd), *args)
     except OSError as error:
         raise named(error, path) from None
 
@@ -483,8 +513,9 @@ def readlink(path: Any, *, dir_fd: int | None = None) -> str | bytes:
 
 def of_fd(fd: int) -> str:
     """The path that leads to an fd's file."""
+    fd = index(fd)
     here.sys.fcntl(fd, F_GETFD)
-    return f"/proc/self/fd/{fd}"
+    return f"/proc/self/fd/{int(fd)}"
 
 
 def chmod(path: Any, mode: int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
@@ -1229,8 +1260,6 @@ for _name, _value in vars(real).items():
     elif not _name.startswith("__"):
         globals()[_name] = unsupported(_name, "it would reach the real system")
 for _name in dir(real):
-    # As functions of C: a class that has one as an attribute does not make a method of it.
     if isinstance(globals()[_name], FunctionType):
-        globals()[_name] = functools.update_wrapper(functools.partial(globals()[_name]), globals()[_name])
-        globals()[_name].__module__ = "posix"
+        globals()[_name] = as_builtin(globals()[_name], "posix")
 reset()
