@@ -20,6 +20,7 @@ from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import TaskExit
 from simkernel.kernel.trace import Trace
 from simkernel.stdlib.here import here, machine
+from simkernel.stdlib.hosts import LOCAL, Hosts
 from simkernel.stdlib.order import numbers
 from simkernel.stdlib.world import World
 from simkernel.uapi import SIG_DFL, SIGINT
@@ -109,14 +110,21 @@ def run_machine(kernel: Kernel, main: Main, *args: object) -> Any:
 
 
 def in_world(
-    body: Callable[[World], Any], function: Callable[..., Any] | None = None, *, world: World | None = None, **options: Any
+    body: Callable[[World], Any],
+    function: Callable[..., Any] | None = None,
+    *,
+    world: World | None = None,
+    hosts: str = "",
+    **options: Any,
 ) -> Any:
     """Run ``body(world)`` on a fake machine, as process 1; returns what it returns and raises what it raised.
 
-    The module of ``function`` is imported into the world before, so that a run does not depend on whether it was the first.  Options: those
-    of ``boot``.
+    The module of ``function`` is imported into the world before, so that a run does not depend on whether it was the first.  ``hosts`` are
+    more names of hosts, in the format of /etc/hosts.  Options: those of ``boot``.
     """
+    table = Hosts(LOCAL + hosts)
     with contextlib.nullcontext(world) if world is not None else kept_world() as home:
+        home.hosts = table
         before(home, function)
 
         def main(sys: Syscalls) -> Any:

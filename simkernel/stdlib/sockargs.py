@@ -28,6 +28,8 @@ def c_long(value: Any) -> int:
 
 def c_int(value: Any) -> int:
     """An argument of format "i"."""
+    if type(value) is int and INT_MIN <= value <= INT_MAX:
+        return value
     number = c_long(value)
     if number > INT_MAX:
         raise OverflowError("signed integer is greater than maximum")
