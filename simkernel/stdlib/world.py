@@ -115,10 +115,10 @@ class World:
         self.hosts = Hosts()
         self.builtins: dict[str, Any] = dict(vars(builtins))
         self.sys: Any = self._make_sys()
-        # The globals of its modules as they were when all imports were done, and the modules' names; counters apart.
+        # The globals of its modules as they were when all imports were done, and how many modules there were; their counters apart.
         self._memory: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._counters: list[tuple[dict[str, Any], str, list[int]]] = []
-        self._remembered: frozenset[str] = frozenset()
+        self._remembered = 0
         self._bootstrap = self._import_system()
         for name in ABSENT:
             # None in sys.modules: the import fails, and whoever has a Python twin uses that.
@@ -260,9 +260,9 @@ class World:
     # --- memory ---
     def remember(self) -> None:
         """Note what the globals of its modules are, if there are new ones since it did so last."""
-        if len(self.modules) == len(self._remembered):
+        if len(self.modules) == self._remembered:
             return
-        self._remembered = frozenset(self.modules)
+        self._remembered = len(self.modules)
         self._memory, self._counters = [], []
         for name in self.fakes:
             note = getattr(self.modules[name], "remember", None)
@@ -280,19 +280,11 @@ class World:
                     self._counters.append((names, key, [int(number) for number in found.groups() if number]))
 
     def recall(self) -> None:
-        """Bind the globals of its modules to what they were, and forget modules that were imported since.
+        """Bind the globals of its modules to what they were: a new process knows nothing of what was done in one before.
 
-        A new process knows nothing of what was done in one before; only what a module keeps in containers stays.
+        What a module keeps in containers stays.
         """
-        if not self._memory:
-            return
-        if len(self.modules) != len(self._remembered):
-            for name in [name for name in self.modules if name not in self._remembered]:
-                del self.modules[name]
         for names, remembered in self._memory:
-            if len(names) != len(remembered):
-                for key in [key for key in names if key not in remembered]:
-                    del names[key]
             names.update(remembered)
         for names, key, numbers in self._counters:
             fresh = itertools.count(*numbers)

@@ -26,24 +26,6 @@ def test_globals_are_as_after_the_import():
     assert (calls, later) == before
 
 
-def import_late():
-    """Whether a module is new, and where a global of its own would be."""
-    import colorsys  # noqa: PLC0415
-    import wave  # noqa: PLC0415
-
-    new = not hasattr(wave, "seen")
-    wave.seen = colorsys
-    made = globals()["made"] = globals().get("made", 0) + 1
-    return new, wave, made
-
-
-def test_what_a_run_imports_is_forgotten():
-    one, other = run_function(import_late), run_function(import_late)
-    assert one[0] and other[0]
-    assert one[1] is not other[1]
-    assert one[2] == other[2] == 1
-
-
 def draw():
     """Numbers and names that Python makes by chance."""
 
