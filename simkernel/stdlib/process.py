@@ -230,6 +230,11 @@ def _reset_thread_cache(thread_cache: Any) -> None:
     thread_cache.THREAD_CACHE._idle_workers.clear()
 
 
+def _reset_logging(logging: Any) -> None:
+    """No logger knows what it would log: it learns that under a lock, when it is asked first."""
+    logging.root.manager._clear_cache()
+
+
 def _reset_finalizers(weakref: Any) -> None:
     """No finalizers of the run before wait for the end of this one."""
     weakref.finalize._registry.clear()
@@ -238,6 +243,7 @@ def _reset_finalizers(weakref: Any) -> None:
 
 # What modules hold in objects that a new process has not.
 RESETS: dict[str, Callable[[Any], None]] = {
+    "logging": _reset_logging,
     "os": _reset_environment,
     "trio._core._run": _reset_trio,
     "trio._core._thread_cache": _reset_thread_cache,
