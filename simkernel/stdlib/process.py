@@ -212,7 +212,7 @@ def _reset_fakes(world: World) -> None:
 
 def _reset_environment(world_os: Any) -> None:
     """The environment is that of simkernel's own process, without what a program has changed in a run before."""
-    vars(world_os.environ)["_data"] = dict(vars(os.environ)["_data"])
+    vars(world_os.environ)["_data"] = vars(world_os.environb)["_data"] = dict(vars(os.environ)["_data"])
 
 
 def _reset_trio(run: Any) -> None:
