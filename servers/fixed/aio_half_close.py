@@ -1,0 +1,74 @@
+"""The twin of broken/aio_half_close: eof_received() keeps the transport open, and it is closed when all is sent."""
+
+import asyncio
+import os
+import socket
+from collections import deque
+
+from simkernel.api import Syscalls
+
+MUCH = 65536
+
+
+def serve(sys: Syscalls, listener: int, stop: int) -> None:
+    asyncio.run(main(listener, stop))
+
+
+class Echo(asyncio.Protocol):
+    """Keeps what is to be sent while the transport has enough, and reads no more then."""
+
+    def __init__(self, transports: set[asyncio.Transport]) -> None:
+        self.transports = transports
+        self.unsent: deque[bytes] = deque()
+        self.full = False
+        self.ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=0)
+        self.transports.add(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transports.discard(self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.unsent.append(data)
+        self.send()
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        self.send()
+        return True  # it is closed when all is sent
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self.send()
+
+    def send(self) -> None:
+        while self.unsent and not self.full:
+            self.transport.write(self.unsent.popleft())
+        if self.ended and not self.unsent:
+            self.transport.close()
+            return
+        if not self.transport.is_closing():
+            if sum(map(len, self.unsent)) > MUCH:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+
+async def main(listener: int, stop: int) -> None:
+    transports: set[asyncio.Transport] = set()
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(stop, stopped.set)
+    server = await loop.create_server(lambda: Echo(transports), sock=socket.socket(fileno=os.dup(listener)))
+    await stopped.wait()
+    loop.remove_reader(stop)
+    server.close()
+    for transport in transports:
+        transport.abort()

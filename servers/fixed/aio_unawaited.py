@@ -1,0 +1,62 @@
+"""The twin of broken/aio_unawaited: the flush is awaited."""
+
+import asyncio
+import os
+import socket
+
+from simkernel.api import Syscalls
+
+CHUNK = 4096
+
+
+def serve(sys: Syscalls, listener: int, stop: int) -> None:
+    asyncio.run(main(listener, stop))
+
+
+class Replies:
+    """What a client has to get: a big one at once, small ones together."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.unsent = b""
+
+    async def add(self, data: bytes) -> None:
+        self.unsent += data
+        if len(data) < CHUNK:
+            await self.flush()
+
+    async def flush(self) -> None:
+        self.writer.write(self.unsent)
+        self.unsent = b""
+        await self.writer.drain()
+
+
+async def main(listener: int, stop: int) -> None:
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
+        replies = Replies(writer)
+        try:
+            while data := await reader.read(CHUNK):
+                await replies.add(data)
+                if len(replies.unsent) >= CHUNK:
+                    await replies.flush()
+            writer.close()
+            await writer.wait_closed()
+        except OSError:
+            pass  # reset
+        finally:
+            writer.close()
+            writers.discard(writer)
+
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_reader(stop, stopped.set)
+    server = await asyncio.start_server(echo, sock=socket.socket(fileno=os.dup(listener)))
+    await stopped.wait()
+    asyncio.get_running_loop().remove_reader(stop)
+    server.close()
+    for writer in writers:
+        writer.transport.abort()
+    while writers:
+        await asyncio.sleep(0)  # their handlers end

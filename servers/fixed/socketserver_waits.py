@@ -1,0 +1,55 @@
+"""The twin of broken/socketserver_waits: the connections that are left are shut, which wakes their handlers."""
+
+import os
+import select
+import socket
+import socketserver
+import time
+from typing import Any
+
+from simkernel.api import Syscalls
+
+CHUNK = 65536
+PAUSE = 0.1  # seconds
+
+
+class Server(socketserver.ThreadingTCPServer):
+    def __init__(self, listener: int) -> None:
+        super().__init__(("", 0), Echo, bind_and_activate=False)
+        self.socket.close()
+        self.socket = socket.socket(fileno=os.dup(listener))
+        self.socket.setblocking(False)
+        self.connections: set[socket.socket] = set()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return self.socket.accept()
+        except BlockingIOError:
+            raise
+        except OSError:
+            time.sleep(PAUSE)  # no fd for it, most likely
+            raise
+
+
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        connections = self.server.connections  # type: ignore[attr-defined]
+        connections.add(self.request)
+        try:
+            while data := self.request.recv(CHUNK):
+                self.request.sendall(data)
+        except OSError:
+            pass  # reset
+        finally:
+            connections.remove(self.request)
+
+
+def serve(sys: Syscalls, listener: int, stop: int) -> None:
+    with Server(listener) as server:
+        while stop not in select.select([server.fileno(), stop], [], [])[0]:
+            server.handle_request()
+        for conn in list(server.connections):
+            try:
+                conn.shutdown(socket.SHUT_RDWR)  # whoever sleeps on it wakes
+            except OSError:
+                pass  # it has ended
