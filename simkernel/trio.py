@@ -9,18 +9,22 @@ The module of ``main`` is imported a second time, over the fake machine's module
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from simkernel.stdlib.process import in_world
 from simkernel.stdlib.world import World
+
+# trio never sleeps longer than a day, so a program that waits for ever would go on for ever: ten years are its end.
+DEADLINE_NS: Final = 10 * 365 * 24 * 3600 * 10**9
 
 
 def run(main: Callable[..., Awaitable[Any]], *args: Any, seed: int | None = None, **options: Any) -> Any:
     """``trio.run(main, *args)`` on a fake machine; returns what it returns and raises what it raised.
 
     seed     which schedule, buffer sizes and random numbers, and in which order trio runs what is runnable (default: the plain ones)
-    options  ``choice`` and ``trace``, and Kernel's
+    options  ``choice`` and ``trace``, and Kernel's; ``deadline_ns`` is DEADLINE_NS unless given
     """
+    options.setdefault("deadline_ns", DEADLINE_NS)
 
     def body(world: World) -> Any:
         return world.import_module("trio").run(world.inside(main), *args)

@@ -60,7 +60,7 @@ class LinkNode(Node):
         return Kstat(S_IFLNK | 0o777, DEVTMPFS_DEV, self.i_ino, len(self.path))
 
     def get_link(self) -> Node | None:
-        target = self.vfs.path_lookup(self.path).node
+        target = self.vfs.path_lookup(self.path, self.vfs.root).node
         if target is None:
             raise oserror(errno.ENOENT)
         return target

@@ -4,6 +4,7 @@ A directory of it is looked up by name like any other, so sockets can be bound i
 from outside.  Files are read and written at the machine's own positions.  Devices, pipes and sockets of the real system are not opened.
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -11,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from simkernel.errors import Unsupported, oserror
+from simkernel.kernel.clock import REALTIME_AT_BOOT
 from simkernel.kernel.file import File
-from simkernel.kernel.namei import DirFile, DirNode, Node, PosFile, Vfs
+from simkernel.kernel.namei import MAXSYMLINKS, DirFile, DirNode, Node, PosFile, Vfs
 from simkernel.kernel.sched import Sched
 from simkernel.kernel.shmem import MAX_RW_COUNT
 from simkernel.kernel.stat import Kstat
@@ -65,7 +67,12 @@ class HostFs:
 
     def open(self, path: bytes, flags: int, mode: int = 0) -> int:
         """A real fd, to be closed when the machine is."""
-        fd: int = as_asked(os.open, path, flags | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, mode)
+        flags |= os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        try:
+            # A read inside is none outside: no file looks as if it had been read at a time that the machine does not know.
+            fd: int = as_asked(os.open, path, flags | os.O_NOATIME, mode)
+        except PermissionError:
+            fd = as_asked(os.open, path, flags, mode)
         self.fds[fd] = None
         return fd
 
@@ -124,11 +131,11 @@ class HostNode(Node):
             )
         flags = f_flags & PASSED_ON
         if self.create is None:
-            fd = self.sb.open(self.path, flags)
-        else:
-            fd = self.sb.open(self.path, flags | os.O_CREAT | os.O_EXCL, self.create)
-            self.create = None
-        return HostFile(sched, self, f_flags, fd)
+            return HostFile(sched, self, f_flags, self.sb.open(self.path, flags))
+        file = HostFile(sched, self, f_flags, self.sb.open(self.path, flags | os.O_CREAT | os.O_EXCL, self.create))
+        self.create = None
+        file.file_modified()
+        return file
 
     def truncate(self) -> None:
         host(os.truncate, self.path, 0)
@@ -152,7 +159,11 @@ class HostLink(Node):
         self.path = path
 
     def get_link(self) -> Node | None:
-        target = self.sb.vfs.path_lookup(self.readlink(), self.parent).node
+        vfs = self.sb.vfs
+        vfs.links += 1
+        if vfs.links > MAXSYMLINKS:
+            raise oserror(errno.ELOOP)
+        target = vfs.path_lookup(self.readlink(), self.parent).node
         if target is None:
             raise oserror(errno.ENOENT)
         return target
@@ -285,11 +296,20 @@ class HostFile(PosFile):
         data: bytes = host(os.pread, self.fd, min(n, MAX_RW_COUNT), pos)
         return data
 
+    def file_modified(self) -> None:
+        """What was written has the time of the machine's clock, so that a program finds its own files as old as they are to it."""
+        now = REALTIME_AT_BOOT + self.sched.clock.now
+        # Another's file can be written and not be dated.
+        with contextlib.suppress(PermissionError):
+            os.utime(self.fd, ns=(now, now))
+
     def pwrite(self, data: bytes, pos: int) -> int:
         if self.f_flags & O_APPEND:
             # fcntl may take the flag away later, so the real file does not have it.
             pos = self.size()
         n: int = host(os.pwrite, self.fd, data, pos)
+        if n:
+            self.file_modified()
         return n
 
     def write(self, data: bytes) -> int:
@@ -300,6 +320,7 @@ class HostFile(PosFile):
 
     def ftruncate(self, length: int) -> None:
         host(os.ftruncate, self.fd, length)
+        self.file_modified()
 
     def fionread(self) -> int:
         left = (self.size() - self.f_pos) & 0xFFFFFFFF

@@ -27,7 +27,7 @@ from simkernel.kernel.net.tcp import TcpSock
 from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.net.unix import UnixSock
 from simkernel.kernel.pipe import Pipe
-from simkernel.kernel.place import program_frame
+from simkernel.kernel.place import library_call, program_frame
 from simkernel.kernel.sched import KSigAction, Sched, Task, TaskExit
 from simkernel.kernel.signal import do_group_exit, send_sigpipe
 from simkernel.kernel.syscalls import NR_OPEN, SimSyscalls
@@ -248,13 +248,25 @@ class Kernel:
 
     def where(self, task: Task) -> str:
         """One task in words: ``main (pid 1) sleeps in recv(3), file.py:12``."""
-        name = f"{task.process.comm} (pid {task.pid})"
+        thread = f", thread {task.pid}" if task.pid != task.process.pid else ""
+        name = f"{task.process.comm} (pid {task.process.pid}{thread})"
         call = self.call_of(task)
         if call is None:
             return f"{name} is runnable" if task.state == "R" else f"{name} has not begun"
         function, fd, at = call
         verb = "sleeps in" if task.state == "S" else "is in"
-        return f"{name} {verb} {function}({'' if fd is None else fd}), {at}"
+        through, what = self.lock_of(task)
+        return f"{name} {verb} {function}({'' if fd is None else fd}){through}, {at}{what}"
+
+    def lock_of(self, task: Task) -> tuple[str, str]:
+        """Of a thread that sleeps on a lock: through which operation of a library it came there, and whose the lock is; else two ""."""
+        wq = task.wchan
+        if wq is None or wq.label != "futex":
+            return "", ""
+        describe = getattr(wq.owner, "describe", None)
+        frame = task.greenlet.gr_frame if task.greenlet else None
+        through = library_call(frame) if frame is not None and self.sched.trace.indirect else ""
+        return f" in {through}" if through else "", f", for {describe(task.pid)}" if describe is not None else ""
 
     def call_of(self, task: Task) -> tuple[str, int | None, str] | None:
         """The system call that a parked task is in: its name, its fd if it has one, and the program's ``file:line``."""

@@ -281,7 +281,7 @@ class Vfs:
     ``mount`` makes the tree; it is called when somebody first uses a path, which few programs do.
     """
 
-    __slots__ = ("flocks", "made", "mount", "next_ino", "pwd", "sched", "umount")
+    __slots__ = ("flocks", "links", "made", "mount", "next_ino", "pwd", "sched", "umount")
 
     def __init__(self, sched: Sched, mount: Callable[["Vfs"], None]) -> None:
         self.sched = sched
@@ -290,6 +290,8 @@ class Vfs:
         # The locks of flock, by device and inode (locks.py).
         self.flocks: dict[tuple[int, int], object] = {}
         self.made: DirNode | None = None
+        # How many symbolic links the lookup that goes on has followed.
+        self.links = 0
         # Where processes are that have not gone anywhere else; None: at the root.
         self.pwd: DirNode | None = None
         # What gives back to the real system what was taken from it.
@@ -333,6 +335,8 @@ class Vfs:
 
         ENOENT for an empty path or a missing directory, ENOTDIR, ENAMETOOLONG.
         """
+        if at is None:
+            self.links = 0
         if not path:
             raise oserror(errno.ENOENT)
         if len(path) >= PATH_MAX:

@@ -60,3 +60,18 @@ def program_frame(frame: FrameType) -> FrameType:
             break
         at = at.f_back
     return first if first is not None else frame
+
+
+def library_call(frame: FrameType) -> str:
+    """What the program has called, of the functions from ``frame`` on outwards: ``Queue.get``, ``lock.acquire``; "" if nothing."""
+    through = ""
+    at: FrameType | None = frame
+    while at is not None:
+        kind = kind_of_file(at.f_code.co_filename)
+        name = at.f_code.co_qualname
+        # A thread may have been started with a library's function.
+        if kind in (PROGRAM, LOOP) or name == "Thread.run":
+            break
+        through = name
+        at = at.f_back
+    return through

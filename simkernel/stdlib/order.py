@@ -3,16 +3,19 @@
 An object without a hash of its own has its address for one, so a set of them, of asyncio's tasks or of a chat server's clients, is in
 another order each time.  Here the hash of such an object is a number: it is the first, the second, ... of its run that was asked for one.
 
-A class of a world that would inherit object's hash gets one that counts, as soon as its class statement is done.  Under a decorator, which
-might ask whether the class has a hash of its own (dataclass, attrs.define), it gets it when its module is done, a dataclass at once; and
-objects with ``__slots__`` that can't be referred to weakly keep their address.
+A class of a world that would inherit object's hash gets one that counts, as soon as its class statement is done.  Under a decorator it gets
+it when its module is imported, since the decorator might ask whether the class has a hash of its own (dataclass, attrs.define); dataclasses
+get it at once.  Not so a class that is made under another decorator in a function or in the program's first file; and objects with
+``__slots__`` that can't be referred to weakly keep their address.
 """
 
 import builtins
 import dis
+import gc
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, MutableSet
+from types import ModuleType
 from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -103,11 +106,24 @@ def give_hash(made: type) -> None:
             type.__setattr__(made, "__hash__", natural)
 
 
-def order_classes(module: Any) -> None:
-    """Give a hash to the classes of a module, just executed, that have none: those that were decorated."""
+def settle(module: ModuleType) -> None:
+    """A module has been imported: give a hash to its classes that were under a decorator, unless there are objects of them already."""
     name = module.__name__
-    for made in list(vars(module).values()):
-        if isinstance(made, type) and made.__module__ == name and not made.__flags__ & IMMUTABLE:
+    classes = {
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and value.__module__ == name
+        and value.__hash__ is OBJECTS_HASH
+        and value.__flags__ & (HEAP_TYPE | IMMUTABLE_TYPE) == HEAP_TYPE
+        # (Those of ssl and socket are C's, and the real world's as well.)
+        and not issubclass(value, BaseException)
+    }
+    if classes:
+        # The collector rests while a machine runs, so what is new is in its first generation.
+        for found in {type(thing) for thing in gc.get_objects(0)}:
+            classes.difference_update(found.__mro__)
+        for made in classes:
             give_hash(made)
 
 
@@ -123,9 +139,10 @@ def order_dataclasses(dataclasses: Any) -> None:
     dataclasses._process_class = _process_class
 
 
-# Of a class of C (Py_TPFLAGS_IMMUTABLETYPE).
-IMMUTABLE: Final = 1 << 8
 OBJECTS_HASH: Final[Any] = object.__hash__
+# Py_TPFLAGS_HEAPTYPE and Py_TPFLAGS_IMMUTABLETYPE: a class that Python code made has the first.
+HEAP_TYPE: Final = 1 << 9
+IMMUTABLE_TYPE: Final = 1 << 8
 BETWEEN: Final = (dis.opmap["CACHE"], dis.opmap["EXTENDED_ARG"])
 
 

@@ -188,15 +188,14 @@ def _reset_environment(world_os: Any) -> None:
     vars(world_os.environ)["_data"] = dict(vars(os.environ)["_data"])
 
 
-def _reset_random(random: Any) -> None:
-    """The functions of module random begin with a new seed."""
-    random._inst.seed()
-
-
 def _reset_trio(run: Any) -> None:
-    """trio's scheduler shuffles what is runnable, from a new seed, and not from an order in which a set happened to be."""
+    """trio's scheduler shuffles what is runnable by its Random, and not from an order in which a set happened to be."""
     run._ALLOW_DETERMINISTIC_SCHEDULING = True
-    run._r.seed()
+
+
+def _reset_thread_cache(thread_cache: Any) -> None:
+    """No worker threads that ended with the machine before."""
+    thread_cache.THREAD_CACHE._idle_workers.clear()
 
 
 def _reset_finalizers(weakref: Any) -> None:
@@ -208,8 +207,8 @@ def _reset_finalizers(weakref: Any) -> None:
 # What modules hold in objects that a new process has not.
 RESETS: dict[str, Callable[[Any], None]] = {
     "os": _reset_environment,
-    "random": _reset_random,
     "trio._core._run": _reset_trio,
+    "trio._core._thread_cache": _reset_thread_cache,
     "weakref": _reset_finalizers,
 }
 

@@ -92,7 +92,7 @@ def getaddrinfo(hosts: Hosts, host: str | None, service: str | None, family: int
 
 
 def number(text: str) -> int | None:
-    """A whole number as strtoul(3) reads it: blanks and a sign before it are allowed."""
+    """A whole number as strtoul(3) reads it, then taken for a C int: blanks and a sign before it are allowed.  None if it is negative."""
     digits = text.lstrip(" \t\n\v\f\r")
     if not digits:
         return 0 if not text else None
@@ -100,7 +100,8 @@ def number(text: str) -> int | None:
     digits = digits.removeprefix(sign)
     if not (digits.isascii() and digits.isdigit()) or sign == "-":
         return None
-    return int(digits)
+    low = min(int(digits), 2**64 - 1) & 0xFFFFFFFF
+    return low if low < 2**31 else None
 
 
 def _kinds(service: str | None, port: int | None, type: int, protocol: int) -> list[tuple[int, int, int]]:

@@ -27,14 +27,14 @@ from typing import Any, Final
 
 from simkernel.errors import UsageError
 from simkernel.stdlib.hosts import Hosts
-from simkernel.stdlib.order import OrderedSet, build_class, order_classes, order_dataclasses
+from simkernel.stdlib.order import OrderedSet, build_class, order_dataclasses, settle
 
 FAKES: Final = Path(__file__).parent / "fakes"
 # The fakes: each file there, under the name of the module that it stands for.
 FAKED: Final = tuple(sorted(path.stem for path in FAKES.glob("*.py") if path.stem != "__init__"))
 
 # C modules that would reach past the fakes.  Each has a Python twin, which is used where it is not there.
-ABSENT: Final = ("_datetime", "_pickle", "_uuid", "_zoneinfo", "readline")
+ABSENT: Final = ("_pickle", "_uuid", "_zoneinfo", "readline")
 
 # Python modules that reach nothing below them, and those that belong to the tools around a test: one copy is enough, and their classes are
 # the same inside and outside.
@@ -52,10 +52,6 @@ SHARED: Final = frozenset(
 
 # Modules of a world that hand dates to a shared one (cryptography), which takes those of the real datetime only.  They read no clock.
 REAL_DATES: Final = ("trustme",)
-
-
-def no_library(name: str) -> None:
-    """ctypes.util.find_library of a world: a C library knows nothing of the machine's threads and fds, and would take one for another."""
 
 
 def _no_handlers() -> None:
@@ -117,7 +113,7 @@ class World:
             self.modules[name] = None  # type: ignore[assignment]
         for name in self.fakes:
             self._load_fake(name)
-        self._bootstrap._thread = self.modules.get("_thread", sys.modules["_thread"])
+        self._bootstrap._thread = getattr(self.modules.get("_thread"), "for_imports", sys.modules["_thread"])
         self.import_module("_weakrefset").set = OrderedSet
         order_dataclasses(self.import_module("dataclasses"))
 
@@ -173,13 +169,10 @@ class World:
             if isinstance(spec.loader, Faked):
                 module = self.modules[spec.name] = self._made[spec.name]
                 return module
-            loaded: Any = load(spec)
+            loaded: ModuleType = load(spec)
             if vars(loaded).get("__builtins__") is self.builtins:
-                order_classes(loaded)
-            if spec.name == "ctypes.util":
-                loaded.find_library = no_library
-            made: ModuleType = loaded
-            return made
+                settle(loaded)
+            return loaded
 
         bootstrap._load_unlocked = _load_unlocked
         source = (external.SourceFileLoader, external.SOURCE_SUFFIXES)
@@ -217,7 +210,9 @@ class World:
         if name == "datetime" and globals is not None and globals.get("__name__") in REAL_DATES:
             return datetime
         if not level and not fromlist and self.modules.get(name) is not None:
-            return self.modules[name.partition(".")[0]]
+            top = self.modules.get(name.partition(".")[0])
+            if top is not None:
+                return top
         module = self._bootstrap.__import__(name, globals, locals, fromlist, level)
         if fromlist:
             # In a circle of imports the interpreter looks for a half-made submodule in the real sys.modules (ceval.c, import_from), so it
@@ -355,6 +350,7 @@ class World:
         except BaseException:
             del self.modules[name]
             raise
+        settle(module)
         return module
 
     def _has_twin(self, cell: Any) -> bool:

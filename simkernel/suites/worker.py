@@ -32,6 +32,7 @@ from simkernel.errors import Escape, Killed, SimulationError
 from simkernel.stdlib import process
 from simkernel.stdlib.world import World
 from simkernel.suites.catalog import RESOURCES
+from simkernel.uapi import NSEC_PER_SEC
 
 
 @dataclass
@@ -100,6 +101,10 @@ REAL: Final = (
 )
 
 
+# Who waits for a year waits for ever, though something wakes it from time to time; and some tests do much without a wait.
+LIMITS: Final[dict[str, Any]] = {"deadline_ns": 366 * 24 * 3600 * NSEC_PER_SEC, "max_stalled": 1_000_000}
+
+
 class Fake:
     """The modules of a world, and a machine for each test."""
 
@@ -128,7 +133,7 @@ class Fake:
         self.escaped.clear()
         self.inside = True
         try:
-            process.in_world(lambda world: function(), world=self.world, seed=self.seed)
+            process.in_world(lambda world: function(), world=self.world, seed=self.seed, **LIMITS)
         finally:
             self.inside = False
         if self.escaped:
@@ -224,6 +229,16 @@ def run_unittest(job: Job, kernel: Kernel, tell: Tell) -> None:
 
 
 # --- pytest ---
+def pytest_hook(**options: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """pytest.hookimpl, without pytest."""
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.pytest_impl = options  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
 class Hooks:
     """A plugin of pytest: tells what happens, and on the fake kernel takes the world's modules and runs each test on a machine."""
 
@@ -249,6 +264,20 @@ class Hooks:
                 return module
 
         return WorldModule.from_parent(parent, path=module_path)
+
+    @pytest_hook(hookwrapper=True)
+    def pytest_runtest_call(self, item: Any) -> Iterator[None]:
+        """caplog hears what the world's logging says."""
+        from _pytest.logging import caplog_handler_key  # noqa: PLC0415
+
+        handler = item.stash.get(caplog_handler_key, None)
+        root = self.kernel.import_module("logging").getLogger() if isinstance(self.kernel, Fake) else None
+        if root is None or handler is None:
+            yield
+            return
+        root.addHandler(handler)
+        yield
+        root.removeHandler(handler)
 
     def pytest_collectreport(self, report: Any) -> None:
         """Modules that can't be imported."""

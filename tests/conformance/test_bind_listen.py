@@ -9,14 +9,18 @@ from simkernel.uapi import (
     F_GETFD,
     F_GETFL,
     FD_CLOEXEC,
+    IP_BIND_ADDRESS_NO_PORT,
+    IPPROTO_IP,
     IPPROTO_TCP,
     O_NONBLOCK,
     RLIMIT_NOFILE,
+    SO_BINDTODEVICE,
     SO_KEEPALIVE,
     SO_RCVBUF,
     SO_REUSEADDR,
     SO_REUSEPORT,
     SOCK_CLOEXEC,
+    SOCK_DGRAM,
     SOCK_NONBLOCK,
     SOCK_RAW,
     SOCK_SEQPACKET,
@@ -328,5 +332,43 @@ def test_listen_again_changes_the_backlog(world: World) -> None:
         sys.listen(fd, 1)
         masks = [mask(sys, client(sys, addr, SOCK_NONBLOCK)) for _ in range(3)]
         assert masks == ["OUT|WRNORM", "OUT|WRNORM", "0"]
+
+    world.run(main)
+
+
+@pytest.mark.parametrize(("family", "host"), [(AF_INET, "127.0.0.1"), (AF_INET6, "::1")], ids=["inet", "inet6"])
+@pytest.mark.parametrize("kind", [SOCK_STREAM, SOCK_DGRAM], ids=["tcp", "udp"])
+def test_bind_to_an_address_without_a_port(world: World, kind: int, family: int, host: str) -> None:
+    """IP_BIND_ADDRESS_NO_PORT: bind with port 0 takes none, connect does; a port that is asked for is taken at once."""
+
+    def main(sys: Syscalls) -> None:
+        rest = (0, 0) if family == AF_INET6 else ()
+        peer = sys.socket(family, kind)
+        sys.bind(peer, (host, 0, *rest))
+        if kind == SOCK_STREAM:
+            sys.listen(peer, 1)
+        fd = sys.socket(family, kind)
+        assert sys.getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT) == 0
+        sys.setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 7)
+        assert sys.getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT) == 1
+        sys.bind(fd, (host, 0, *rest))
+        assert sys.getsockname(fd) == (host, 0, *rest)
+        # Without a port it may be bound again.
+        sys.bind(fd, (host, 0, *rest))
+        sys.connect(fd, sys.getsockname(peer))
+        assert sys.getsockname(fd)[0] == host
+        assert sys.getsockname(fd)[1] != 0
+        other = sys.socket(family, kind)
+        sys.setsockopt(other, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        assert err(sys.bind, other, sys.getsockname(peer)) == "EADDRINUSE"
+
+    world.run(main)
+
+
+def test_no_device(world: World) -> None:
+    """SO_BINDTODEVICE without a name unbinds, which changes nothing."""
+
+    def main(sys: Syscalls) -> None:
+        sys.setsockopt(sys.socket(AF_INET, SOCK_STREAM), SOL_SOCKET, SO_BINDTODEVICE, b"")
 
     world.run(main)

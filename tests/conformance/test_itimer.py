@@ -8,6 +8,7 @@ from simkernel.api import Syscalls
 from simkernel.uapi import (
     ITIMER_REAL,
     NSEC_PER_SEC,
+    O_DIRECTORY,
     SA_RESTART,
     SIG_BLOCK,
     SIG_IGN,
@@ -277,5 +278,35 @@ def test_pidfd_send_signal(world: World) -> None:
         _, status = sys.waitpid(pid)
         assert status == SIGKILL
         assert err(sys.pidfd_send_signal, fd, 0) == "ESRCH"
+
+    world.run(main)
+
+
+def test_clocks_of_processors(world: World) -> None:
+    """The clocks of a process, and of a thread of one's own; EINVAL for one that there is not."""
+
+    def main(sys: Syscalls) -> None:
+        me = sys.getpid()
+        for clock in (2, 3, ~me << 3 | 2, ~me << 3 | 6, ~0 << 3 | 2, ~0 << 3 | 6):
+            assert sys.clock_gettime_ns(clock) >= 0
+        pid = sys.spawn(lambda sys: sys.nanosleep(60 * NSEC_PER_SEC))
+        assert sys.clock_gettime_ns(~pid << 3 | 2) >= 0
+        for clock in (12, 15, 99, ~pid << 3 | 6, ~(2**22 + 1) << 3 | 2, ~(2**22 + 1) << 3 | 6):
+            assert err(sys.clock_gettime_ns, clock) == "EINVAL"
+        sys.kill(pid, SIGKILL)
+        sys.waitpid(pid)
+
+    world.run(main)
+
+
+def test_a_directory_of_proc_is_a_pidfd_for_signals(world: World) -> None:
+    """pidfd_send_signal takes /proc/PID, too."""
+
+    def main(sys: Syscalls) -> None:
+        log = noted(sys, SIGUSR1)
+        fd = sys.open(f"/proc/{sys.getpid()}", O_DIRECTORY)
+        sys.pidfd_send_signal(fd, SIGUSR1)
+        assert log == [SIGUSR1]
+        assert err(sys.pidfd_send_signal, sys.open("/proc", O_DIRECTORY), SIGUSR1) == "EBADF"
 
     world.run(main)

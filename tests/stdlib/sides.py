@@ -7,7 +7,7 @@ import pytest
 
 import simkernel.linux
 from simkernel.stdlib.here import machine
-from simkernel.stdlib.process import boot
+from simkernel.stdlib.process import in_world
 from simkernel.stdlib.world import World
 
 SIDES = ("cpython", "linux", "fake")
@@ -24,22 +24,23 @@ class Modules:
 
 
 @functools.cache
-def world(fakes=("_socket", "select")):
-    return World(fakes=fakes)
+def world():
+    """The world of the side in the middle: with sockets of ours, over Linux."""
+    return World(fakes=("_socket", "select"))
 
 
-def run(side, body):
-    """``body(modules)`` as process 1 of a machine of that side; returns what it returns."""
+def run(side, body, **options):
+    """``body(modules)`` as process 1 of a machine of that side; returns what it returns.  Options: the fake machine's."""
     if side == "cpython":
         return simkernel.linux.run(lambda sys: body(Modules(importlib.import_module)))
-
-    def main(sys):
-        with machine(sys):
-            return body(Modules(world().import_module))
-
     if side == "linux":
+
+        def main(sys):
+            with machine(sys):
+                return body(Modules(world().import_module))
+
         return simkernel.linux.run(main)
-    return boot(lambda sys: body(Modules(world().import_module)))
+    return in_world(lambda world: body(Modules(world.import_module)), **options)
 
 
 def three_ways(test):

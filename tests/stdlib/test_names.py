@@ -6,8 +6,9 @@ import pytest
 
 from simkernel.errors import UsageError
 from simkernel.stdlib.hosts import Hosts, protocol_number, service_name, service_port
+from simkernel.stdlib.process import in_world, kept_world
 from simkernel.stdlib.resolve import getaddrinfo, getnameinfo
-from tests.stdlib.sides import run, world
+from tests.stdlib.sides import Modules
 
 TABLE = """
 # a comment
@@ -66,11 +67,11 @@ def test_services_and_protocols():
     assert (protocol_number("tcp"), protocol_number("UDP"), protocol_number("no")) == (6, 17, None)
 
 
-def test_what_is_in_no_table_does_not_exist(monkeypatch):
+def test_what_is_in_no_table_does_not_exist():
     """As glibc says it of such names; a connect to a name resolves as getaddrinfo does."""
-    monkeypatch.setattr(world(), "hosts", Hosts(TABLE + "127.0.2.1 here", "here"))
 
-    def body(m):
+    def body(world):
+        m = Modules(world.import_module)
         for call in (
             m.socket.gethostbyname,
             m.socket.gethostbyname_ex,
@@ -95,4 +96,10 @@ def test_what_is_in_no_table_does_not_exist(monkeypatch):
         with pytest.raises(PermissionError):
             m.socket.sethostname("there")
 
-    run("fake", body)
+    with kept_world() as world:
+        before = world.hosts
+        world.hosts = Hosts(TABLE + "127.0.2.1 here", "here")
+        try:
+            in_world(body, world=world)
+        finally:
+            world.hosts = before

@@ -50,8 +50,12 @@ class Comparable:
 @attrs.define(eq=False)
 class Attrs:
     x: int = 0
+@attrs.define(eq=False)
+class Early:
+    x: int = 0
+early = {Early()}
 """
-NUMBERED = "Plain Child Explicit Abstract Error Weak Generic Implementation ByIdentity GenericFirst Mixed Root".split()
+NUMBERED = "Plain Child Explicit Abstract Error Weak Generic Implementation ByIdentity GenericFirst Mixed Root Attrs".split()
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +102,15 @@ def test_what_has_a_hash_keeps_it(classes):
 
 def test_decorators_see_the_class_as_it_was_written(classes):
     """Otherwise attrs and dataclasses would take the hash for the author's, and leave out theirs."""
-    assert "__hash__" not in vars(classes.Attrs)
     assert vars(classes.Unhashable)["__hash__"] is None
     assert vars(classes.Plain)["__hash__"] is counted
     assert classes.Plain.__bases__ == (object,)
+
+
+def test_an_object_of_the_import_keeps_its_hash(classes):
+    assert "__hash__" not in vars(classes.Early)
+    (early,) = classes.early
+    assert early in classes.early
 
 
 def test_a_worlds_weak_set_is_in_order():

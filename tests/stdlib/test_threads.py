@@ -1,16 +1,24 @@
 """threading, queue, concurrent.futures and locks, as they are, on the threads of a fake machine."""
 
+import asyncio
 import concurrent.futures
+import contextvars
 import queue
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import simkernel
 from simkernel.stdlib.process import run_function
+
+
+def line_of(text: str) -> int:
+    """The number of the one line of this file that is ``text``."""
+    return Path(__file__).read_text().splitlines().index(text) + 1
 
 
 def test_threads_have_the_same_names_in_every_run() -> None:
@@ -118,8 +126,25 @@ def test_the_order_of_two_locks() -> None:
 
     with pytest.raises(simkernel.Deadlock) as caught:
         run_function(main)
-    report = "\n".join(caught.value.__notes__)
-    assert "futex_wait" in report
+    lines = "\n".join(caught.value.__notes__).splitlines()
+    second = line_of("                with second:")
+    assert lines[1:] == [
+        f"  main (pid 1, thread {me}) sleeps in futex_wait() in lock.acquire, test_threads.py:{second}, for a lock that thread {other} "
+        f"(Thread-{other - 1} (worker)) holds"
+        for me, other in ((2, 3), (3, 2))
+    ]
+    assert lines[0].startswith("  main (pid 1) sleeps in futex_wait() in Thread.join, test_threads.py:")
+
+
+def test_who_waits_for_itself() -> None:
+    def main() -> None:
+        queue.Queue().get()
+
+    with pytest.raises(simkernel.Deadlock) as caught:
+        run_function(main)
+    (report,) = caught.value.__notes__
+    assert "futex_wait() in Queue.get, test_threads.py:" in report
+    assert report.endswith("for a lock that it took itself: another thread is to release it")
 
 
 def test_an_exception_in_a_thread_goes_to_its_excepthook(capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,3 +258,152 @@ def test_a_spin_that_nobody_ends() -> None:
 
     with pytest.raises(simkernel.Livelock):
         run_function(main)
+
+
+def test_two_event_loops_in_two_threads() -> None:
+    """Each has its own hooks for asynchronous generators, and its own running loop."""
+
+    def main() -> list[object]:
+        out: list[object] = []
+
+        async def numbers(name: str) -> Any:
+            try:
+                for i in range(3):
+                    await asyncio.sleep(0.001)
+                    yield i
+            finally:
+                # Closed by the loop that it belongs to, which awaits this.
+                loop = asyncio.get_running_loop()
+                await asyncio.sleep(0.001)
+                out.append((name, loop is loops[name], asyncio.get_running_loop() is loop))
+
+        loops: dict[str, Any] = {}
+
+        async def body(name: str) -> None:
+            loops[name] = asyncio.get_running_loop()
+            agen = numbers(name)
+            async for i in agen:
+                if i == 1:
+                    break
+            hooks = sys.get_asyncgen_hooks()
+            await asyncio.sleep(0.01)
+            assert sys.get_asyncgen_hooks() == hooks
+            assert hooks.firstiter.__self__ is loops[name]
+            del agen
+            await asyncio.sleep(0.01)
+
+        threads = [threading.Thread(target=lambda name=name: asyncio.run(body(name))) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            assert sys.get_asyncgen_hooks() == (None, None)
+            thread.join()
+        return sorted(out)
+
+    for seed in (None, 1, 2, 3):
+        assert run_function(main, seed=seed) == [("a", True, True), ("b", True, True)]
+    assert sys.get_asyncgen_hooks() == (None, None)
+
+
+def test_what_an_event_loop_around_the_machine_has_set_is_not_the_machines() -> None:
+    async def outer() -> Any:
+        def main() -> object:
+            return sys.get_asyncgen_hooks() == (None, None)
+
+        hooks = sys.get_asyncgen_hooks()
+        assert hooks != (None, None)
+        assert run_function(main)
+        return sys.get_asyncgen_hooks() == hooks
+
+    assert asyncio.run(outer())
+
+
+def test_contextvars_are_those_of_a_thread() -> None:
+    def main() -> list[object]:
+        var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="nothing")
+        var.set("main")
+        out: list[object] = []
+
+        def body(name: str) -> None:
+            out.append(var.get())
+            var.set(name)
+            time.sleep(0.01)
+            out.append((name, var.get()))
+            contextvars.copy_context().run(var.set, "inner")
+            time.sleep(0.01)
+            out.append((name, var.get()))
+
+        threads = [threading.Thread(target=body, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [*out, var.get()]
+
+    want = ["nothing", "nothing", ("a", "a"), ("b", "b"), ("a", "a"), ("b", "b"), "main"]
+    assert run_function(main) == want
+
+
+def test_a_trace_function_is_that_of_its_thread() -> None:
+    """It sees what its thread does, also after others ran, and nothing of the machine."""
+
+    def main() -> list[object]:
+        calls: list[tuple[str, str]] = []
+
+        def tracer(frame: Any, event: str, arg: object) -> Any:
+            calls.append((threading.current_thread().name, frame.f_code.co_name))
+
+        def seen() -> None:
+            time.sleep(0.01)
+
+        def unseen() -> None:
+            time.sleep(0.01)
+
+        def first() -> None:
+            sys.settrace(tracer)
+            seen()
+            seen()
+            assert sys.gettrace() is tracer
+            sys.settrace(None)
+            unseen()
+
+        def second() -> None:
+            for _ in range(5):
+                unseen()
+            assert sys.gettrace() is None
+
+        threads = [threading.Thread(target=target, name=target.__name__) for target in (first, second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [call for call in calls if "seen" in call[1]] + [call for call in calls if call[0] == "second"]
+
+    before = sys.gettrace()
+    assert run_function(main) == [("first", "seen"), ("first", "seen")]
+    assert sys.gettrace() is before
+
+
+def test_current_frames() -> None:
+    def main() -> list[tuple[bool, str]]:
+        def body() -> None:
+            time.sleep(1)
+
+        thread = threading.Thread(target=body)
+        thread.start()
+        time.sleep(0.1)
+        frames = sys._current_frames()
+        return [(ident == threading.get_ident(), frame.f_code.co_name) for ident, frame in sorted(frames.items())]
+
+    assert run_function(main) == [(True, "main"), (False, "body")]
+
+
+def test_what_is_set_in_sys_is_as_before_after_the_run() -> None:
+    def main() -> tuple[int, float]:
+        sys.setrecursionlimit(5000)
+        sys.setswitchinterval(1e-6)
+        return sys.getrecursionlimit(), sys.getswitchinterval()
+
+    before = sys.getrecursionlimit(), sys.getswitchinterval()
+    assert run_function(main) == (5000, 1e-6)
+    assert before == (sys.getrecursionlimit(), sys.getswitchinterval())

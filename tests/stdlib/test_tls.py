@@ -12,11 +12,12 @@ import threading
 import time
 
 import pytest
-import trustme
 
 import simkernel
 from simkernel.stdlib.process import run_function
 from simkernel.stdlib.world import World
+
+trustme = pytest.importorskip("trustme")
 
 
 @functools.cache

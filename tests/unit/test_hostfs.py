@@ -148,3 +148,32 @@ def test_a_process_is_where_it_goes(tmp_path: Path) -> None:
     here = os.getcwd()
     simkernel.run(main, hostfs=True)
     assert (tmp_path / "a" / "made").exists() and os.getcwd() == here
+
+
+def test_links_that_lead_nowhere_and_round(tmp_path: Path) -> None:
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "here").symlink_to(".")
+    (tmp_path / "dangling").symlink_to("none")
+    (tmp_path / "a").symlink_to("b/x")
+    (tmp_path / "b").symlink_to("a/y")
+
+    def main(sys: Syscalls) -> None:
+        sys.chdir(str(tmp_path))
+        assert [err(sys.stat, name) for name in ("self", "dangling", "a", "self/x")] == ["ELOOP", "ENOENT", "ELOOP", "ELOOP"]
+        assert sys.stat("here/" * 40).st_ino == sys.stat(".").st_ino
+        assert err(sys.stat, "here/" * 41) == "ELOOP"
+        assert sys.readlink("self") == b"self"
+
+    simkernel.run(main, hostfs=True)
+
+
+def test_files_are_as_old_as_they_are_to_the_machine(tmp_path: Path) -> None:
+    def main(sys: Syscalls) -> None:
+        fd = sys.open(f"{tmp_path}/f", O_RDWR | O_CREAT)
+        assert sys.fstat(fd).st_mtime_ns == sys.clock_gettime_ns(0)
+        sys.nanosleep(3_600_000_000_000)
+        assert sys.stat(f"{tmp_path}/f").st_mtime_ns == sys.clock_gettime_ns(0) - 3_600_000_000_000
+        sys.write(fd, b"x")
+        assert sys.fstat(fd).st_mtime_ns == sys.clock_gettime_ns(0)
+
+    simkernel.run(main, hostfs=True)

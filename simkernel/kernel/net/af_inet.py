@@ -16,6 +16,7 @@ from simkernel.kernel.net.socket import Sock, Sysctl
 from simkernel.kernel.net.sockopt import (
     SIMULATED,
     Option,
+    bind_address_no_port,
     do_ip_getsockopt,
     do_ip_setsockopt,
     in_range,
@@ -174,7 +175,8 @@ class InetSock(Sock):
         if not is_ipv4(host) and host != IN6ADDR_ANY:
             self.ipv6only = True
         try:
-            self.lport = self.get_port(port)
+            if port or not bind_address_no_port(self):
+                self.lport = self.get_port(port)
         except OSError:
             self.ipv6only = ipv6only
             self.reset_saddr()

@@ -15,11 +15,13 @@ from simkernel.errors import Unsupported, oserror
 from simkernel.uapi import (
     AF_INET,
     AF_INET6,
+    IP_BIND_ADDRESS_NO_PORT,
     IP_TOS,
     IP_TTL,
     IPPROTO_IP,
     NSEC_PER_SEC,
     SO_ACCEPTCONN,
+    SO_BINDTODEVICE,
     SO_BROADCAST,
     SO_DEBUG,
     SO_DOMAIN,
@@ -286,6 +288,9 @@ SOL_SOCKET_OPTIONS: Final = {option.number: option for option in SOL_SOCKET_TABL
 
 def sk_setsockopt(sk: "Sock", name: int, value: int | bytes) -> None:
     """Level SOL_SOCKET: what is shorter than an int is EINVAL before the option is looked at."""
+    if name == SO_BINDTODEVICE and value == b"":
+        # No socket is bound to a device.
+        return
     val = int_option(value)
     option = SOL_SOCKET_OPTIONS.get(name)
     if option is None:
@@ -345,9 +350,23 @@ def check_ttl(val: int) -> int:
     return in_range(1, 255)(val)
 
 
+def bind_address_no_port(sk: "Sock") -> bool:
+    """IP_BIND_ADDRESS_NO_PORT: bind without a port takes an address only, and connect the port."""
+    return sk.stored is not None and sk.stored.get((IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT), 0) != 0
+
+
 IPPROTO_IP_TABLE: Final[Sequence[Option]] = (
     Option(IPPROTO_IP, IP_TOS, "IP_TOS", STORED, get_tos, set_tos, where="AF_INET, AF_INET6"),
     stored(IPPROTO_IP, IP_TTL, "IP_TTL", IP_DEFAULT_TTL, check_ttl, "AF_INET, AF_INET6"),
+    Option(
+        IPPROTO_IP,
+        IP_BIND_ADDRESS_NO_PORT,
+        "IP_BIND_ADDRESS_NO_PORT",
+        SIMULATED,
+        lambda sk: int(bind_address_no_port(sk)),
+        lambda sk, val: store(sk, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, switch(val)),
+        where="AF_INET, AF_INET6",
+    ),
 )
 IP_OPTIONS: Final = {option.number: option for option in IPPROTO_IP_TABLE}
 

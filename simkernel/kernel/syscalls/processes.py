@@ -7,10 +7,13 @@ from typing import Final
 from simkernel.api import FutexWord, Handler, Main
 from simkernel.errors import Unsupported, oserror
 from simkernel.kernel.exit import do_wait, join_thread
+from simkernel.kernel.file import File
 from simkernel.kernel.fork import copy_process, copy_thread, wake_up_new_task
 from simkernel.kernel.futex import futex_wait, futex_wake
 from simkernel.kernel.itimer import alarm_setitimer, do_getitimer, do_setitimer
+from simkernel.kernel.namei import DirFile
 from simkernel.kernel.pidfd import PidFd
+from simkernel.kernel.procfs import ProcPidDir
 from simkernel.kernel.sched import TASK_INTERRUPTIBLE, TASK_RUNNING, KSigAction, Process, Sched, SigInfo, Task
 from simkernel.kernel.signal import (
     SI_TKILL,
@@ -53,6 +56,11 @@ from simkernel.uapi import (
 )
 
 SA_MODELLED: Final = SA_RESTART | SA_NODEFER | SA_RESETHAND | SA_NOCLDSTOP | SA_NOCLDWAIT
+# A clock below 0 (include/linux/posix-timers.h): ~pid << 3, and which.
+CPUCLOCK_PERTHREAD_MASK: Final = 4
+CPUCLOCK_CLOCK_MASK: Final = 3
+CLOCKFD_MASK: Final = 7
+CLOCKFD: Final = 3
 CLOCK_REALTIME_ALARM: Final = 8
 CLOCK_BOOTTIME_ALARM: Final = 9
 
@@ -70,6 +78,32 @@ def hrtimer_nanosleep(sched: Sched, deadline: int) -> None:
             task.state = TASK_RUNNING
 
 
+def posix_cpu_clock_get(sched: Sched, clockid: int) -> int:
+    """The processor time of a process or of a thread of one's own, as pthread_getcpuclockid and clock_getcpuclockid name them: none.
+
+    EINVAL if there is no such process or thread.
+    """
+    if clockid & CLOCKFD_MASK == CLOCKFD:
+        raise Unsupported(f"clock {clockid}, that of a device which an fd is, is not modelled")
+    me, pid = sched.current, ~(clockid >> 3)
+    if clockid & CPUCLOCK_PERTHREAD_MASK:
+        there = not pid or (pid in sched.tasks and sched.tasks[pid].process is me.process)
+    else:
+        there = not pid or pid in sched.processes
+    if not there or clockid & CPUCLOCK_CLOCK_MASK == 3:
+        raise oserror(errno.EINVAL)
+    return 0
+
+
+def pidfd_to_pid(file: File) -> Process:
+    """The process that an fd stands for: a pidfd's, or that of a directory /proc/PID (tgid_pidfd_to_pid).  EBADF for any other."""
+    if isinstance(file, PidFd):
+        return file.process
+    if isinstance(file, DirFile) and isinstance(file.node, ProcPidDir):
+        return file.node.process
+    raise oserror(errno.EBADF)
+
+
 class ProcessCalls(WaitingCalls):
     """spawn, thread, waitpid, kill, the clock, limits."""
 
@@ -81,7 +115,7 @@ class ProcessCalls(WaitingCalls):
         self.sched.stall("clock_gettime")
         if self.sched.sigwork:
             self._exit_to_user()
-        return self.sched.clock.gettime(clockid)
+        return self.sched.clock.gettime(clockid) if clockid >= 0 else posix_cpu_clock_get(self.sched, clockid)
 
     def nanosleep(self, ns: int, /) -> None:
         timespec(ns, "ns")
@@ -147,6 +181,7 @@ class ProcessCalls(WaitingCalls):
         if pid == -1:
             raise Unsupported("kill(-1, ...), to all processes, is not modelled")
         do_kill(self.sched, pid, signum)
+        self.sched.stall("kill")
         self._exit_to_user()
         if self.sched.current.killed:
             self.sched.refuse()
@@ -156,6 +191,7 @@ class ProcessCalls(WaitingCalls):
         for value, what in ((tgid, "tgid"), (tid, "tid"), (signum, "signum")):
             c_int(value, what)
         do_tkill(self.sched, tgid, tid, signum)
+        self.sched.stall("tgkill")
         self._exit_to_user()
 
     def pidfd_send_signal(self, pidfd: int, signum: int, flags: int = 0, /) -> None:
@@ -164,10 +200,7 @@ class ProcessCalls(WaitingCalls):
             c_int(value, what)
         if flags:
             raise oserror(errno.EINVAL)
-        file = self.sched.current.files.fget(pidfd)
-        if not isinstance(file, PidFd):
-            raise oserror(errno.EBADF)
-        process = file.process
+        process = pidfd_to_pid(self.sched.current.files.fget(pidfd))
         if not 0 <= signum <= NSIG:
             raise oserror(errno.EINVAL)
         if self.sched.processes.get(process.pid) is not process:
@@ -203,6 +236,7 @@ class ProcessCalls(WaitingCalls):
             raise TypeError(f"handler must be SIG_DFL, SIG_IGN or a function, not {type(handler).__name__}")
         if flags & ~SA_MODELLED:
             raise Unsupported(f"sigaction with flags {flags & ~SA_MODELLED:#x} is not modelled")
+        self.sched.stall("sigaction")
         return do_sigaction(self.sched, signum, KSigAction(handler, flags, blocked))
 
     def sigprocmask(self, how: int, set: Iterable[int] | None = None, /) -> set[int]:

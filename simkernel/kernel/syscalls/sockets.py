@@ -75,7 +75,7 @@ class SocketCalls(VfsCalls):
         if family == AF_UNIX:
             return self._unix_create(kind, proto)
         if family in (AF_INET, AF_INET6) and kind != SOCK_RAW:
-            raise oserror(errno.ESOCKTNOSUPPORT)
+            raise oserror(errno.ESOCKTNOSUPPORT if 0 <= proto < IPPROTO_MAX else errno.EINVAL)
         if family not in (AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_VSOCK):
             # Of a module that this kernel has not.
             raise oserror(errno.EAFNOSUPPORT)

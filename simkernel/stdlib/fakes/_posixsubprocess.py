@@ -1,6 +1,7 @@
 """_posixsubprocess: a program of Python's is started as a process of the machine; others are real ones, which is Unsupported."""
 
 import _posixsubprocess as real
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from signal import SIGPIPE, SIGXFSZ
@@ -53,14 +54,17 @@ def fork_exec(
     """Start a program in a new process; returns its pid.  Why it could not be started is written to ``errpipe_write``."""
     if close_fds and errpipe_write < 3:
         raise ValueError("errpipe_write must be >= 3")
+    if any(not isinstance(fd, int) or fd < 0 for fd in pass_fds) or any(fd >= following for fd, following in itertools.pairwise(pass_fds)):
+        raise ValueError("bad value(s) in fds_to_keep")
     if (gid, extra_groups, uid) != (None, None, None):
         raise Unsupported("subprocess with user, group or extra_groups is not modelled: there is one user, root")
     posix: Any = world.modules["posix"]
     argv = [posix.fs_bytes(word) for word in process_args]
+    if any(b"\0" in word for word in [*argv, *(env or ())]):
+        raise ValueError("embedded null byte")
     executables = [posix.fs_bytes(path) for path in executable_list]
     if cwd is None:
         execve.check(executables, argv)
-    environment = dict(posix.environ) if env is None else execve.environment_of(env)
 
     def prepare(sys: Syscalls) -> str:
         """What is done between fork and exec; how a failure is reported is returned step by step."""
@@ -99,6 +103,7 @@ def fork_exec(
                 sys.setsid()
             if pgid_to_set >= 0:
                 sys.setpgid(0, pgid_to_set)
+            before = dict(posix.environ)
             if preexec_fn is not None:
                 try:
                     preexec_fn()
@@ -107,6 +112,11 @@ def fork_exec(
                 except BaseException:
                     sys.write(errpipe_write, b"SubprocessError:0:Exception occurred in preexec_fn.")
                     sys.exit(CANNOT_EXEC)
+            environment = dict(posix.environ) if env is None else execve.environment_of(env)
+            if before != posix.environ:
+                # The child of a fork has a copy of it.
+                posix.environ.clear()
+                posix.environ.update(before)
             if close_fds:
                 for fd in execve.open_fds():
                     if fd >= 3 and fd not in pass_fds:

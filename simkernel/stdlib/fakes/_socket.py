@@ -8,9 +8,10 @@ import _socket as real
 import errno
 import operator
 import os
+import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from simkernel.api import Address
 from simkernel.errors import oserror
@@ -67,6 +68,7 @@ SOL_SOCKET: Final = real.SOL_SOCKET
 SO_DOMAIN: Final = real.SO_DOMAIN
 SO_ERROR: Final = real.SO_ERROR
 SO_PROTOCOL: Final = real.SO_PROTOCOL
+SO_BINDTODEVICE: Final = real.SO_BINDTODEVICE
 SO_TYPE: Final = real.SO_TYPE
 MSG_TRUNC: Final = real.MSG_TRUNC
 F_DUPFD_CLOEXEC: Final = 1030
@@ -160,7 +162,7 @@ class socket:  # noqa: N801
             self._sk_fd = -1
             return
         try:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
         finally:
             self._sk_fd = -1
             try:
@@ -332,7 +334,7 @@ class socket:  # noqa: N801
         if optlen is not None:
             if value is not None:
                 raise TypeError(f"socket.setsockopt() argument 3 must be None, not {type(value).__name__}")
-            self._sk_null_option(level, c_long(optlen) & 0xFFFFFFFF)
+            self._sk_null_option(level, option, c_long(optlen) & 0xFFFFFFFF)
         elif hasattr(value, "__index__"):
             try:
                 number = c_int(value)
@@ -342,14 +344,17 @@ class socket:  # noqa: N801
         else:
             here.sys.setsockopt(self._sk_fd, level, option, contents(value))
 
-    def _sk_null_option(self, level: int, optlen: int) -> NoReturn:
-        """A null pointer and a length, which are for AF_ALG: every other socket looks at what it points at."""
+    def _sk_null_option(self, level: int, option: int, optlen: int) -> None:
+        """A null pointer and a length, which are for AF_ALG: other sockets look at what it points at, unless it is nothing of a name."""
+        if level == SOL_SOCKET and option == SO_BINDTODEVICE and not optlen:
+            here.sys.setsockopt(self._sk_fd, level, option, b"")
+            return
         here.sys.getsockopt(self._sk_fd, SOL_SOCKET, SO_TYPE)
         raise oserror(errno.EINVAL if optlen < 4 and level == SOL_SOCKET else errno.EFAULT)
 
     def setblocking(self, flag: Any, /) -> None:
         """setblocking(flag)"""
-        blocking = c_long(flag) != 0
+        blocking = bool(flag) if sys.version_info >= (3, 12) else c_long(flag) != 0
         self._sk_timeout = -1 if blocking else 0
         here.sys.ioctl(self._sk_fd, FIONBIO, 0 if blocking else 1)
 
@@ -616,7 +621,7 @@ def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int
     if port is None:
         service = None
     elif hasattr(port, "__index__"):
-        service = str(c_long(port))
+        service = str(operator.index(port) if sys.version_info >= (3, 12) else c_long(port))
     elif isinstance(port, str):
         service = port.encode().partition(b"\0")[0].decode()
     elif isinstance(port, bytes):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from hashlib import shake_256
 from typing import TYPE_CHECKING, Any, Final
 
+from simkernel.stdlib.environ import c_environment
 from simkernel.stdlib.here import here
 from simkernel.stdlib.openssl import date_tickets, drawing
 from simkernel.uapi import CLOCK_MONOTONIC, CLOCK_REALTIME, NSEC_PER_MSEC, POLLIN, POLLOUT
@@ -83,6 +84,11 @@ class _SSLContext(real._SSLContext):
         if here.sched is not None:
             date_tickets(made, _now)
         return made
+
+    def set_default_verify_paths(self) -> None:
+        """SSL_CTX_set_default_verify_paths, which looks at SSL_CERT_FILE and SSL_CERT_DIR: the program's."""
+        with c_environment(world, "SSL_CERT_FILE", "SSL_CERT_DIR"):
+            super().set_default_verify_paths()
 
     def _wrap_socket(
         self, sock: Any, server_side: bool, server_hostname: Any = None, *, owner: Any = None, session: Any = None

@@ -14,10 +14,11 @@ import sys
 import weakref
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
+from types import FrameType, SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from simkernel.errors import SimulationError, Unsupported, UsageError
+from simkernel.kernel.place import BELOW, kind_of_file
 from simkernel.kernel.sched import PreemptNotifier, Task, TaskExit
 from simkernel.stdlib.here import here
 from simkernel.stdlib.unraisable import write_unraisable
@@ -81,6 +82,14 @@ class Word:
             return True
         finally:
             self.sleepers -= 1
+
+    def describe(self, tid: int) -> str:
+        """What it is to thread ``tid``, which waits for it, in words."""
+        if self.value == tid:
+            return "a lock that it took itself: another thread is to release it"
+        threading: Any = world.modules.get("threading")
+        thread = threading._active.get(self.value) if threading is not None else None
+        return f"a lock that thread {self.value}{f' ({thread.name})' if thread is not None else ''} holds"
 
     def wake(self, n: int) -> None:
         """Wake those who sleep."""
@@ -164,6 +173,29 @@ allocate_lock: Any = partial(type.__call__, lock)
 allocate_lock.__module__ = "_thread"
 allocate_lock.__name__ = "allocate_lock"
 allocate = allocate_lock
+
+
+class ImportLock(Word):
+    """A lock of the import system, of which the scheduler hears nothing: whether a module has been imported before is not to matter."""
+
+    __slots__ = ()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it."""
+        if self.value and (not blocking or not self.wait(None)):
+            return False
+        self.value = _me()
+        return True
+
+    def release(self) -> None:
+        """Let go of it."""
+        self.value = 0
+        self.wake(1)
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.release()
+
+    __enter__ = acquire
 
 
 class RLock(Word):
@@ -255,6 +287,27 @@ class RLock(Word):
     __enter__ = acquire
 
 
+class ImportRLock(RLock):
+    """The same, to be taken again."""
+
+    __slots__ = ()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it, or take it once more."""
+        me = _me()
+        if self.value and self.value != me:
+            return super().acquire(blocking, timeout)
+        self.value = me
+        self._count += 1
+        return True
+
+    def _free(self) -> None:
+        self.value = 0
+        self.wake(1)
+
+    __enter__ = acquire
+
+
 def _me() -> int:
     sched = here.sched
     return NOBODY if sched is None else sched.current.pid
@@ -283,7 +336,7 @@ class ThreadState(PreemptNotifier):
 
     def sched_out(self, following: Task) -> None:
         if self.hooks is not None and not following.preempt_notifiers:
-            _outside.install()
+            _nothing.install()
 
     def clear(self) -> None:
         """PyThreadState_Clear: the thread is gone, and what it had with it."""
@@ -303,9 +356,8 @@ _running = 0
 _stack_size = 0
 
 
-def _state() -> ThreadState:
-    """The state of the running thread."""
-    tid = here.thread_id()
+def _state(tid: int) -> ThreadState:
+    """The state of a thread."""
     state = _threads.get(tid)
     if state is None:
         state = _threads[tid] = ThreadState(tid)
@@ -346,7 +398,7 @@ class Part:
         self.tid = tid
         self.dicts[tid] = made
         object.__setattr__(owner, "__dict__", made)
-        state = _state()
+        state = _state(tid)
         state.locals[weakref.ref(self, lambda ref: state.locals.pop(ref, None))] = None
 
     def forget(self, tid: int) -> None:
@@ -449,7 +501,7 @@ def _bootstrap(
 ) -> None:
     """thread_run: what a new thread does."""
     global _running
-    state = _state()
+    state = _state(here.thread_id())
     state.handle = handle
     if handle is not None:
         handle.ident = state.tid
@@ -519,7 +571,7 @@ def daemon_threads_allowed() -> bool:
 def _set_sentinel() -> lock:
     """A lock that is released when the running thread has ended (before Python 3.13)."""
     made: lock = allocate_lock()
-    _state().sentinel = weakref.ref(made)
+    _state(here.thread_id()).sentinel = weakref.ref(made)
     return made
 
 
@@ -545,6 +597,9 @@ class _ThreadHandle(Word):
             raise RuntimeError("Cannot join current thread")
         if self.value:
             self.wait(None if timeout is None or timeout < 0 else timeout)
+
+    def describe(self, tid: int) -> str:
+        return f"the end of thread {self.ident}"
 
     def done(self) -> None:
         """It has ended."""
@@ -611,6 +666,10 @@ def _shutdown() -> None:
         handle.join()
 
 
+# The _thread of importlib._bootstrap.
+for_imports = SimpleNamespace(allocate_lock=ImportLock, RLock=ImportRLock, get_ident=get_ident)
+
+
 # --- exceptions of threads ---
 _ExceptHookArgs = real._ExceptHookArgs
 
@@ -638,44 +697,66 @@ def _excepthook(args: Any, /) -> None:
 
 # --- what C keeps for a thread of the operating system ---
 class Hooks:
-    """What a thread has set in its ``sys``."""
+    """What a thread has set in its ``sys``: asyncgen hooks (firstiter, finalizer), depth of coroutine origins, functions that trace."""
 
     __slots__ = ("asyncgen", "origin", "profile", "trace")
 
-    def __init__(self, asyncgen: Any, origin: int, trace: Any, profile: Any) -> None:
-        self.asyncgen = asyncgen
-        self.origin = origin
-        self.trace = trace
-        self.profile = profile
+    def __init__(self) -> None:
+        self.asyncgen: Any = (None, None)
+        self.origin = 0
+        self.trace: Tracer | None = None
+        self.profile: Tracer | None = None
 
     def install(self) -> None:
         """From now on they are in force."""
         sys.set_asyncgen_hooks(*self.asyncgen)
         if sys.get_coroutine_origin_tracking_depth() != self.origin:
             sys.set_coroutine_origin_tracking_depth(self.origin)
+        self.install_tracers()
+
+    def install_tracers(self) -> None:
+        """Where there is none, one from outside (a coverage tool's) is left alone."""
+        trace, profile = sys.gettrace(), sys.getprofile()
+        if trace is not self.trace and (self.trace is not None or isinstance(trace, Tracer)):
+            sys.settrace(self.trace)
+        if profile is not self.profile and (self.profile is not None or isinstance(profile, Tracer)):
+            sys.setprofile(self.profile)
 
 
-def _now() -> Hooks:
-    return Hooks(sys.get_asyncgen_hooks(), sys.get_coroutine_origin_tracking_depth(), None, None)
+class Tracer:
+    """A trace or profile function, for which the machine's own frames are not there."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
+        if kind_of_file(frame.f_code.co_filename) == BELOW:
+            return None
+        return self.function(frame, event, arg)
 
 
-# What is in force where no thread of this world runs.
-_outside = _now()
+# What is in force where a thread has set nothing.
+_nothing: Final = Hooks()
 
 
-def _hooks() -> Hooks | None:
-    """The running thread's, to be changed; None if no machine runs."""
-    global _outside
+def _hooks(task: Task | None = None) -> Hooks:
+    """Those of a thread, to be changed; of the running one, if no other is named.
+
+    What was in force outside comes back when the machine's run has ended.
+    """
     sched = here.sched
     if sched is None:
-        return None
-    state = _state()
+        raise UsageError("hooks of a world's sys were to be set, and no machine runs")
+    state = _state(task.pid if task is not None else here.thread_id())
     if state.hooks is None:
         if not any(thread.hooks is not None for thread in _threads.values()):
-            _outside = _now()
-            here.on_exit.append(_outside.install)
-        state.hooks = Hooks(_outside.asyncgen, _outside.origin, None, None)
-        sched.preempt_notifier_register(state)
+            here.on_exit.append(partial(sys.set_asyncgen_hooks, *sys.get_asyncgen_hooks()))
+            here.on_exit.append(partial(sys.set_coroutine_origin_tracking_depth, sys.get_coroutine_origin_tracking_depth()))
+            here.on_exit.append(_nothing.install_tracers)
+        state.hooks = Hooks()
+        sched.preempt_notifier_register(state, task)
     return state.hooks
 
 
@@ -683,22 +764,107 @@ def set_asyncgen_hooks(*args: Any, **kwargs: Any) -> None:
     """sys.set_asyncgen_hooks for the running thread."""
     hooks = _hooks()
     sys.set_asyncgen_hooks(*args, **kwargs)
-    if hooks is not None:
-        hooks.asyncgen = sys.get_asyncgen_hooks()
+    hooks.asyncgen = sys.get_asyncgen_hooks()
 
 
 def set_coroutine_origin_tracking_depth(depth: int) -> None:
     """sys.set_coroutine_origin_tracking_depth for the running thread."""
     hooks = _hooks()
     sys.set_coroutine_origin_tracking_depth(depth)
-    if hooks is not None:
-        hooks.origin = depth
+    hooks.origin = depth
 
 
-vars(world.sys).update(
-    set_asyncgen_hooks=set_asyncgen_hooks,
-    set_coroutine_origin_tracking_depth=set_coroutine_origin_tracking_depth,
-)
+def settrace(function: Callable[..., Any] | None, /) -> None:
+    """sys.settrace for the running thread."""
+    hooks = _hooks()
+    hooks.trace = Tracer(function) if function is not None else None
+    hooks.install_tracers()
+
+
+def setprofile(function: Callable[..., Any] | None, /) -> None:
+    """sys.setprofile for the running thread."""
+    hooks = _hooks()
+    hooks.profile = Tracer(function) if function is not None else None
+    hooks.install_tracers()
+
+
+def _hooks_of_all() -> list[Hooks]:
+    assert here.sched is not None
+    return [_hooks(task) for task in here.sched.current.process.threads]
+
+
+def _settraceallthreads(function: Callable[..., Any] | None, /) -> None:
+    """sys._settraceallthreads (since Python 3.12)."""
+    for hooks in _hooks_of_all():
+        hooks.trace = Tracer(function) if function is not None else None
+    _hooks().install_tracers()
+
+
+def _setprofileallthreads(function: Callable[..., Any] | None, /) -> None:
+    """sys._setprofileallthreads (since Python 3.12)."""
+    for hooks in _hooks_of_all():
+        hooks.profile = Tracer(function) if function is not None else None
+    _hooks().install_tracers()
+
+
+def gettrace() -> Any:
+    """sys.gettrace."""
+    found = sys.gettrace()
+    return found.function if isinstance(found, Tracer) else found
+
+
+def getprofile() -> Any:
+    """sys.getprofile."""
+    found = sys.getprofile()
+    return found.function if isinstance(found, Tracer) else found
+
+
+def _current_frames() -> dict[int, FrameType]:
+    """sys._current_frames: the innermost frame of each thread of this process."""
+    frames: dict[int, FrameType] = {}
+    sched = here.sched
+    for task in sched.current.process.threads if sched is not None else ():
+        frame = sys._getframe(1) if sched is not None and task is sched.current else task.greenlet.gr_frame if task.greenlet else None
+        while frame is not None and kind_of_file(frame.f_code.co_filename) == BELOW:
+            frame = frame.f_back
+        if frame is not None:
+            frames[task.pid] = frame
+    return frames
+
+
+def _current_exceptions() -> Any:
+    """sys._current_exceptions."""
+    raise Unsupported("sys._current_exceptions is not modelled: what a thread handles while another one runs is greenlet's own")
+
+
+def setswitchinterval(interval: float, /) -> None:
+    """sys.setswitchinterval: kept, and of no other effect, since threads are not preempted by time."""
+    global _switch_interval
+    if interval <= 0:
+        raise ValueError("switch interval must be strictly positive")
+    _switch_interval = float(interval)
+
+
+def getswitchinterval() -> float:
+    """sys.getswitchinterval."""
+    return _switch_interval
+
+
+def setrecursionlimit(limit: int, /) -> None:
+    """sys.setrecursionlimit; what it was comes back when the machine's run has ended."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit)
+    if here.sched is not None:
+        here.on_exit.append(partial(sys.setrecursionlimit, before))
+
+
+_switch_interval = 0.005
+_of_sys: list[Callable[..., Any]] = [set_asyncgen_hooks, set_coroutine_origin_tracking_depth, settrace, setprofile, gettrace, getprofile]
+_of_sys += [_current_frames, _current_exceptions, setswitchinterval, getswitchinterval, setrecursionlimit]
+if sys.version_info >= (3, 12):
+    _of_sys += [_settraceallthreads, _setprofileallthreads]
+for _function in _of_sys:
+    setattr(world.sys, _function.__name__, _function)
 
 
 # --- a new process ---
@@ -721,7 +887,7 @@ class InOrder(dict[Any, None]):
 
 def reset() -> None:
     """A new process: the running thread is its only one."""
-    global _running, _stack_size
+    global _running, _stack_size, _switch_interval
     for state in list(_threads.values()):
         state.sentinel = None
         state.clear()
@@ -729,6 +895,10 @@ def reset() -> None:
     _joinable.clear()
     _running = 0
     _stack_size = 0
+    _switch_interval = 0.005
+    if here.sched is not None and sys.get_asyncgen_hooks() != (None, None):
+        # Those of an event loop around the machine.
+        set_asyncgen_hooks(None, None)
     threading: Any = world.modules.get("threading")
     if threading is None:
         return

@@ -34,6 +34,8 @@ def fileno(fd: Any) -> int:
             raise TypeError("argument must be an int, or have a fileno() method.") from None
         if not isinstance(number, int):
             raise TypeError("fileno() returned a non-integer")
+    if not -(2**31) <= number < 2**31:
+        raise OverflowError(f"Python int too {'large' if number > 0 else 'small'} to convert to C int")
     if number < 0:
         raise ValueError(f"file descriptor cannot be a negative integer ({number})")
     return number

@@ -19,18 +19,31 @@ for _name, _value in vars(real).items():
         globals()[_name] = _value
 
 MODELLED = real.RLIMIT_NOFILE
+# The limit of core dumps, if the program has set one.
+_core: list[tuple[int, int]] = []
+
+
+def reset() -> None:
+    """A new process."""
+    _core.clear()
 
 
 def getrlimit(resource: int, /) -> tuple[int, int]:
     """(soft, hard).  Limits other than RLIMIT_NOFILE are the real ones, which nothing simulated comes near."""
-    return here.sys.getrlimit(MODELLED) if index(resource) == MODELLED else real.getrlimit(resource)
+    if index(resource) == MODELLED:
+        return here.sys.getrlimit(MODELLED)
+    return _core[0] if resource == real.RLIMIT_CORE and _core else real.getrlimit(resource)
 
 
 def setrlimit(resource: int, limits: Any, /) -> None:
     """Another limit of open files."""
+    if index(resource) == real.RLIMIT_CORE:
+        soft, hard = limits
+        _core[:] = [(index(soft), index(hard))]
+        return
     if index(resource) != MODELLED:
         real.getrlimit(resource)
-        raise Unsupported("resource.setrlimit is modelled for RLIMIT_NOFILE alone")
+        raise Unsupported("resource.setrlimit is modelled for RLIMIT_NOFILE alone, and RLIMIT_CORE, since there are no cores")
     try:
         soft, hard = limits
     except ValueError:

@@ -4,6 +4,7 @@ The time zone is that of the environment's TZ, and UTC without one: /etc/localti
 """
 
 import contextlib
+import errno
 import math
 import operator
 import os
@@ -22,7 +23,7 @@ from time import (  # noqa: F401
 )
 from typing import TYPE_CHECKING, Any, Final
 
-from simkernel.errors import Unsupported
+from simkernel.stdlib.environ import c_environment, getenv
 from simkernel.stdlib.here import here
 
 if TYPE_CHECKING:
@@ -100,18 +101,22 @@ def clock_getres(clk_id: int, /) -> float:
 
 
 def clock_settime(clk_id: int, time: float, /) -> None:
-    """A clock is not set."""
-    raise Unsupported("time.clock_settime: virtual time is the machine's, and is not set by a program")
+    """A clock is not set by a program, which is as one without CAP_SYS_TIME."""
+    clock_settime_ns(clk_id, nanoseconds(time))
 
 
 def clock_settime_ns(clk_id: int, time: int, /) -> None:
-    """A clock is not set."""
-    clock_settime(clk_id, time)
+    """The same, in nanoseconds."""
+    operator.index(time)
+    here.clock_gettime_ns(clk_id)
+    error = errno.EPERM if clk_id == CLOCK_REALTIME else errno.EINVAL
+    raise OSError(error, os.strerror(error))
 
 
 def pthread_getcpuclockid(thread_id: int, /) -> int:
     """The clock of a thread's processor time."""
-    raise Unsupported("time.pthread_getcpuclockid: computing takes no virtual time; thread_time() is 0")
+    # (As the C library makes it: CPUCLOCK_PERTHREAD, CPUCLOCK_SCHED.)
+    return real.pthread_getcpuclockid(thread_id) if here.sched is None else ~thread_id << 3 | 6
 
 
 def get_clock_info(name: Any, /) -> Any:
@@ -157,23 +162,18 @@ def sleep(seconds: float, /) -> None:
 # --- the calendar ---
 def environment() -> str:
     """The program's TZ, as the C library's tzset looks at it."""
-    posix: Any = world.modules.get("os") or os
-    return str(posix.environ.get("TZ", UTC))
+    zone = getenv(world, "TZ")
+    return UTC if zone is None else zone
 
 
 @contextlib.contextmanager
 def in_zone() -> Iterator[None]:
     """The C library computes in the program's zone.  Nobody else runs meanwhile."""
-    outer = os.environ.get("TZ")
-    os.environ["TZ"] = _zone
-    real.tzset()
     try:
-        yield
+        with c_environment(world, TZ=_zone):
+            real.tzset()
+            yield
     finally:
-        if outer is None:
-            del os.environ["TZ"]
-        else:
-            os.environ["TZ"] = outer
         real.tzset()
 
 

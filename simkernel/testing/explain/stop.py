@@ -61,7 +61,8 @@ def _explain_task(kernel: Kernel, task: Task, calls: Calls, told: set[int]) -> I
     inside = "" if fd is None else str(fd)
     fds = task.process.files.open_fds()
     file = fds.get(fd) if fd is not None else None
-    line = f"{name_of(task)} sleeps in {function}({inside}), {at}"
+    through, what = kernel.lock_of(task)
+    line = f"{name_of(task)} sleeps in {function}({inside}){through}, {at}{what}"
     if isinstance(file, EventPoll):
         yield line + f", on the wait queue of epoll fd {fd}"
     else:
