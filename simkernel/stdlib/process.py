@@ -98,7 +98,9 @@ def in_world(
     of ``boot``.
     """
     with contextlib.nullcontext(world) if world is not None else kept_world() as home:
-        before(home, function)
+        if home.prepared_for is not function:
+            before(home, function)
+            home.prepared_for = function
 
         def main(sys: Syscalls) -> Any:
             begin(home)

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import TaskExit
 from simkernel.stdlib.here import here, machine
+from simkernel.stdlib.order import numbers
 from simkernel.stdlib.process import before, begin, finish
 from simkernel.stdlib.world import SHARED, World
 from simkernel.testing.escapes import HARMLESS, TOOLS, Uses, is_program
@@ -240,6 +241,14 @@ def no_last_words() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
+def runs_in(function: Callable[..., object]) -> dict[str, Any]:
+    """Options of a Kernel that is to run ``function``: in a world the real files are there."""
+    return {"hostfs": True} if isinstance(function, Housed) else {}
+
+
 def machine_of(kernel: Kernel, function: Callable[..., object]) -> AbstractContextManager[None]:
     """What a run of ``function`` on this kernel has to be in."""
-    return machine(kernel.sys, kernel.sched) if isinstance(function, Housed) else nullcontext()
+    if not isinstance(function, Housed):
+        return nullcontext()
+    numbers.restart()
+    return machine(kernel.sys, kernel.sched)
