@@ -1,7 +1,8 @@
 """An echo server on asyncio's sockets, with a loop of its own that accepts.
 
 Each connection's task is to be called by its client's name.  A client that connects and resets at once has none any more when it is
-accepted: getpeername fails, and with it the task that accepts.  Its exception stays in the task.  Nobody is accepted any more (hang).
+accepted: getpeername fails, and with it the task that accepts.  Its exception stays in the task.  Nobody is accepted any more
+(hang), and the connections of all others end with it (corruption).
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """An echo server on asyncio's protocols that says nothing to the end of the input.
 
 What the transport has no room for waits in the protocol.  A client that has sent all shuts its side and reads on; eof_received() is
-called, its None lets the transport close itself, and what waited is written to a closed transport, which drops it (corruption).
+called, its None lets the transport close itself, and what waited is written to a closed transport, which drops it
+(corruption); if its client has gone, a closed transport waits for room that there never will be (leak).
 """
 
 import asyncio
@@ -15,6 +16,8 @@ CLASS = "half-closed connection is closed by eof_received"
 SEEN_IN = "aio-libs/aiohttp#3659"
 
 MUCH = 65536
+BACKLOG = 128
+LAST = 0.01  # seconds for whoever is being accepted: Server.close() is not for that moment
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
@@ -67,9 +70,13 @@ async def main(listener: int, stop: int) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(stop, stopped.set)
-    server = await loop.create_server(lambda: Echo(transports), sock=socket.socket(fileno=os.dup(listener)))
+    own = socket.socket(fileno=os.dup(listener))
+    server = await loop.create_server(lambda: Echo(transports), sock=own, backlog=1)
+    own.listen(BACKLOG)
     await stopped.wait()
     loop.remove_reader(stop)
+    loop.remove_reader(own)
+    await asyncio.sleep(LAST)
     server.close()
     for transport in transports:
         transport.abort()

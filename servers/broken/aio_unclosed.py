@@ -14,6 +14,8 @@ CLASS = "close is not waited for"
 SEEN_IN = "python/asyncio#466; python/asyncio#141"
 
 CHUNK = 65536
+BACKLOG = 128
+LAST = 0.01  # seconds for whoever is being accepted: Server.close() is not for that moment
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
@@ -36,11 +38,16 @@ async def main(listener: int, stop: int) -> None:
         finally:
             writers.discard(writer)
 
+    loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
-    asyncio.get_running_loop().add_reader(stop, stopped.set)
-    server = await asyncio.start_server(echo, sock=socket.socket(fileno=os.dup(listener)))
+    loop.add_reader(stop, stopped.set)
+    own = socket.socket(fileno=os.dup(listener))
+    server = await asyncio.start_server(echo, sock=own, backlog=1)
+    own.listen(BACKLOG)
     await stopped.wait()
-    asyncio.get_running_loop().remove_reader(stop)
+    loop.remove_reader(stop)
+    loop.remove_reader(own)
+    await asyncio.sleep(LAST)
     server.close()
     for writer in writers:
         writer.close()  # bug: a transport with something to send closes its socket when that is sent, and the loop ends before

@@ -12,6 +12,7 @@ from simkernel.api import Syscalls
 
 CLASS = "one client's error cancels all others"
 SEEN_IN = "ethereum/ddht#265; python-trio/purerpc#34"
+CONTRACT = "plain"
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:

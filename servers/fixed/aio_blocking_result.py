@@ -7,6 +7,8 @@ import socket
 from simkernel.api import Syscalls
 
 CHUNK = 65536
+BACKLOG = 128
+LAST = 0.01  # seconds for whoever is being accepted: Server.close() is not for that moment
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
@@ -48,11 +50,16 @@ async def main(listener: int, stop: int) -> None:
             writer.close()
             writers.discard(writer)
 
+    loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
-    asyncio.get_running_loop().add_reader(stop, stopped.set)
-    server = await asyncio.start_server(echo, sock=socket.socket(fileno=os.dup(listener)))
+    loop.add_reader(stop, stopped.set)
+    own = socket.socket(fileno=os.dup(listener))
+    server = await asyncio.start_server(echo, sock=own, backlog=1)
+    own.listen(BACKLOG)
     await stopped.wait()
-    asyncio.get_running_loop().remove_reader(stop)
+    loop.remove_reader(stop)
+    loop.remove_reader(own)
+    await asyncio.sleep(LAST)
     server.close()
     for writer in writers:
         writer.transport.abort()

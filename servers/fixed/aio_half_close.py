@@ -8,6 +8,8 @@ from collections import deque
 from simkernel.api import Syscalls
 
 MUCH = 65536
+BACKLOG = 128
+LAST = 0.01  # seconds for whoever is being accepted: Server.close() is not for that moment
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
@@ -66,9 +68,13 @@ async def main(listener: int, stop: int) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(stop, stopped.set)
-    server = await loop.create_server(lambda: Echo(transports), sock=socket.socket(fileno=os.dup(listener)))
+    own = socket.socket(fileno=os.dup(listener))
+    server = await loop.create_server(lambda: Echo(transports), sock=own, backlog=1)
+    own.listen(BACKLOG)
     await stopped.wait()
     loop.remove_reader(stop)
+    loop.remove_reader(own)
+    await asyncio.sleep(LAST)
     server.close()
     for transport in transports:
         transport.abort()

@@ -7,6 +7,8 @@ import socket
 from simkernel.api import Syscalls
 
 CONTRACT = "lines"
+BACKLOG = 128
+LAST = 0.01  # seconds for whoever is being accepted: Server.close() is not for that moment
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
@@ -24,11 +26,16 @@ async def main(listener: int, stop: int) -> None:
     def ended(task: asyncio.Task[None]) -> None:
         tasks.pop(task).close()  # also if it has failed
 
+    loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
-    asyncio.get_running_loop().add_reader(stop, stopped.set)
-    server = await asyncio.start_server(connected, sock=socket.socket(fileno=os.dup(listener)))
+    loop.add_reader(stop, stopped.set)
+    own = socket.socket(fileno=os.dup(listener))
+    server = await asyncio.start_server(connected, sock=own, backlog=1)
+    own.listen(BACKLOG)
     await stopped.wait()
-    asyncio.get_running_loop().remove_reader(stop)
+    loop.remove_reader(stop)
+    loop.remove_reader(own)
+    await asyncio.sleep(LAST)
     server.close()
     for writer in tasks.values():
         writer.transport.abort()

@@ -7,6 +7,8 @@ import trio
 
 from simkernel.api import Syscalls
 
+CONTRACT = "plain"
+
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:
     trio.run(main, listener, stop)

@@ -17,6 +17,7 @@ from io import StringIO
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TextIO
 
+from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import TaskExit
 from simkernel.stdlib.here import here, machine
@@ -221,7 +222,7 @@ def no_last_words() -> Iterator[None]:
     hook, show = sys.unraisablehook, warnings.showwarning
 
     def only_of_the_living(unraisable: "sys.UnraisableHookArgs") -> None:
-        if here.sched is not None and unraisable.exc_type is not TaskExit:
+        if here.sched is not None and not here.dying() and unraisable.exc_type is not TaskExit:
             hook(unraisable)
 
     def told(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any) -> None:
@@ -251,4 +252,7 @@ def machine_of(kernel: Kernel, function: Callable[..., object]) -> AbstractConte
     if not isinstance(function, Housed):
         return nullcontext()
     numbers.restart()
+    if isinstance(kernel.sys, EnteredSyscalls) and kernel.sys.faults is not None:
+        # Python takes a close that was interrupted for one that failed (PEP 475), and its own modules have no answer to that.
+        kernel.sys.faults.spare("close")
     return machine(kernel.sys, kernel.sched)
