@@ -22,7 +22,7 @@ def run(
 
     seed     which schedule, buffer sizes and random numbers (default: the plain ones)
     debug    asyncio's debug mode
-    options  ``choice`` and ``trace``, and Kernel's
+    options  ``hosts`` (more names of hosts, as /etc/hosts has them), ``choice`` and ``trace``, and Kernel's
     """
 
     def body(world: World) -> Any:

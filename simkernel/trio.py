@@ -22,7 +22,7 @@ def run(main: Callable[..., Awaitable[Any]], *args: Any, seed: int | None = None
     """``trio.run(main, *args)`` on a fake machine; returns what it returns and raises what it raised.
 
     seed     which schedule, buffer sizes and random numbers, and in which order trio runs what is runnable (default: the plain ones)
-    options  ``choice`` and ``trace``, and Kernel's; ``deadline_ns`` is DEADLINE_NS unless given
+    options  ``hosts`` (more names, as in /etc/hosts), ``choice``, ``trace``, and Kernel's; ``deadline_ns`` is DEADLINE_NS unless given
     """
     options.setdefault("deadline_ns", DEADLINE_NS)
 

@@ -236,7 +236,12 @@ class EventPoll(File):
         if isinstance(file, EventPoll):
             file.refs.remove(epi)
         if epi.linked:
-            self.rdllist.remove(epi)
+            rdllist = self.rdllist
+            # What was added last is often the first to go.
+            if rdllist[-1] is epi:
+                rdllist.pop()
+            else:
+                rdllist.remove(epi)
             epi.linked = False
         del self.rbr[file, epi.fd]
 

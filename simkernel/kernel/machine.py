@@ -125,6 +125,7 @@ class Kernel:
         self.result: Any = None
         self.on_stop = on_stop
         sched.send_sigpipe = lambda: send_sigpipe(sched)
+        sched.exit_to_user = self.sys._exit_to_user
         init = copy_process(sched, None, "main")
         # As Python starts a program.
         init.process.action[SIGPIPE] = KSigAction(SIG_IGN)

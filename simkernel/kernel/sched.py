@@ -281,6 +281,7 @@ class Sched:
         "current",
         "dead_files",
         "deadline",
+        "exit_to_user",
         "explore",
         "explored",
         "fatal",
@@ -348,6 +349,8 @@ class Sched:
         self.check_sleepers: Callable[[], None] | None = None
         # What a file that is written to without a reader calls; set at boot, since files know no signals.
         self.send_sigpipe: Callable[[], None] = _no_signals
+        # The same for what an interrupted program does before it goes on, if the running task has signals.
+        self.exit_to_user: Callable[[], None] = _no_signals
         # Who looks on, if anybody does.
         self.watch: Watch | None = None
         # A killed task that would not unwind: the hub ends it in its place.
@@ -516,7 +519,8 @@ class Sched:
         """The timer interrupt of a program that makes no calls: it comes when it comes, and the next task may go first.
 
         Who can run without calls (locks that are free cost none) counts in ``user_time`` what it does, and calls this when that is above
-        ``user_slice``: in the plain run at the end of a time slice, else at each of these moments.
+        ``user_slice``: in the plain run at the end of a time slice, else at each of these moments.  If there is ``sigwork`` afterwards, it
+        calls ``exit_to_user``, where it can have a signal handler run.
         """
         if self.current.killed:
             return
@@ -527,8 +531,11 @@ class Sched:
                 self.yield_cpu(i - 1)
         else:
             self.user_slice = TIMESLICE_USER
-        if self.user_time <= TIMESLICE_USER:
-            return
+        if self.user_time > TIMESLICE_USER:
+            self.end_of_slice()
+
+    def end_of_slice(self) -> None:
+        """The running task has used up its time slice without a system call."""
         self.user_time = 0
         if self.user_switches != self.switches:
             # Others had the processor since.
@@ -590,7 +597,7 @@ class Sched:
         for process in self.processes.values():
             process.wait_chldexit.owner = None
         self.choice = Plain()
-        self.send_sigpipe = _no_signals
+        self.send_sigpipe = self.exit_to_user = _no_signals
         self.softirq = self.watch = self.coverage = self.fatal = self.check_sleepers = self.host_input = None
         self.current = self.dead_files = None  # type: ignore[assignment]  # as before boot
 

@@ -7,7 +7,6 @@ that the signal came in is over.
 from collections.abc import Callable
 
 from simkernel.kernel.sched import Sched, Task
-from simkernel.uapi import ERESTARTSYS
 
 
 def task_work_add(sched: Sched, task: Task, work: Callable[[], None]) -> None:
@@ -18,14 +17,18 @@ def task_work_add(sched: Sched, task: Task, work: Callable[[], None]) -> None:
     task.task_works.append(work)
 
 
-def task_work_run(sched: Sched, task: Task) -> None:
-    """Do it, in the order in which it was added.  What is raised leaves the call, and the rest is done at the next one."""
+def task_work_run(sched: Sched, task: Task, interrupted: OSError | None = None) -> None:
+    """Do it, in the order in which it was added.  What is raised leaves the call, and the rest is done at the next one.
+
+    ``interrupted``: how the call has failed, which the program will not see, and which is no part of the story of what is raised.
+    """
     works = task.task_works
     try:
         while works:
             works.pop(0)()
     except BaseException as error:
-        forget_restart(error)
+        if interrupted is not None:
+            forget(error, interrupted)
         raise
     finally:
         if works is task.task_works and not works:
@@ -39,11 +42,10 @@ def exit_task_work(sched: Sched, task: Task) -> None:
         sched.sigwork -= 1
 
 
-def forget_restart(error: BaseException) -> None:
-    """What interrupted a call is the kernel's own, and no part of the story of an error."""
+def forget(error: BaseException, interrupted: OSError) -> None:
+    """Take ``interrupted`` out of what ``error`` was raised after."""
     link: BaseException | None = error
     while link is not None:
-        context = link.__context__
-        if isinstance(context, OSError) and context.errno is not None and context.errno >= ERESTARTSYS:
-            link.__context__ = None
+        if link.__context__ is interrupted:
+            link.__context__ = interrupted.__context__
         link = link.__context__

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 # So many looks at the clock count as one call without progress: programs look at it for each line that they log.
 LOOKS: Final = 16
+# Calls without progress after which a program that looks at the clock waits for it, and how far it then moves at most: 2**30 ns, a second.
+PATIENCE: Final = 4000
+LONGEST_STEP: Final = 30
 
 
 class NoMachine:
@@ -59,11 +62,23 @@ class Here:
         if sched is None or sched.sigwork or clockid < 0:
             return self.sys.clock_gettime_ns(clockid)
         clock = sched.clock
-        clock.looks += 1
         if not clock.looks % LOOKS:
             # A loop that only looks at the clock ends as others do that make no progress.
             sched.stall("clock_gettime, which a loop must not wait for: it has to sleep")
+            if sched.stalled > PATIENCE:
+                self.pass_time(sched)
+        clock.looks += 1
         return clock.now if clockid == CLOCK_MONOTONIC else clock.gettime(clockid)
+
+    def pass_time(self, sched: "Sched") -> None:
+        """Computing takes no virtual time; but who does nothing but look at the clock waits for it: it moves, faster and faster."""
+        clock = sched.clock
+        now = clock.now + (1 << min((sched.stalled - PATIENCE) // 4 + 1, LONGEST_STEP))
+        expires = clock.next_expiry()
+        if expires is None or expires > now:
+            clock.now = now
+        else:
+            sched.tick()
 
     def task_work_add(self, work: Callable[[], None]) -> None:
         """Have the first thread of the running process call ``work`` when it next returns from a system call.

@@ -20,9 +20,13 @@ from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import TaskExit
 from simkernel.kernel.trace import Trace
 from simkernel.stdlib.here import here, machine
+from simkernel.stdlib.hosts import LOCAL, Hosts
 from simkernel.stdlib.order import numbers
 from simkernel.stdlib.world import World
+from simkernel.uapi import SIG_DFL, SIGINT
 
+# What a program ends with that nobody has kept from Ctrl-C.
+UNHANDLED_INTERRUPT = -SIGINT
 # Worlds that wait for a function to run in them.
 _worlds: list[World] = []
 
@@ -46,6 +50,22 @@ def collector_rests() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+@contextlib.contextmanager
+def quiet_ends() -> Iterator[None]:
+    """A finalizer that is called when its process has ended makes no more calls, and that is nothing to be told."""
+    was = sys.unraisablehook
+
+    def hook(unraisable: Any, /) -> None:
+        if not isinstance(unraisable.exc_value, TaskExit):
+            was(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = was
 
 
 class HostInterrupt(KeyboardInterrupt):
@@ -85,19 +105,26 @@ def boot(
 def run_machine(kernel: Kernel, main: Main, *args: object) -> Any:
     """Run ``main(sys, *args)`` as process 1 of a machine; the calls of the modules of any world are this machine's."""
     numbers.restart()
-    with machine(kernel.sys, kernel.sched), collector_rests(), host_interrupts():
+    with machine(kernel.sys, kernel.sched), quiet_ends(), collector_rests(), host_interrupts():
         return kernel.run(main, *args)
 
 
 def in_world(
-    body: Callable[[World], Any], function: Callable[..., Any] | None = None, *, world: World | None = None, **options: Any
+    body: Callable[[World], Any],
+    function: Callable[..., Any] | None = None,
+    *,
+    world: World | None = None,
+    hosts: str = "",
+    **options: Any,
 ) -> Any:
     """Run ``body(world)`` on a fake machine, as process 1; returns what it returns and raises what it raised.
 
-    The module of ``function`` is imported into the world before, so that a run does not depend on whether it was the first.  Options: those
-    of ``boot``.
+    The module of ``function`` is imported into the world before, so that a run does not depend on whether it was the first.  ``hosts`` are
+    more names of hosts, in the format of /etc/hosts.  Options: those of ``boot``.
     """
+    table = Hosts(LOCAL + hosts)
     with contextlib.nullcontext(world) if world is not None else kept_world() as home:
+        home.hosts = table
         if home.prepared_for is not function:
             before(home, function)
             home.prepared_for = function
@@ -234,12 +261,14 @@ def run_program(world: World, argv: Sequence[str]) -> int:
 
     Returns its exit status.
     """
-    try:
-        begin(world)
-        status = _status_of(world, lambda: _run_main(world, argv))
-        _status_of(world, lambda: finish(world))
-    except TaskExit:
-        raise
+    begin(world)
+    status = _status_of(world, lambda: _run_main(world, argv))
+    _status_of(world, lambda: finish(world))
+    if status == UNHANDLED_INTERRUPT:
+        # exit_sigint (Modules/main.c): whoever waits for it sees that Ctrl-C has ended it.
+        here.sys.sigaction(SIGINT, SIG_DFL)
+        here.sys.kill(here.process_id(), SIGINT)
+        return 128 + SIGINT
     return status
 
 
@@ -279,7 +308,7 @@ def _status_of(world: World, function: Callable[[], None]) -> int:
         return 1
     except BaseException as error:
         _print_exception(world, error)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
+        return UNHANDLED_INTERRUPT if isinstance(error, KeyboardInterrupt) else 1
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from simkernel.api import Address, Cmsg
 from simkernel.stdlib.hosts import AF_INET, AF_INET6, Hosts
-from simkernel.stdlib.resolve import AI_PASSIVE, SOCK_DGRAM, getaddrinfo
+from simkernel.stdlib.resolve import AI_PASSIVE, SOCK_DGRAM, getaddrinfo, numeric
 
 AF_UNIX: Final = 1
 INT_MAX: Final = 2**31 - 1
@@ -28,6 +28,8 @@ def c_long(value: Any) -> int:
 
 def c_int(value: Any) -> int:
     """An argument of format "i"."""
+    if type(value) is int and INT_MIN <= value <= INT_MAX:
+        return value
     number = c_long(value)
     if number > INT_MAX:
         raise OverflowError("signed integer is greater than maximum")
@@ -128,6 +130,9 @@ def set_ip_addr(hosts: Hosts, name: str, family: int) -> tuple[int, str, int]:
             raise OSError("address family mismatched")
         return AF_INET, "255.255.255.255", 0
     else:
+        known = numeric(name)
+        if known is not None and family in (0, known[0]):
+            return known
         found = getaddrinfo(hosts, name, None, family, 0, 0, 0)
     addr = found[0][4]
     return found[0][0], addr[0], addr[3] if len(addr) == 4 else 0

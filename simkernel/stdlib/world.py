@@ -84,6 +84,15 @@ class SysModule(ModuleType):
         super().__setattr__(name, value)
 
 
+class BuiltIn(staticmethod):  # type: ignore[type-arg]  # not to be subscripted
+    """A function of a fake, which like one of C does not become a method where a class has it (logging.Formatter.converter)."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<built-in function {self.__name__}>"
+
+
 class World:
     """One set of modules: the memory of one program.
 
@@ -203,8 +212,7 @@ class World:
         exec(code_of(f"simkernel.stdlib.fakes.{name}"), vars(module))  # noqa: S102
         for attribute, value in list(vars(module).items()):
             if isinstance(value, FunctionType) and value.__globals__ is vars(module):
-                # As a function of C it does not become a method where a class has it (logging.Formatter.converter, SelectSelector._select).
-                setattr(module, attribute, staticmethod(value))
+                setattr(module, attribute, BuiltIn(value))
 
     # --- imports ---
     def _import(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:

@@ -79,17 +79,26 @@ class Reason:
 # By what is seen at run time.
 REASONS: Final = (
     Reason(r"Unsupported: .*\bfork", "forks the interpreter: a Python stack can't be copied"),
-    Reason(r"Unsupported: .*(exec|posix_spawn)", "starts a real program"),
+    Reason(r"Unsupported: .* is a real program", "starts a program that is not Python's"),
+    Reason(r"Unsupported: os.openpty", "pseudo-terminals are not modelled"),
     Reason(r"AF_VSOCK|VSOCK", "AF_VSOCK, sockets to a hypervisor, is not modelled"),
+    Reason(r"Unsupported: socket\(family 16,", "AF_NETLINK, which configures the network, is not modelled"),
     Reason(r"AF_ALG|ALG required", "AF_ALG, the kernel's cryptography, is not modelled"),
     Reason(r"AF_CAN|SocketCan|CAN_", "AF_CAN, the bus of cars, is not modelled"),
     Reason(r"AF_QIPCRTR|QIPCRTR", "AF_QIPCRTR, sockets to Qualcomm's processors, is not modelled"),
     Reason(r"Resource 'www\..* is not available", "needs the internet"),
+    Reason(r"Unsupported: .*ITIMER_(VIRTUAL|PROF)", "needs a timer of processor time: computing takes no virtual time"),
     Reason(r"SCTP", "SCTP is not modelled"),
 )
 
 # By name: (pattern of the test's id, why it is no test of the kernel).
-NAMED: Final[tuple[tuple[str, str], ...]] = ()
+NAMED: Final[tuple[tuple[str, str], ...]] = (
+    ("*.SubinterpThreadingTests.*", "runs a second interpreter, whose modules are the real ones"),
+    ("*.test_PyThreadState_SetAsyncExc", "asks the interpreter, by ctypes, for a thread of the operating system"),
+    ("*.test_can_interrupt_tight_loops", "a loop that only computes is not preempted"),
+    ("*.test_signal.GenericTests.test_functions_module_attr", "asks which functions are written in C"),
+    ("*.test_signal.RaiseSignalTest.test__thread_interrupt_main", "asks for a signal while the interpreter takes its modules apart"),
+)
 
 
 def why_not(test: str, why: str) -> str | None:

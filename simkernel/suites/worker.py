@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field
 from types import ModuleType
 from typing import Any, Final
 
-from simkernel.errors import Escape, Killed, SimulationError
+from simkernel.errors import Escape, Killed, SimulationError, Unsupported
 from simkernel.stdlib import process
 from simkernel.stdlib.world import World
 from simkernel.suites.catalog import RESOURCES
@@ -87,6 +87,10 @@ class Real:
         """Call what runs one test."""
         function()
 
+    def caught(self, outcome: str) -> str:
+        """Nothing is refused here."""
+        return ""
+
 
 # What nothing on the fake kernel does (Python's audit events).
 REAL: Final = (
@@ -111,8 +115,16 @@ class Fake:
     def __init__(self, seed: int | None) -> None:
         self.seed = seed
         self.world = World()
-        # What reached the real kernel in this run.
+        # What reached the real kernel in this run, and what was refused as not modelled, which a program may have caught.
         self.escaped: list[str] = []
+        self.refused: list[str] = []
+        refused = self.refused
+
+        def note(error: Unsupported, *args: object) -> None:
+            Exception.__init__(error, *args)
+            refused.append(f"Unsupported: {' '.join(map(str, args))}")
+
+        Unsupported.__init__ = note  # type: ignore[method-assign,assignment]
         self.inside = False
         sys.addaudithook(self._audit)
 
@@ -131,6 +143,7 @@ class Fake:
     def run(self, function: Callable[[], None]) -> None:
         """Call what runs one test."""
         self.escaped.clear()
+        self.refused.clear()
         self.inside = True
         try:
             process.in_world(lambda world: function(), world=self.world, seed=self.seed, **LIMITS)
@@ -138,6 +151,10 @@ class Fake:
             self.inside = False
         if self.escaped:
             raise Escape(f"this test reached the real kernel: {', '.join(dict.fromkeys(self.escaped))}")
+
+    def caught(self, outcome: str) -> str:
+        """What was refused in a test that failed: the program may have caught it, and have failed later for want of it."""
+        return "".join(f"\n(refused: {refusal})" for refusal in dict.fromkeys(self.refused)) if outcome == "failed" else ""
 
 
 Kernel = Real | Fake
@@ -224,7 +241,7 @@ def run_unittest(job: Job, kernel: Kernel, tell: Tell) -> None:
         except BaseException as error:
             # A machine that came to a standstill, a process that was killed, or exit() in a test.
             outcome, why = "failed", "\n".join([words(error), *(text for _test, text in [*result.errors, *result.failures])])
-        tell(id=test, outcome=outcome, why=why, seconds=round(time.monotonic() - began, 3))
+        tell(id=test, outcome=outcome, why=why + kernel.caught(outcome), seconds=round(time.monotonic() - began, 3))
     tell(end=True)
 
 
@@ -311,7 +328,7 @@ class Hooks:
                 why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if ended is not None:
             outcome, why = "failed", words(ended)
-        self.tell(id=ident(item), outcome=outcome, why=why, seconds=round(time.monotonic() - began, 3))
+        self.tell(id=ident(item), outcome=outcome, why=why + self.kernel.caught(outcome), seconds=round(time.monotonic() - began, 3))
         if ended is not None:
             # Fixtures are half made.
             self.tell(again=True)

@@ -1,12 +1,14 @@
 """Names of hosts and services: a world's table answers, and nobody else."""
 
+import asyncio
 import socket as real
 
 import pytest
 
+import simkernel.asyncio
 from simkernel.errors import UsageError
 from simkernel.stdlib.hosts import Hosts, protocol_number, service_name, service_port
-from simkernel.stdlib.process import in_world, kept_world
+from simkernel.stdlib.process import in_world
 from simkernel.stdlib.resolve import getaddrinfo, getnameinfo
 from tests.stdlib.sides import Modules
 
@@ -86,7 +88,8 @@ def test_what_is_in_no_table_does_not_exist():
         with pytest.raises(m.socket.herror) as caught:
             m.socket.gethostbyaddr("10.255.255.9")
         assert caught.value.args == (1, "Unknown host")
-        assert m.socket.gethostname() == m.socket.getfqdn() == "here"
+        assert m.socket.gethostname() == m.socket.getfqdn() == "simkernel"
+        assert m.socket.gethostbyname("here") == "127.0.2.1"
         assert m.socket.gethostbyname_ex("web") == ("Web", ["www"], ["10.0.0.1", "10.0.0.2"])
         with m.socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
@@ -96,10 +99,16 @@ def test_what_is_in_no_table_does_not_exist():
         with pytest.raises(PermissionError):
             m.socket.sethostname("there")
 
-    with kept_world() as world:
-        before = world.hosts
-        world.hosts = Hosts(TABLE + "127.0.2.1 here", "here")
-        try:
-            in_world(body, world=world)
-        finally:
-            world.hosts = before
+    in_world(body, hosts=TABLE + "127.0.2.1 here")
+
+
+async def resolved(name):
+    return await asyncio.get_running_loop().getaddrinfo(name, 80, type=real.SOCK_STREAM)
+
+
+def test_hosts_of_one_run():
+    assert simkernel.asyncio.run(resolved, "web", hosts="10.0.0.1 web")[0][4] == ("10.0.0.1", 80)
+    with pytest.raises(real.gaierror):
+        simkernel.asyncio.run(resolved, "web")
+    with pytest.raises(UsageError, match="hosts: 'web' is not a numeric"):
+        simkernel.asyncio.run(resolved, "web", hosts="web 10.0.0.1")

@@ -10,6 +10,7 @@ import stat
 import struct
 import tempfile
 import termios
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +268,37 @@ def lock_twice(path: str) -> None:
 def test_a_lock_that_nobody_gives_back(tmp_path: Path):
     with pytest.raises(Deadlock, match="flock"):
         run(lock_twice, str(tmp_path / "lock"))
+
+
+# --- threads ---
+def shared_file() -> Any:
+    r, w = os.pipe()
+    out = os.fdopen(w, "wb", buffering=64)
+    got: list[bytes] = []
+
+    def write(letter: bytes) -> None:
+        for _ in range(50):
+            out.write(letter * 7)
+            out.flush()
+
+    def read() -> None:
+        with os.fdopen(r, "rb", buffering=16) as reader:
+            while data := reader.read(7):
+                got.append(data)
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in (b"a", b"b", b"c")]
+    reader = threading.Thread(target=read)
+    for thread in (*threads, reader):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    out.close()
+    reader.join()
+    return got
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_threads_share_a_buffer(seed: int | None):
+    """Whoever is inside when the scheduler takes the processor away, a record stays whole and nobody finds the lock taken."""
+    got = run(shared_file, seed=seed)
+    assert sorted(got) == [letter * 7 for letter in (b"a", b"b", b"c") for _ in range(50)]

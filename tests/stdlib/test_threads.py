@@ -1,5 +1,6 @@
 """threading, queue, concurrent.futures and locks, as they are, on the threads of a fake machine."""
 
+import _thread
 import asyncio
 import concurrent.futures
 import contextvars
@@ -7,12 +8,14 @@ import queue
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import simkernel
+from simkernel.kernel.trace import Trace
 from simkernel.stdlib.process import run_function
 
 
@@ -407,3 +410,134 @@ def test_what_is_set_in_sys_is_as_before_after_the_run() -> None:
     before = sys.getrecursionlimit(), sys.getswitchinterval()
     assert run_function(main) == (5000, 1e-6)
     assert before == (sys.getrecursionlimit(), sys.getswitchinterval())
+
+
+ARGUMENTS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    ((), {}),
+    ((1,), {}),
+    (("x",), {}),
+    ((None,), {}),
+    ((True, -1.0), {}),
+    ((True, -2), {}),
+    ((True, 0), {}),
+    ((True, 0.25), {}),
+    ((False, 0), {}),
+    ((False, -1), {}),
+    ((True, 1e300), {}),
+    ((True, float("nan")), {}),
+    ((True, "x"), {}),
+    ((True, _thread.TIMEOUT_MAX + 1), {}),
+    ((), {"timeout": None}),
+    ((), {"blocking": False}),
+    ((), {"timeout": 1e-9}),
+]
+
+
+def lock_api() -> list[object]:
+    """What the functions of _thread do with all kinds of arguments."""
+    out: list[object] = []
+
+    def note(call: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            out.append(call(*args, **kwargs))
+        except BaseException as error:
+            out.append((type(error).__name__, str(error)))
+
+    lock, rlock = _thread.allocate_lock(), _thread.RLock()
+    for args, kwargs in ARGUMENTS:
+        for made in (lock, rlock):
+            note(made.acquire, *args, **kwargs)
+        out.append(lock.locked())
+        if lock.locked():
+            # And of one that is taken.
+            if kwargs.get("timeout", args[1] if len(args) > 1 else -1) in (0, 0.25, 1e-9) or (args or [kwargs.get("blocking")])[0] is False:
+                note(lock.acquire, *args, **kwargs)
+            lock.release()
+        while rlock._is_owned():
+            rlock.release()
+    note(lock.release)
+    note(rlock.release)
+    note(rlock._release_save)
+    note(rlock._acquire_restore, (2, _thread.get_ident()))
+    note(lambda: rlock._release_save()[0])
+    note(_thread.start_new_thread, 1, ())
+    note(_thread.start_new_thread, print, [])
+    note(_thread.start_new_thread, print, (), 3)
+    note(_thread.interrupt_main, 1000)
+    note(_thread.stack_size, -1)
+    note(_thread.stack_size, 100)
+    note(_thread.stack_size, 1 << 20)
+    note(_thread.stack_size, 0)
+    note(_thread.exit)
+    note(_thread._local, 3)
+    note(setattr, _thread._local(), "__dict__", {})
+    note(type, "sub", (_thread.LockType,), {})
+    out.append(weakref.ref(lock)() is lock)
+    out.append([type(made).__name__ for made in (lock, rlock)])
+    out.append(repr(rlock).split(" at ")[0].replace(f"owner={_thread.get_ident()}", "owner"))
+    out.append(repr(lock).split(" at ")[0])
+    out.append((_thread.error is RuntimeError, _thread.TIMEOUT_MAX, threading.TIMEOUT_MAX))
+    return out
+
+
+def test_locks_take_and_refuse_what_those_of_this_python_do() -> None:
+    assert run_function(lock_api) == lock_api()
+
+
+def test_all_that_this_pythons_thread_module_has() -> None:
+    def main() -> list[str]:
+        return dir(_thread)
+
+    missing = set(dir(_thread)) - set(run_function(main)) - {"__loader__", "__spec__"}
+    assert not missing
+
+
+def bank(kind: str) -> list[object]:
+    """Threads, conditions, a barrier, a semaphore, a timer and an executor at once."""
+    out: list[object] = []
+    condition = threading.Condition(threading.Lock() if kind == "lock" else None)
+    barrier = threading.Barrier(3)
+    semaphore = threading.BoundedSemaphore(2)
+    ready: list[int] = []
+
+    def worker(n: int) -> None:
+        with semaphore:
+            time.sleep(0.001 * n)
+        with condition:
+            ready.append(n)
+            condition.notify()
+        out.append(("passed", barrier.wait()))
+
+    threads = [threading.Thread(target=worker, args=(n,)) for n in range(3)]
+    timer = threading.Timer(0.5, out.append, ("rang",))
+    for thread in (*threads, timer):
+        thread.start()
+    with condition:
+        out.append(condition.wait_for(lambda: len(ready) == 3, timeout=10))
+    for thread in (*threads, timer):
+        thread.join()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(pow, 2, i) for i in range(5)]
+        out.append(sorted(future.result() for future in concurrent.futures.as_completed(futures)))
+    out.append(threading.active_count())
+    return out
+
+
+@pytest.mark.parametrize("kind", ["lock", "rlock"])
+def test_one_seed_is_one_run(kind: str) -> None:
+    """The first run and a later one make the same calls in the same order, whatever the schedule; and the real threads do the same."""
+
+    def normal(out: list[object]) -> list[str]:
+        return sorted(map(repr, out))
+
+    want = normal(bank(kind))
+    digests = set()
+    for seed in (None, *range(6)):
+        runs = []
+        for _ in range(2):
+            trace = Trace()
+            assert normal(run_function(bank, kind, seed=seed, trace=trace)) == want
+            runs.append(trace.digest())
+        assert runs[0] == runs[1]
+        digests.add(runs[0])
+    assert len(digests) == 7

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -30,14 +31,27 @@ def test_an_hour_takes_no_time():
     assert (day, now) == ("2001-09-09", "2001-09-09 02:46:40")
 
 
-def only_looks():
-    while time.monotonic() < 1:
+def looks_until(end):
+    fired = []
+    timer = threading.Timer(end / 2, lambda: fired.append(time.monotonic()))
+    timer.start()
+    start = time.monotonic()
+    while time.monotonic() < end:
         pass
+    timer.cancel()
+    return start, time.monotonic(), fired
 
 
-def test_a_loop_that_only_looks_at_the_clock_ends():
+def test_a_loop_that_only_looks_at_the_clock_sees_it_move():
+    start, now, fired = run_function(looks_until, 100)
+    assert start == 0
+    assert 100 <= now < 110
+    assert fired == [pytest.approx(50, abs=2)]
+
+
+def test_a_loop_that_looks_at_the_clock_for_ever_ends():
     with pytest.raises(simkernel.Livelock, match="it has to sleep"):
-        run_function(only_looks)
+        run_function(looks_until, 1e9)
 
 
 def logs_much():

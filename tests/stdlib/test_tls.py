@@ -14,6 +14,7 @@ import time
 import pytest
 
 import simkernel
+from simkernel.stdlib.here import machine
 from simkernel.stdlib.process import run_function
 from simkernel.stdlib.world import World
 
@@ -102,6 +103,19 @@ def test_echo(directory, version, seed):
     assert name == version.name.replace("_", ".")
     assert not server_side
     assert names == ["localhost", "127.0.0.1"]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_same_fake_on_the_real_kernel(directory, version):
+    """Over the real kernel's calls and Python's own sockets."""
+    world = World(fakes=("_ssl",))
+
+    def main(sys):
+        with machine(sys):
+            return world.inside(echoes)(directory, version, 50_000)
+
+    done, name, _, _ = simkernel.linux.run(main)
+    assert (done, name) == ([True] * 3, version.name.replace("_", "."))
 
 
 def digest(function, *args, **options):
@@ -308,6 +322,53 @@ def resumes(directory, version):
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_session_is_resumed(directory, version):
     assert run_function(resumes, directory, version) == [(b"hello", False), (b"hello", True)]
+
+
+def asks_for_a_name(directory):
+    """The callback of a server sleeps in the middle of the handshake, while others run."""
+    server, client = contexts(directory)
+    asked = []
+
+    def callback(tls, name, context):
+        time.sleep(1)
+        asked.append((type(tls).__name__, name, context is server, round(time.monotonic(), 2)))
+        tls.context = server
+
+    server.sni_callback = callback
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def body():
+        for _ in range(2):
+            conn, _ = listener.accept()
+            in_a_thread(one, conn)
+
+    def one(conn):
+        with server.wrap_socket(conn, server_side=True) as tls:
+            tls.sendall(b"hello")
+            tls.recv(1)
+
+    in_a_thread(body)
+    results = []
+
+    def connect():
+        with client.wrap_socket(socket.create_connection(listener.getsockname()), server_hostname="localhost") as tls:
+            results.append(tls.recv(5))
+            tls.sendall(b"x")
+
+    threads = [threading.Thread(target=connect) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return asked, results
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_a_callback_that_sleeps(directory, seed):
+    (asked, results), once = digest(asks_for_a_name, directory, seed=seed)[::-1]
+    assert asked == [("SSLSocket", "localhost", True, 1.0)] * 2
+    assert results == [b"hello"] * 2
+    assert once == digest(asks_for_a_name, directory, seed=seed)[0]
 
 
 async def asyncio_tls(directory):

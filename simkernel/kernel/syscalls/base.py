@@ -285,12 +285,12 @@ class BaseSyscalls:
         flags = do_signal(sched, task, saved_mask) if task.sigpending or saved_mask is not None else None
         if code < ERESTARTSYS:
             if task.task_works is not None:
-                task_work_run(sched, task)
+                task_work_run(sched, task, error)
             return False
         if flags is None or code == ERESTARTNOINTR or (code == ERESTARTSYS and flags & SA_RESTART and not self.norestart()):
             return True
         if task.task_works is not None:
-            task_work_run(sched, task)
+            task_work_run(sched, task, error)
         raise oserror(errno.EINTR) from None
 
     def norestart(self) -> bool:

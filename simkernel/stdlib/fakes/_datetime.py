@@ -34,6 +34,11 @@ def _clock() -> Any:
     return world.import_module("time")
 
 
+def _is_utc() -> bool:
+    """Whether the program's zone is known to be UTC: then the C library need not be asked."""
+    return "time" in world.fakes and bool(_clock().is_utc())
+
+
 def _local() -> contextlib.AbstractContextManager[None]:
     """The C library's local time is the program's."""
     zone: contextlib.AbstractContextManager[None] = _clock().in_zone() if "time" in world.fakes else contextlib.nullcontext()
@@ -107,6 +112,8 @@ class datetime(real_datetime, metaclass=_Kind):  # noqa: N801
         """A time in ``tz`` or in the local zone."""
         if tz is not None:
             return super().fromtimestamp(timestamp, tz)
+        if _is_utc():
+            return super().fromtimestamp(timestamp, UTC).replace(tzinfo=None)
         with _local():
             if cls is not datetime:
                 return super().fromtimestamp(timestamp)
@@ -124,6 +131,8 @@ class datetime(real_datetime, metaclass=_Kind):  # noqa: N801
         """Seconds since the Epoch."""
         if self.tzinfo is not None:
             return super().timestamp()
+        if _is_utc():
+            return self.replace(tzinfo=UTC).timestamp()
         with _local():
             return super().timestamp()
 

@@ -6,10 +6,10 @@ world's open, print and input are these, too.
 
 import _io as real
 import errno
-import functools
 import operator
 import os
 import stat
+import sys
 import warnings
 from _io import (  # noqa: F401
     DEFAULT_BUFFER_SIZE,
@@ -27,6 +27,7 @@ from _io import (  # noqa: F401
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from simkernel.stdlib.builtin import as_builtin
 from simkernel.stdlib.here import here
 from simkernel.uapi import F_GETFD, F_SETFD, FD_CLOEXEC, TCGETS
 
@@ -73,6 +74,8 @@ class FileIO(_RawIOBase):
         self._kind, self._updating, flags = parse(mode)
         if isinstance(file, float):
             raise TypeError("integer argument expected, got float")
+        if isinstance(file, bool) and sys.version_info >= (3, 13):
+            warnings.warn("bool is used as a file descriptor", RuntimeWarning, stacklevel=2)
         fd = operator.index(file) if hasattr(type(file), "__index__") else None
         if fd is not None and not -(2**31) <= fd < 2**31:
             raise TypeError(f"expected str, bytes or os.PathLike object, not {type(file).__name__}")
@@ -85,14 +88,9 @@ class FileIO(_RawIOBase):
                 if not closefd:
                     raise ValueError("Cannot use closefd=False with file name")
                 self._fd = opened(file, flags, opener)
-            try:
-                found = retried(here.sys.fstat, self._fd)
-                if stat.S_ISDIR(found.st_mode):
-                    raise failed(errno.EISDIR, file)
-            except OSError as error:
-                if error.filename is None and fd is not None:
-                    raise failed(error.errno or 0, file) from None
-                raise
+            found = retried(here.sys.fstat, self._fd)
+            if stat.S_ISDIR(found.st_mode):
+                raise failed(errno.EISDIR, file)
             self._blksize = found.st_blksize if found.st_blksize > 1 else DEFAULT_BUFFER_SIZE
             self.name = file
             if self._kind == "a":
@@ -355,6 +353,10 @@ class Turn:
         """Wait for a turn."""
         lock = world.modules["_thread"].allocate_lock()
         lock.acquire()
+        if not self.tid:
+            # Whoever was inside has left meanwhile: the lock is made by calls, at which others may run.
+            self.tid = tid
+            return
         entry = (tid, lock)
         self.waiting.append(entry)
         try:
@@ -381,13 +383,13 @@ def in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         tid = here.thread_id()
         turn: Turn = self._turn
-        if turn.tid == tid:
-            # Threads of the real kernel, or a signal handler inside: the real lock knows what to do.
-            return method(self, *args, **kwargs)
-        if turn.tid:
-            turn.take(tid)
-        else:
-            turn.tid = tid
+        # Threads of the real kernel, or a signal handler inside: the real lock knows what to do.
+        inside = turn.tid == tid
+        if not inside:
+            if turn.tid:
+                turn.take(tid)
+            else:
+                turn.tid = tid
         try:
             return method(self, *args, **kwargs)
         except BlockingIOError as error:
@@ -396,7 +398,8 @@ def in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
             # The real one has the errno of C, which no system call of ours sets.
             raise BlockingIOError(errno.EAGAIN, error.strerror, error.characters_written) from None
         finally:
-            turn.give()
+            if not inside:
+                turn.give()
 
     call.__name__ = method.__name__
     call.__doc__ = method.__doc__
@@ -543,11 +546,11 @@ def input_(prompt: object = "", /) -> str:
 
 for _function, _name in ((open, "open"), (print_, "print"), (input_, "input"), (open_code, "open_code")):
     _function.__name__ = _function.__qualname__ = _name
-    _function.__module__ = "io" if _function in (open, open_code) else "builtins"
-    # As functions of C: a class that has one as an attribute does not make a method of it.
-    _made = functools.update_wrapper(functools.partial(_function), _function)
-    if _name == "open_code":
-        open_code = _made
-    else:
-        world.builtins[_name] = _made
-open = world.builtins["open"]  # noqa: A001
+world.builtins["open"] = open = as_builtin(open, "io")  # noqa: A001
+world.builtins["print"] = as_builtin(print_, "builtins")
+world.builtins["input"] = as_builtin(input_, "builtins")
+open_code = as_builtin(open_code, "io")
+for _name, _value in vars(real).items():
+    # What is new in this Python, and private.
+    if _name not in globals():
+        globals()[_name] = _value

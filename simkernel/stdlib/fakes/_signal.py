@@ -81,6 +81,7 @@ def _run_handlers() -> None:
         handler = _handlers.get(signum)
         if handler is None or handler in (SIG_DFL, SIG_IGN):
             # It was exchanged since.
+            write_unraisable(world.sys, OSError(f"Signal {signum} ignored due to race condition"), None)
             continue
         try:
             handler(signum, frame)

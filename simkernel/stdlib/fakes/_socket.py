@@ -226,11 +226,7 @@ class socket:  # noqa: N801
                 if deadline is None:
                     raise
 
-    # --- addresses ---
-    def _sk_addr(self, addr: Address, known: bool = True) -> Any:
-        """An address as CPython makes it; what was received without one has none."""
-        return None if addr == "" and not known else addr
-
+    # --- connections ---
     def _accept(self) -> tuple[int, Any]:
         """_accept() -> (integer, address info)"""
         if self._sk_timeout > 0:
@@ -413,11 +409,25 @@ class socket:  # noqa: N801
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """recvfrom(buffersize[, flags]) -> (data, address info)"""
-        bufsize, flags = c_ssize(bufsize), c_int(flags)
+        bufsize = c_ssize(bufsize)
+        if flags:
+            flags = c_int(flags)
         if bufsize < 0:
             raise ValueError("negative buffersize in recvfrom")
-        data, addr = self._sk_call(POLLIN, lambda: here.sys.recvfrom(self._sk_fd, bufsize, flags), self._sk_timeout)
-        return data, self._sk_addr(addr, False)
+        return self._sk_recvfrom(bufsize, flags)
+
+    def _sk_recvfrom(self, bufsize: int, flags: int) -> tuple[bytes, Any]:
+        if self._sk_timeout > 0:
+            data, addr = self._sk_call(POLLIN, lambda: here.sys.recvfrom(self._sk_fd, bufsize, flags), self._sk_timeout)
+            return data, addr or None
+        while True:
+            try:
+                data, addr = here.sys.recvfrom(self._sk_fd, bufsize, flags)
+            except InterruptedError:
+                world.check_signals()
+            else:
+                # What came without an address has none.
+                return data, addr or None
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """recvfrom_into(buffer[, nbytes[, flags]]) -> (nbytes, address info)"""
@@ -427,10 +437,9 @@ class socket:  # noqa: N801
             raise ValueError("negative buffersize in recvfrom_into")
         if nbytes > len(view):
             raise ValueError("nbytes is greater than the length of the buffer")
-        size = nbytes or len(view)
-        data, addr = self._sk_call(POLLIN, lambda: here.sys.recvfrom(self._sk_fd, size, flags), self._sk_timeout)
+        data, addr = self._sk_recvfrom(nbytes or len(view), flags)
         view[: len(data)] = data
-        return len(data), self._sk_addr(addr, False)
+        return len(data), addr
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
         """recvmsg(bufsize[, ancbufsize[, flags]]) -> (data, ancdata, msg_flags, address)"""
@@ -445,7 +454,7 @@ class socket:  # noqa: N801
         data, ancdata, msg_flags, addr = self._sk_call(
             POLLIN, lambda: here.sys.recvmsg(self._sk_fd, bufsize, ancbufsize, flags), self._sk_timeout
         )
-        return data, ancdata, msg_flags, self._sk_addr(addr, False)
+        return data, ancdata, msg_flags, addr or None
 
     def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
         """recvmsg_into(buffers[, ancbufsize[, flags]]) -> (nbytes, ancdata, msg_flags, address)"""
@@ -518,11 +527,18 @@ class socket:  # noqa: N801
         """sendto(data[, flags], address) -> count"""
         if len(args) not in (1, 2):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args) + 1} given)")
-        raw = contents(data)
+        if type(data) not in PLAIN:
+            data = contents(data)
         flags = c_int(args[0]) if len(args) == 2 else 0
         addr = sockaddr(world.hosts, self._sk_family, args[-1], "sendto")
-        sent: int = self._sk_call(POLLOUT, lambda: here.sys.sendto(self._sk_fd, raw, flags, addr), self._sk_timeout)
-        return sent
+        if self._sk_timeout > 0:
+            sent: int = self._sk_call(POLLOUT, lambda: here.sys.sendto(self._sk_fd, data, flags, addr), self._sk_timeout)
+            return sent
+        while True:
+            try:
+                return here.sys.sendto(self._sk_fd, data, flags, addr)
+            except InterruptedError:
+                world.check_signals()
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
         """sendmsg(buffers[, ancdata[, flags[, address]]]) -> count"""

@@ -72,7 +72,16 @@ def reset() -> None:
 _real_wrap_bio: Any = vars(real._SSLContext)["_wrap_bio"]
 
 
-class _SSLContext(real._SSLContext):
+class _Immutable(type):
+    """As types of C are: their attributes are not set."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        if cls.__module__ == "_ssl":
+            raise TypeError(f"cannot set {name!r} attribute of immutable type '_ssl.{cls.__name__}'")
+        super().__setattr__(name, value)
+
+
+class _SSLContext(real._SSLContext, metaclass=_Immutable):
     """SSL_CTX."""
 
     __slots__ = ()
@@ -118,7 +127,7 @@ def _through(name: str) -> Any:
     return property(get, put)
 
 
-class _SSLSocket:
+class _SSLSocket(metaclass=_Immutable):
     """SSL, over memory BIOs that the program fills and empties itself."""
 
     __module__ = "_ssl"

@@ -21,6 +21,7 @@ from simkernel.errors import SimulationError, Unsupported, UsageError
 from simkernel.kernel.place import BELOW, kind_of_file
 from simkernel.kernel.sched import PreemptNotifier, Task, TaskExit
 from simkernel.stdlib.here import here
+from simkernel.stdlib.order import counted
 from simkernel.stdlib.unraisable import write_unraisable
 from simkernel.uapi import NSIG
 
@@ -133,7 +134,13 @@ class lock(Word, metaclass=LockMeta):  # noqa: N801  # its name
                 return False
             if not self.wait(None if timeout == -1 else timeout):
                 return False
-        self.value = NOBODY if sched is None else sched.current.pid
+        if sched is None:
+            self.value = NOBODY
+            return True
+        self.value = sched.current.pid
+        if sched.sigwork:
+            # What a handler raises is raised when the lock is taken, as by the interpreter.
+            sched.exit_to_user()
         return True
 
     def release(self) -> None:
@@ -147,6 +154,8 @@ class lock(Word, metaclass=LockMeta):  # noqa: N801  # its name
         sched = here.sched
         if sched is not None and sched.explore:
             sched.sched_tick()
+            if sched.sigwork:
+                sched.exit_to_user()
 
     def locked(self) -> bool:
         """Whether somebody has it."""
@@ -232,11 +241,14 @@ class RLock(Word):
                 return False
         self.value = me
         self._count = 1
+        if sched is not None and sched.sigwork:
+            sched.exit_to_user()
         return True
 
     def release(self) -> None:
         """Let go of it once; RuntimeError for who is not its owner."""
-        if self.value != _me():
+        sched = here.sched
+        if self.value != (NOBODY if sched is None else sched.current.pid):
             raise RuntimeError("cannot release un-acquired lock")
         self._count -= 1
         if not self._count:
@@ -250,6 +262,8 @@ class RLock(Word):
         sched = here.sched
         if sched is not None and sched.explore:
             sched.sched_tick()
+            if sched.sigwork:
+                sched.exit_to_user()
 
     def _is_owned(self) -> bool:
         return self.value == _me()
@@ -325,7 +339,7 @@ class ThreadState(PreemptNotifier):
 
     def __init__(self, tid: int) -> None:
         self.tid = tid
-        self.locals: dict[weakref.ref[Part], None] = {}
+        self.locals: dict[int, weakref.ref[Part]] = {}
         self.sentinel: weakref.ref[lock] | None = None
         self.handle: _ThreadHandle | None = None
         self.hooks: Hooks | None = None
@@ -340,7 +354,7 @@ class ThreadState(PreemptNotifier):
 
     def clear(self) -> None:
         """PyThreadState_Clear: the thread is gone, and what it had with it."""
-        for ref in list(self.locals):
+        for ref in list(self.locals.values()):
             part = ref()
             if part is not None:
                 part.forget(self.tid)
@@ -398,8 +412,8 @@ class Part:
         self.tid = tid
         self.dicts[tid] = made
         object.__setattr__(owner, "__dict__", made)
-        state = _state(tid)
-        state.locals[weakref.ref(self, lambda ref: state.locals.pop(ref, None))] = None
+        parts, key = _state(tid).locals, id(self)
+        parts[key] = weakref.ref(self, partial(parts.pop, key))
 
     def forget(self, tid: int) -> None:
         """The thread is gone."""
@@ -436,7 +450,7 @@ class _local:  # noqa: N801  # its name
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "__dict__":
-            raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
+            raise AttributeError(f"{_type_name(self)!r} object attribute '__dict__' is read-only")
         part = _part_of(self)
         tid = here.thread_id()
         if part.tid != tid:
@@ -445,12 +459,17 @@ class _local:  # noqa: N801  # its name
 
     def __delattr__(self, name: str) -> None:
         if name == "__dict__":
-            raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
+            raise AttributeError(f"{_type_name(self)!r} object attribute '__dict__' is read-only")
         part = _part_of(self)
         tid = here.thread_id()
         if part.tid != tid:
             part.enter(self, tid)
         object.__delattr__(self, name)
+
+
+def _type_name(thing: _local) -> str:
+    """tp_name."""
+    return "_thread._local" if type(thing) is _local else type(thing).__name__
 
 
 _part_of: Callable[[_local], Part] = vars(_local)["_local__part"].__get__
@@ -868,23 +887,6 @@ for _function in _of_sys:
 
 
 # --- a new process ---
-class InOrder(dict[Any, None]):
-    """A set of locks, in the order in which they came: that of a set is that of their addresses."""
-
-    def add(self, item: Any) -> None:
-        """set.add."""
-        self[item] = None
-
-    def discard(self, item: Any) -> None:
-        """set.discard."""
-        self.pop(item, None)
-
-    def difference_update(self, items: Any) -> None:
-        """set.difference_update."""
-        for item in items:
-            self.pop(item, None)
-
-
 def reset() -> None:
     """A new process: the running thread is its only one."""
     global _running, _stack_size, _switch_interval
@@ -912,10 +914,14 @@ def reset() -> None:
     threading.excepthook = threading.__excepthook__
     if sys.version_info < (3, 13):
         threading._shutdown_locks_lock = allocate_lock()
-        threading._shutdown_locks = InOrder()
+        threading._shutdown_locks = set()
     # What a module has registered when it was imported is still to be called.
     threading._threading_atexits[:] = [call for call in threading._threading_atexits if "concurrent.futures" in _module_of(call)]
     threading._main_thread = threading._MainThread()
+    base: Any = world.modules.get("concurrent.futures._base")
+    if base is not None:
+        # Several futures are locked in the order of their addresses.
+        base.id = counted
     futures: Any = world.modules.get("concurrent.futures.thread")
     if futures is not None:
         futures._threads_queues.clear()

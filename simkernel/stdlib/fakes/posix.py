@@ -5,7 +5,6 @@ written here raises Unsupported when it is called.
 """
 
 import errno
-import functools
 import os
 import posix as real
 import resource
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from simkernel.api import Syscalls
 from simkernel.errors import Unsupported
+from simkernel.stdlib.builtin import as_builtin
 from simkernel.stdlib.execve import execve as become
 from simkernel.stdlib.execve import find, open_fds, program_of
 from simkernel.stdlib.here import here
@@ -116,7 +116,7 @@ def writable(buffers: Sequence[Any]) -> list[memoryview]:
     """Buffers to read into."""
     views = [memoryview(item).cast("B") for item in buffers]
     if any(view.readonly for view in views):
-        raise TypeError("read-write bytes-like object expected")
+        raise BufferError("Object is not writable.")
     return views
 
 
@@ -407,9 +407,8 @@ def path_of(path: Any, function: str, dir_fd: int | None = None) -> str | bytes:
 
 def called(path: Any, function: str, call: Callable[..., Any], *args: Any, dir_fd: int | None = None) -> Any:
     """``call(path, *args)``, a system call, its error with the file's name."""
-    name = path_of(path, function, dir_fd)
     try:
-        return retried(call, name, *args)
+        return retried(call, path_of(path, function, dir_fd), *args)
     except OSError as error:
         raise named(error, path) from None
 
@@ -483,8 +482,9 @@ def readlink(path: Any, *, dir_fd: int | None = None) -> str | bytes:
 
 def of_fd(fd: int) -> str:
     """The path that leads to an fd's file."""
+    fd = index(fd)
     here.sys.fcntl(fd, F_GETFD)
-    return f"/proc/self/fd/{fd}"
+    return f"/proc/self/fd/{int(fd)}"
 
 
 def chmod(path: Any, mode: int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
@@ -1229,8 +1229,6 @@ for _name, _value in vars(real).items():
     elif not _name.startswith("__"):
         globals()[_name] = unsupported(_name, "it would reach the real system")
 for _name in dir(real):
-    # As functions of C: a class that has one as an attribute does not make a method of it.
     if isinstance(globals()[_name], FunctionType):
-        globals()[_name] = functools.update_wrapper(functools.partial(globals()[_name]), globals()[_name])
-        globals()[_name].__module__ = "posix"
+        globals()[_name] = as_builtin(globals()[_name], "posix")
 reset()

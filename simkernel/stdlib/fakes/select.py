@@ -88,8 +88,6 @@ class _Deadline:
 
 
 # --- select ---
-# Static methods, as functions of C are: SelectSelector keeps one in its class, where a plain function would become a method.
-@staticmethod  # type: ignore[misc]
 def select(
     rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None, /
 ) -> tuple[list[Any], list[Any], list[Any]]:
@@ -212,7 +210,6 @@ class _Poll:
 _Poll.__name__ = _Poll.__qualname__ = "poll"
 
 
-@staticmethod  # type: ignore[misc]
 def poll() -> _Poll:
     """Returns a polling object.
 
