@@ -1,8 +1,7 @@
 """An echo server on asyncio's protocols that says nothing to the end of the input.
 
-What the transport has no room for waits in the protocol.  A client that has sent all shuts its side and reads on; eof_received() is
-called, its None lets the transport close itself, and what waited is written to a closed transport, which drops it
-(corruption); if its client has gone, a closed transport waits for room that there never will be (leak).
+Its answers come a little later.  A client that has sent all shuts its side and reads on; eof_received() is called, its None lets the
+transport close itself, and the answer is written to a closed transport, which drops it (corruption).
 """
 
 import asyncio
@@ -16,6 +15,7 @@ CLASS = "half-closed connection is closed by eof_received"
 SEEN_IN = "aio-libs/aiohttp#3659"
 
 MUCH = 65536
+DELAY = 0.001  # seconds
 BACKLOG = 128
 LAST = 0.01  # seconds for whoever is being accepted: Server.close() is not for that moment
 
@@ -25,17 +25,15 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
 
 
 class Echo(asyncio.Protocol):
-    """Keeps what is to be sent while the transport has enough, and reads no more then."""
+    """Answers a little later, as a server that has to ask somebody."""
 
     def __init__(self, transports: set[asyncio.Transport]) -> None:
         self.transports = transports
         self.unsent: deque[bytes] = deque()
-        self.full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.set_write_buffer_limits(high=0)
         self.transports.add(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -43,26 +41,23 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.unsent.append(data)
-        self.send()
+        if sum(map(len, self.unsent)) > MUCH:
+            self.transport.pause_reading()
+        if len(self.unsent) == 1:
+            asyncio.get_running_loop().call_later(DELAY, self.reply)
 
     def eof_received(self) -> None:
-        pass  # bug: None means that the transport may be closed, whatever is left to send
+        pass  # bug: None lets the transport close itself, whatever is due still
 
-    def pause_writing(self) -> None:
-        self.full = True
+    def reply(self) -> None:
+        self.transport.write(self.unsent.popleft())
+        if self.unsent:
+            asyncio.get_running_loop().call_later(DELAY, self.reply)
+        self.resume_writing()
 
     def resume_writing(self) -> None:
-        self.full = False
-        self.send()
-
-    def send(self) -> None:
-        while self.unsent and not self.full:
-            self.transport.write(self.unsent.popleft())
-        if not self.transport.is_closing():
-            if sum(map(len, self.unsent)) > MUCH:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
+        if not self.transport.is_closing() and self.transport.get_write_buffer_size() < MUCH:
+            self.transport.resume_reading()
 
 
 async def main(listener: int, stop: int) -> None:

@@ -1,4 +1,4 @@
-"""The twin of broken/aio_half_close: eof_received() keeps the transport open, and it is closed when all is sent."""
+"""The twin of broken/aio_half_close: eof_received() keeps the transport open, and it is closed when all is written."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ from collections import deque
 from simkernel.api import Syscalls
 
 MUCH = 65536
+DELAY = 0.001  # seconds
 BACKLOG = 128
 LAST = 0.01  # seconds for whoever is being accepted: Server.close() is not for that moment
 
@@ -17,50 +18,48 @@ def serve(sys: Syscalls, listener: int, stop: int) -> None:
 
 
 class Echo(asyncio.Protocol):
-    """Keeps what is to be sent while the transport has enough, and reads no more then."""
+    """Answers a little later, as a server that has to ask somebody."""
 
     def __init__(self, transports: set[asyncio.Transport]) -> None:
         self.transports = transports
         self.unsent: deque[bytes] = deque()
-        self.full = False
         self.ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.set_write_buffer_limits(high=0)
         self.transports.add(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.transports.discard(self.transport)
+        self.unsent.clear()
 
     def data_received(self, data: bytes) -> None:
         self.unsent.append(data)
-        self.send()
+        if sum(map(len, self.unsent)) > MUCH:
+            self.transport.pause_reading()
+        if len(self.unsent) == 1:
+            asyncio.get_running_loop().call_later(DELAY, self.reply)
 
     def eof_received(self) -> bool:
         self.ended = True
-        self.send()
-        return True  # it is closed when all is sent
+        if not self.unsent:
+            self.transport.close()
+        return True  # it is closed when all is written
 
-    def pause_writing(self) -> None:
-        self.full = True
+    def reply(self) -> None:
+        if not self.unsent:
+            return  # the connection is lost
+        self.transport.write(self.unsent.popleft())
+        if self.unsent:
+            asyncio.get_running_loop().call_later(DELAY, self.reply)
+        elif self.ended:
+            self.transport.close()
+        self.resume_writing()
 
     def resume_writing(self) -> None:
-        self.full = False
-        self.send()
-
-    def send(self) -> None:
-        while self.unsent and not self.full:
-            self.transport.write(self.unsent.popleft())
-        if self.ended and not self.unsent:
-            self.transport.close()
-            return
-        if not self.transport.is_closing():
-            if sum(map(len, self.unsent)) > MUCH:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
+        if not self.transport.is_closing() and self.transport.get_write_buffer_size() < MUCH:
+            self.transport.resume_reading()
 
 
 async def main(listener: int, stop: int) -> None:
