@@ -13,8 +13,8 @@ A map of the code, from the program down to the bytes:
     conform    proof against the running kernel, call by call
     kernel/    the fake kernel, a file a Linux noun:
       machine  boot, run, snapshot          entry, syscalls    into the kernel: arguments -> fd table -> file
-      fork exit signal   processes          sched wait clock irq choice trace   tasks, sleeping, time, interrupts
-      file fdtable poll select eventpoll    pipe eventfd timerfd signalfd pidfd splice
+      fork exit signal task_work   processes sched wait clock irq choice trace   tasks, sleeping, time, interrupts
+      file fdtable poll select eventpoll    pipe eventfd timerfd signalfd pidfd itimer splice
       namei shmem namespace    paths, files in memory       chardev mem procfs    /dev and /proc
       net/     socket unix unix_stream unix_dgram scm garbage tcp udp inet skbuff loopback; net_namespace veth tcp_timer: hosts and links
       liberties fault_inject   what the machine may do of its own accord

@@ -153,6 +153,15 @@ class Syscalls(Protocol):
         """flock(2).  ``operation``: LOCK_SH, LOCK_EX or LOCK_UN, with LOCK_NB."""
         ...
 
+    def fcntl_lock(
+        self, fd: int, cmd: int, l_type: int, l_whence: int = 0, l_start: int = 0, l_len: int = 0, /
+    ) -> tuple[int, int, int, int, int]:
+        """fcntl(2) with a struct flock: F_GETLK, F_SETLK or F_SETLKW; returns (l_type, l_whence, l_start, l_len, l_pid) as they are then.
+
+        ``l_type``: F_RDLCK, F_WRLCK, F_UNLCK.
+        """
+        ...
+
     def umask(self, mask: int, /) -> int:
         """umask(2); the old one."""
         ...

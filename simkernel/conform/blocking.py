@@ -191,6 +191,14 @@ class SignalGenerator(TaskGenerator):
             return "epoll_pwait", self.fd("epoll"), 4, pick((-1, -1, 0)), pick((self._set(), None))
         if which == 11:
             return "pselect", (max(self.fd(), 3),), (), (), pick((None, None, 0)), pick((self._set(), None))
+        if which == 12:
+            return "sigtimedwait", self._set(), pick((None, None, 0))
+        if which == 13:
+            return pick((("pause",), ("sigpending",)))
+        if which == 14:
+            # (Each process has one thread, of the same number.)
+            who = ("pid", self.dice.below(3))
+            return "tgkill", who, who, pick((*_SIGNALS, SIGUSR1, 0, 65))
         return super().next_call(last, waiting)
 
 

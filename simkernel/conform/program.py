@@ -58,7 +58,7 @@ FD_PLACES = {
     "eventfd": (), "pipe2": (), "socket": (), "socketpair": (), "epoll_create1": (), "timerfd_create": (), "memfd_create": (),
     "open": (), "unlink": (), "mkdir": (), "poll": (), "ppoll": (), "select": (), "pselect": (), "nanosleep": (), "sigaction": (),
     "sigprocmask": (), "sigpending": (), "kill": (), "waitpid": (), "sleep": (), "pidfd_open": (), "exit": (), "alarm": (),
-    "getpid": (), "spawn": (0,),
+    "getpid": (), "spawn": (0,), "sigtimedwait": (), "pause": (), "tgkill": (),
 }  # fmt: skip
 """Which arguments of a call are fds: their places; of those not named, the first is."""
 

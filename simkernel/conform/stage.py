@@ -223,6 +223,9 @@ class TaskMachine(Machine):
         if name == "waitpid":
             pid, status = self.sys.waitpid(*args)
             return "waited", pid, status
+        if name == "sigtimedwait":
+            signo, code, _errno, _pid, _uid, status = self.sys.sigtimedwait(*args)
+            return "taken", signo, code, status
         if name == "sigaction":
             if args[1] == "note":
                 args[1] = self.note

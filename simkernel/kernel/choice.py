@@ -138,8 +138,8 @@ class Swarm(Choice):
         self._left -= 1
         if self._left < 0:
             return 0
-        rate = self._rates.get(label)
-        if rate is None:
+        rate = self._rates.get(label, 0)
+        if not rate:
             drawn = int(self._random() * len(SWARM_RATES) * SWARM_TURNS)
             rate = SWARM_RATES[drawn // SWARM_TURNS]
             if label == "preempt" or label == "sched":
@@ -152,10 +152,11 @@ class Swarm(Choice):
         if rate == 256:
             return int(self._random() * n)
         # A number is six bytes, and each says whether to depart from the plain behaviour.
-        if self._bytes == 1:
-            self._bytes = 1 << 48 | int(self._random() * (1 << 48))
-        at = self._bytes & 255
-        self._bytes >>= 8
+        left = self._bytes
+        if left == 1:
+            left = 1 << 48 | int(self._random() * (1 << 48))
+        self._bytes = left >> 8
+        at = left & 255
         if rate < 0:
             return 1 if at < -rate else 0
         return int(self._random() * n) if at < rate else 0

@@ -13,7 +13,11 @@ from simkernel.kernel.choice import Choice
 from simkernel.kernel.sched import Sched
 
 # The class of a result: an errno is its own class, below these.
-SOME, NONE, SHORT, FULL, OTHER = 160, 161, 162, 163, 164
+SOME: Final = 160
+NONE: Final = 161
+SHORT: Final = 162
+FULL: Final = 163
+OTHER: Final = 164
 # How many events or waiters are counted.
 MOST: Final = 3
 # Points are mixed into 30 bits (FNV-1a's prime), and pairs of them into 60: small enough that no step needs a big number.

@@ -375,6 +375,11 @@ class EnteredSyscalls(SimSyscalls):
     def flock(self, fd: int, operation: int, /) -> None:
         self.call("flock", SimSyscalls.flock, fd, operation)
 
+    def fcntl_lock(
+        self, fd: int, cmd: int, l_type: int, l_whence: int = 0, l_start: int = 0, l_len: int = 0, /
+    ) -> tuple[int, int, int, int, int]:
+        return self.call("fcntl_lock", SimSyscalls.fcntl_lock, fd, cmd, l_type, l_whence, l_start, l_len)
+
     def umask(self, mask: int, /) -> int:
         return self.call("umask", SimSyscalls.umask, mask)
 

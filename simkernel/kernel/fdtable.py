@@ -4,6 +4,7 @@ A process has one, its threads share it (``count``), a forked child gets a copy.
 """
 
 import errno
+from collections.abc import Callable
 from typing import Final
 
 from simkernel.errors import oserror
@@ -19,7 +20,7 @@ class FilesStruct:
     ``reserved`` are numbers that a sleeping accept has taken, and not yet put a file behind.
     """
 
-    __slots__ = ("cloexec", "count", "fd", "next_fd", "reserved")
+    __slots__ = ("cloexec", "count", "fd", "filp_close", "next_fd", "reserved")
 
     def __init__(self) -> None:
         # 0, 1 and 2 are taken, as a shell leaves them, so a program's first fd is 3 on both kernels.
@@ -28,6 +29,8 @@ class FilesStruct:
         self.cloexec: set[int] = set()
         self.reserved: set[int] = set()
         self.count = 1
+        # Called with the file of each fd that is closed, if somebody must know (locks.py).
+        self.filp_close: Callable[[File], None] | None = None
 
     def fget(self, fd: int) -> File:
         """The file behind ``fd``.  EBADF if there is none; TypeError for what is no int, OverflowError for what fits no C int."""
@@ -84,6 +87,8 @@ class FilesStruct:
         self.cloexec.discard(fd)
         if fd < self.next_fd:
             self.next_fd = fd
+        if self.filp_close is not None:
+            self.filp_close(file)
         file.fput()
 
     def dup_fd(self) -> "FilesStruct":
@@ -106,6 +111,8 @@ class FilesStruct:
             for fd, file in enumerate(self.fd):
                 if file is not None:
                     self.fd[fd] = None
+                    if self.filp_close is not None:
+                        self.filp_close(file)
                     file.fput()
             self.fd.clear()
 

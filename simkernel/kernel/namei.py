@@ -281,7 +281,7 @@ class Vfs:
     ``mount`` makes the tree; it is called when somebody first uses a path, which few programs do.
     """
 
-    __slots__ = ("flocks", "links", "made", "mount", "next_ino", "pwd", "sched", "umount")
+    __slots__ = ("blocked_locks", "flocks", "links", "made", "mount", "next_ino", "pwd", "record_locks", "sched", "umount")
 
     def __init__(self, sched: Sched, mount: Callable[["Vfs"], None]) -> None:
         self.sched = sched
@@ -289,6 +289,9 @@ class Vfs:
         self.next_ino = 1
         # The locks of flock, by device and inode (locks.py).
         self.flocks: dict[tuple[int, int], object] = {}
+        # Those of fcntl; and which table of fds waits for which.
+        self.record_locks: dict[tuple[int, int], object] = {}
+        self.blocked_locks: dict[object, object] = {}
         self.made: DirNode | None = None
         # How many symbolic links the lookup that goes on has followed.
         self.links = 0
@@ -303,6 +306,7 @@ class Vfs:
         self.made = None
         self.pwd = None
         self.flocks.clear()
+        self.record_locks.clear()
 
     def current_dir(self) -> DirNode:
         """Where the running process is."""

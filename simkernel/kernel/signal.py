@@ -237,11 +237,12 @@ def do_tkill(sched: Sched, tgid: int, tid: int, signum: int) -> None:
     if tgid <= 0 or tid <= 0:
         raise oserror(errno.EINVAL)
     task = sched.tasks.get(tid)
-    if task is None or task.process.pid != tgid:
+    # (The first thread of a process is there until that has been waited for.)
+    if (task is None or task.process.pid != tgid) and (tid != tgid or tgid not in sched.processes):
         raise oserror(errno.ESRCH)
     if not 0 <= signum <= NSIG:
         raise oserror(errno.EINVAL)
-    if signum:
+    if signum and task is not None:
         send_signal(sched, task.process, SigInfo(signum, SI_TKILL, sched.current.process.pid), task)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from simkernel.api import Buffer
 from simkernel.errors import Unsupported
 from simkernel.linux.libc import (
+    Flock,
     IoVec,
     addressof,
     c_dup,
@@ -44,7 +45,7 @@ from simkernel.linux.libc import (
     path_name,
     pin,
 )
-from simkernel.uapi import FIONBIO, FIONREAD, SIOCATMARK, SIOCOUTQ, SIOCOUTQNSD, TCGETS, TIOCGPGRP, TIOCGWINSZ
+from simkernel.uapi import F_GETLK, F_SETLK, F_SETLKW, FIONBIO, FIONREAD, SIOCATMARK, SIOCOUTQ, SIOCOUTQNSD, TCGETS, TIOCGPGRP, TIOCGWINSZ
 
 
 class FileCalls:
@@ -102,6 +103,20 @@ class FileCalls:
         check_ints(fd, operation)
         if c_flock(fd, operation) < 0:
             fail()
+
+    def fcntl_lock(
+        self, fd: int, cmd: int, l_type: int, l_whence: int = 0, l_start: int = 0, l_len: int = 0, /
+    ) -> tuple[int, int, int, int, int]:
+        """fcntl(2) with a struct flock."""
+        check_ints(fd, cmd, l_type, l_whence)
+        check_offset(l_start)
+        check_offset(l_len)
+        if cmd not in (F_GETLK, F_SETLK, F_SETLKW):
+            raise Unsupported(f"record locks by fcntl command {cmd}")
+        lock = Flock(l_type, l_whence, l_start, l_len, 0)
+        if c_fcntl(fd, cmd, addressof(lock)) < 0:
+            fail()
+        return lock.type, lock.whence, lock.start, lock.len, lock.pid
 
     def umask(self, mask: int, /) -> int:
         """umask(2)."""

@@ -152,6 +152,18 @@ class IoVec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
 
 
+class Flock(ctypes.Structure):
+    """struct flock, of 64-bit systems."""
+
+    _fields_ = (
+        ("type", ctypes.c_short),
+        ("whence", ctypes.c_short),
+        ("start", ctypes.c_int64),
+        ("len", ctypes.c_int64),
+        ("pid", ctypes.c_int),
+    )
+
+
 def address_of(data: bytes) -> int | None:
     """Where the bytes lie, for as long as the caller holds them; a null pointer for none."""
     return ctypes.cast(ctypes.c_char_p(data), c_void_p).value if data else None

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from simkernel.errors import Unsupported, oserror
 from simkernel.stdlib.here import here
-from simkernel.uapi import F_GETFD, FD_CLOEXEC, O_DIRECTORY, O_RDONLY
+from simkernel.uapi import F_GETFD, FD_CLOEXEC, O_DIRECTORY, O_RDONLY, SIG_IGN, SIGPIPE, SIGXFSZ
 
 if TYPE_CHECKING:
     from simkernel.stdlib.world import World
@@ -23,6 +24,9 @@ INTERPRETER = re.compile(rb"python(\d(\.\d+)?)?")
 # Options of the interpreter that change nothing here.
 PLAIN_OPTIONS = "BEIPSdqsu"
 READ_SIZE = 65536
+SHELLS = (b"sh", b"bash", b"dash")
+# What a shell does more about than to take it as it is, outside of single quotes.
+SPECIAL = re.compile(r"^(?:[^']|'[^']*')*?[|&;<>()$`\\*?\[\]#~=!{}\n]")
 
 
 def find(executables: Sequence[bytes]) -> bytes:
@@ -51,6 +55,9 @@ def is_python(path: bytes) -> bool:
 def program_of(path: bytes, argv: Sequence[bytes]) -> list[str]:
     """The program and its arguments, as the interpreter has them, of an executable file.  Unsupported if it is not Python's."""
     words = [os.fsdecode(word) for word in argv]
+    simple = of_shell(path, words)
+    if simple is not None:
+        return simple
     where = os.path.join(here.sys.getcwd(), path)
     if is_python(where):
         return options_of(words)
@@ -63,6 +70,19 @@ def program_of(path: bytes, argv: Sequence[bytes]) -> list[str]:
         if interpreter and is_python(interpreter[0]):
             return options_of([os.fsdecode(word) for word in interpreter] + [os.fsdecode(path), *words[1:]])
     raise Unsupported(f"{shlex.join(words)} is a real program, which a simulated process can't start: only Python's are simulated")
+
+
+def of_shell(path: bytes, words: Sequence[str]) -> list[str] | None:
+    """The program of ``sh -c COMMAND``, if a shell would do nothing but become it: one command, of Python's, without expansions."""
+    if os.path.basename(path) not in SHELLS or len(words) != 3 or words[1] != "-c" or SPECIAL.search(words[2]):
+        return None
+    try:
+        command = shlex.split(words[2])
+    except ValueError:
+        # A quote that does not end: the shell's own error.
+        return None
+    found = shutil.which(command[0]) if command else None
+    return program_of(os.fsencode(found), [os.fsencode(word) for word in command]) if found is not None else None
 
 
 def options_of(words: Sequence[str]) -> list[str]:
@@ -126,6 +146,9 @@ def execve(parent: "World", executables: Sequence[bytes], argv: Sequence[bytes],
     world.hosts = parent.hosts
     posix = world.modules["posix"]
     posix.initial = dict(environment)  # type: ignore[attr-defined]  # the fake's
+    for signum in (SIGPIPE, SIGXFSZ):
+        # As the interpreter begins.
+        here.sys.sigaction(signum, SIG_IGN)
     here.sys.exit(run_program(world, program))
     raise AssertionError("exit does not return")
 

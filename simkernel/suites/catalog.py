@@ -96,6 +96,8 @@ NAMED: Final[tuple[tuple[str, str], ...]] = (
     ("*.SubinterpThreadingTests.*", "runs a second interpreter, whose modules are the real ones"),
     ("*.test_PyThreadState_SetAsyncExc", "asks the interpreter, by ctypes, for a thread of the operating system"),
     ("*.test_can_interrupt_tight_loops", "a loop that only computes is not preempted"),
+    ("*.test_print_exception_gh_102056", "a loop that only computes is not preempted"),
+    ("*.ThreadPoolExecutorTest.test_hang_global_shutdown_lock", "forks the interpreter: a Python stack can't be copied"),
     ("*.test_signal.GenericTests.test_functions_module_attr", "asks which functions are written in C"),
     ("*.test_signal.RaiseSignalTest.test__thread_interrupt_main", "asks for a signal while the interpreter takes its modules apart"),
 )

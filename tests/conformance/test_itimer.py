@@ -262,6 +262,20 @@ def test_tgkill(world: World) -> None:
     world.run(main)
 
 
+def test_tgkill_of_a_zombie(world: World) -> None:
+    """A process that has ended and was not waited for takes it, to no effect."""
+
+    def main(sys: Syscalls) -> None:
+        pid = sys.spawn(lambda sys: None)
+        settle(sys, 60)
+        sys.tgkill(pid, pid, SIGUSR1)
+        assert err(sys.tgkill, pid, pid, 65) == "EINVAL"
+        assert sys.waitpid(pid) == (pid, 0)
+        assert err(sys.tgkill, pid, pid, SIGUSR1) == "ESRCH"
+
+    world.run(main)
+
+
 def test_pidfd_send_signal(world: World) -> None:
     """As kill; ESRCH when the process has been waited for."""
 

@@ -3,6 +3,12 @@
 from simkernel.api import Syscalls
 from simkernel.uapi import (
     AF_UNIX,
+    F_GETLK,
+    F_RDLCK,
+    F_SETLK,
+    F_SETLKW,
+    F_UNLCK,
+    F_WRLCK,
     LOCK_EX,
     LOCK_NB,
     LOCK_SH,
@@ -13,13 +19,18 @@ from simkernel.uapi import (
     O_RDONLY,
     O_RDWR,
     O_TMPFILE_BIT,
+    O_WRONLY,
+    SEEK_CUR,
+    SEEK_END,
     SEEK_SET,
     SOCK_STREAM,
+    WNOHANG,
 )
 
 from .helpers import World, err, settle
 
 NEW = O_RDWR | O_CREAT | O_EXCL
+LAST = 2**63 - 1
 O_TMPFILE = O_TMPFILE_BIT | O_DIRECTORY
 
 
@@ -343,5 +354,100 @@ def test_flock_waits(world: World, workdir: str) -> None:
         fd = sys.open(path, O_RDONLY)
         sys.flock(fd, LOCK_EX)
         assert sys.read(r, 100) == b"ends"
+
+    world.run(main)
+
+
+def test_record_locks(world: World, workdir: str) -> None:
+    """Ranges are locked by a process, whatever its fds; they are split and joined, and any close of the file gives them back."""
+
+    def main(sys: Syscalls) -> None:
+        sys.mkdir(workdir)
+        path = workdir + "/f"
+        touch(sys, path, bytes(100))
+        fd = sys.open(path, O_RDWR)
+        sys.fcntl_lock(fd, F_SETLK, F_WRLCK, SEEK_SET, 10, 10)
+        sys.fcntl_lock(fd, F_SETLK, F_WRLCK, SEEK_SET, 20, 10)
+        sys.fcntl_lock(fd, F_SETLK, F_RDLCK, SEEK_SET, 25, 0)
+        sys.fcntl_lock(fd, F_SETLK, F_UNLCK, SEEK_SET, 14, 2)
+        # Its own locks are in nobody's way.
+        assert sys.fcntl_lock(fd, F_GETLK, F_WRLCK, SEEK_SET, 0, 0) == (F_UNLCK, SEEK_SET, 0, 0, 0)
+        me = sys.getpid()
+        r, w = sys.pipe2()
+
+        def child(sys: Syscalls) -> None:
+            fd = sys.open(path, O_RDWR)
+            sys.lseek(fd, 50, SEEK_SET)
+            got = [
+                sys.fcntl_lock(fd, F_GETLK, F_WRLCK, SEEK_SET, start, length)
+                for start, length in ((0, 0), (0, 10), (14, 2), (16, 1), (25, 1), (20, -1), (99, 1))
+            ]
+            got.append(sys.fcntl_lock(fd, F_GETLK, F_WRLCK, SEEK_CUR, -25, 1))
+            got.append(sys.fcntl_lock(fd, F_GETLK, F_WRLCK, SEEK_END, 0, 1))
+            got.append(sys.fcntl_lock(fd, F_GETLK, F_RDLCK, SEEK_SET, 30, 1))
+            assert got == [
+                (F_WRLCK, SEEK_SET, 10, 4, me),
+                (F_UNLCK, SEEK_SET, 0, 10, 0),
+                (F_UNLCK, SEEK_SET, 14, 2, 0),
+                (F_WRLCK, SEEK_SET, 16, 9, me),
+                (F_RDLCK, SEEK_SET, 25, 0, me),
+                (F_WRLCK, SEEK_SET, 16, 9, me),
+                (F_RDLCK, SEEK_SET, 25, 0, me),
+                (F_RDLCK, SEEK_SET, 25, 0, me),
+                (F_RDLCK, SEEK_SET, 25, 0, me),
+                (F_UNLCK, SEEK_SET, 30, 1, 0),
+            ]
+            assert err(sys.fcntl_lock, fd, F_SETLK, F_WRLCK, SEEK_SET, 0, 0) == "EAGAIN"
+            sys.fcntl_lock(fd, F_SETLK, F_RDLCK, SEEK_SET, 25, 5)
+            sys.write(w, b"x")
+            sys.fcntl_lock(fd, F_SETLKW, F_WRLCK, SEEK_SET, 0, 0)
+
+        pid = sys.spawn(child)
+        assert sys.read(r, 1) == b"x"
+        assert err(sys.fcntl_lock, fd, F_SETLK, F_WRLCK, SEEK_SET, 28, 1) == "EAGAIN"
+        settle(sys)
+        assert sys.waitpid(pid, WNOHANG) == (0, 0)
+        # Any fd of the file.
+        sys.close(sys.open(path, O_RDONLY))
+        assert sys.waitpid(pid) == (pid, 0)
+        sys.fcntl_lock(fd, F_SETLK, F_WRLCK)
+
+    world.run(main)
+
+
+def test_record_locks_that_fail(world: World, workdir: str) -> None:
+    """Ranges that are none, files that are open otherwise, and two who wait for each other."""
+
+    def main(sys: Syscalls) -> None:
+        sys.mkdir(workdir)
+        path = workdir + "/f"
+        touch(sys, path)
+        fd, reading = sys.open(path, O_RDWR), sys.open(path, O_RDONLY)
+        assert [
+            err(sys.fcntl_lock, reading, F_SETLK, F_WRLCK),
+            err(sys.fcntl_lock, sys.open(path, O_WRONLY), F_SETLK, F_RDLCK),
+            err(sys.fcntl_lock, fd, F_SETLK, 9),
+            err(sys.fcntl_lock, fd, F_GETLK, F_UNLCK),
+            err(sys.fcntl_lock, fd, F_SETLK, F_WRLCK, 9),
+            err(sys.fcntl_lock, fd, F_SETLK, F_WRLCK, SEEK_SET, -1, 1),
+            err(sys.fcntl_lock, fd, F_SETLK, F_WRLCK, SEEK_SET, 5, -6),
+            err(sys.fcntl_lock, fd, F_SETLK, F_WRLCK, SEEK_SET, LAST, 2),
+            err(sys.fcntl_lock, 99, F_SETLK, F_WRLCK),
+        ] == ["EBADF", "EBADF", "EINVAL", "EINVAL", "EINVAL", "EINVAL", "EINVAL", "EOVERFLOW", "EBADF"]
+        sys.fcntl_lock(fd, F_SETLK, F_WRLCK, SEEK_SET, 0, 1)
+        r, w = sys.pipe2()
+
+        def child(sys: Syscalls) -> None:
+            mine = sys.open(path, O_RDWR)
+            sys.fcntl_lock(mine, F_SETLK, F_WRLCK, SEEK_SET, 1, 1)
+            sys.write(w, b"x")
+            sys.fcntl_lock(mine, F_SETLKW, F_WRLCK, SEEK_SET, 0, 1)
+
+        pid = sys.spawn(child)
+        sys.read(r, 1)
+        settle(sys)
+        assert err(sys.fcntl_lock, fd, F_SETLKW, F_WRLCK, SEEK_SET, 1, 1) == "EDEADLK"
+        sys.dup2(reading, fd)
+        assert sys.waitpid(pid) == (pid, 0)
 
     world.run(main)

@@ -25,6 +25,20 @@ def test_run():
     assert run_function(filtered) == (3, "HELLO 2 1 ['a', 'b c']\n", "err")
 
 
+def broken_pipe() -> Any:
+    code = "import os, sys; sys.stdin.read()\ntry: os.write(1, b'x')\nexcept BrokenPipeError: os.write(2, b'broken')"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, stderr=-1) as child:
+        assert child.stdin and child.stdout and child.stderr
+        child.stdout.close()
+        child.stdin.close()
+        return child.stderr.read(), child.wait()
+
+
+def test_a_broken_pipe_is_an_exception():
+    """Python ignores SIGPIPE from its first line on, though a child is started with it as it was (restore_signals)."""
+    assert run_function(broken_pipe) == broken_pipe() == (b"broken", 0)
+
+
 def surroundings(folder: str) -> Any:
     code = "import os; print(os.environ['NAME'], 'HOME' in os.environ, os.getcwd(), len(os.listdir('/proc/self/fd')))"
     w = os.eventfd(0)
@@ -84,6 +98,19 @@ def real_program() -> Any:
 
 def test_real_programs_are_refused():
     run_function(real_program)
+
+
+def by_shell() -> Any:
+    words = subprocess.check_output(f"{sys.executable} -c 'import sys; print(sys.argv[1:]); # $ | ;' \"a b\" c", shell=True)
+    quoted = subprocess.check_output("python3 -c 'print(2 * 3)'", shell=True)
+    for command in ("python3 -c pass; true", "python3 -c pass > /tmp/x", "python3 -c $HOME", "X=1 python3", 'python3 -c "$(ls)"'):
+        with pytest.raises(Unsupported, match="is a real program"):
+            subprocess.run(command, shell=True)
+    return words, quoted
+
+
+def test_a_shell_that_has_nothing_to_do():
+    assert run_function(by_shell) == (b"['a b', 'c']\n", b"6\n")
 
 
 def ended() -> Any:

@@ -136,6 +136,8 @@ class FileCalls(BaseSyscalls):
         gone = files.fd[new] if new < len(files.fd) else None
         files.fd_install(new, file, cloexec)
         if gone is not None:
+            if files.filp_close is not None:
+                files.filp_close(gone)
             gone.fput()
         return new
 

@@ -6,14 +6,18 @@ from typing import Final
 
 from simkernel.api import Buffer
 from simkernel.errors import Unsupported, oserror
-from simkernel.kernel.locks import flock_lock_inode_wait
-from simkernel.kernel.namei import PATH_MAX, DirFile, rw_verify_area
+from simkernel.kernel.locks import fcntl_getlk, fcntl_setlk, flock_lock_inode_wait, flock_to_posix_lock
+from simkernel.kernel.namei import LOFF_MAX, PATH_MAX, DirFile, rw_verify_area
 from simkernel.kernel.shmem import ftruncate, shmem_file_setup
 from simkernel.kernel.splice import SPLICE_F_ALL, do_sendfile, do_splice, sendfile_from
 from simkernel.kernel.syscalls.base import INT_MAX, as_bytes, c_int, size
 from simkernel.kernel.syscalls.files import FileCalls
 from simkernel.sockaddr import path_name
 from simkernel.uapi import (
+    F_GETLK,
+    F_SETLK,
+    F_SETLKW,
+    F_UNLCK,
     GRND_INSECURE,
     GRND_NONBLOCK,
     GRND_RANDOM,
@@ -34,6 +38,7 @@ from simkernel.uapi import (
     O_TMPFILE_BIT,
     O_TRUNC,
     OPEN_NAMES,
+    SEEK_SET,
 )
 from simkernel.uapi import (
     flags as flags_text,
@@ -132,6 +137,27 @@ class VfsCalls(FileCalls):
         files = self.sched.current.files
         file = files.fget(fd)
         self._held(files, file, flock_lock_inode_wait, self.sched, self.vfs, file, operation)
+
+    def fcntl_lock(
+        self, fd: int, cmd: int, l_type: int, l_whence: int = 0, l_start: int = 0, l_len: int = 0, /
+    ) -> tuple[int, int, int, int, int]:
+        c_int(cmd, "cmd")
+        c_int(l_type, "l_type")
+        c_int(l_whence, "l_whence")
+        c_offset(l_start)
+        c_offset(l_len)
+        if cmd not in (F_GETLK, F_SETLK, F_SETLKW):
+            raise Unsupported(f"record locks by fcntl command {cmd} are not modelled, only by F_GETLK, F_SETLK and F_SETLKW")
+        files = self.sched.current.files
+        file = files.fget(fd)
+        lock = flock_to_posix_lock(file, l_type, l_whence, l_start, l_len, self.sched.current.process.pid)
+        if cmd == F_GETLK:
+            found = fcntl_getlk(self.vfs, files, file, lock)
+            if found is None:
+                return F_UNLCK, l_whence, l_start, l_len, 0
+            return found.type, SEEK_SET, found.start, 0 if found.end == LOFF_MAX else found.end - found.start + 1, found.pid
+        self._held(files, file, fcntl_setlk, self.sched, self.vfs, files, file, lock, cmd == F_SETLKW)
+        return l_type, l_whence, l_start, l_len, 0
 
     def getdents64(self, fd: int, n: int = 32768, /) -> list[tuple[int, int, bytes]]:
         size(n)

@@ -44,9 +44,7 @@ if TYPE_CHECKING:
 world: "World"
 
 # The constants, the exceptions, and what reaches no further than its arguments.
-globals().update(
-    {name: value for name, value in vars(real).items() if not name.startswith("__") and (isinstance(value, (int, str)) and name != "CAPI")}
-)
+globals().update({name: value for name, value in vars(real).items() if isinstance(value, int)})
 error = OSError
 timeout = TimeoutError
 gaierror = real.gaierror
@@ -70,7 +68,6 @@ SO_ERROR: Final = real.SO_ERROR
 SO_PROTOCOL: Final = real.SO_PROTOCOL
 SO_BINDTODEVICE: Final = real.SO_BINDTODEVICE
 SO_TYPE: Final = real.SO_TYPE
-MSG_TRUNC: Final = real.MSG_TRUNC
 F_DUPFD_CLOEXEC: Final = 1030
 FIONBIO: Final = 0x5421
 CLOCK_MONOTONIC: Final = 1

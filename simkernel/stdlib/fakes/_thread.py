@@ -508,6 +508,9 @@ def _start(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[
     sched = here.sched
     if sched is None:
         raise UsageError("a thread of a world was to start, and no fake machine runs: the real kernel's threads are Python's own _thread's")
+    threading: Any = world.modules.get("threading")
+    if (3, 12) <= sys.version_info < (3, 13) and threading is not None and threading._SHUTTING_DOWN:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
     _running += 1
     tid = here.sys.thread(_bootstrap, function, args, kwargs, handle)
     # pthread_detach: nobody joins it by its number.

@@ -1,6 +1,7 @@
 """fcntl on the fds of the machine that runs: numbers, and buffers where a request fills one."""
 
 import fcntl as real
+import struct
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ for _name, _value in vars(real).items():
         globals()[_name] = _value
 
 C_INT = 4
-BUFFER_MAX = 1024
-LOCKS = (real.F_GETLK, real.F_SETLK, real.F_SETLKW, real.F_OFD_GETLK, real.F_OFD_SETLK, real.F_OFD_SETLKW)
+LOCKS = (real.F_GETLK, real.F_SETLK, real.F_SETLKW)
+# struct flock: l_type, l_whence, l_start, l_len, l_pid.
+FLOCK = struct.Struct("@hhqqi")
 
 
 def fileno(fd: Any) -> int:
@@ -54,8 +56,11 @@ def fcntl(fd: Any, cmd: int, arg: Any = 0, /) -> Any:
     """fcntl(2) with a number."""
     number, cmd = fileno(fd), index(cmd)
     if isinstance(arg, (str, bytes, bytearray)):
-        name = "record locks" if cmd in LOCKS else f"command {cmd} with a buffer"
-        raise Unsupported(f"fcntl.fcntl: {name} is not modelled")
+        raw = arg.encode() if isinstance(arg, str) else bytes(arg)
+        if cmd not in LOCKS or len(raw) < FLOCK.size:
+            raise Unsupported(f"fcntl.fcntl: command {cmd} with a buffer is not modelled")
+        l_type, whence, start, length, _ = FLOCK.unpack_from(raw)
+        return FLOCK.pack(*retried(here.sys.fcntl_lock, number, cmd, l_type, whence, start, length)) + raw[FLOCK.size :]
     # An unsigned number means the same bits.
     value = index(arg) & 0xFFFFFFFF
     return retried(here.sys.fcntl, number, cmd, value - 2**32 if value >> 31 else value)
@@ -84,6 +89,11 @@ def flock(fd: Any, operation: int, /) -> None:
 
 
 def lockf(fd: Any, cmd: int, len: int = 0, start: int = 0, whence: int = 0, /) -> None:
-    """Record locks belong to a process and a range of bytes, which is not modelled."""
-    fileno(fd)
-    raise Unsupported("fcntl.lockf: record locks are not modelled: use flock")
+    """Lock records by fcntl(2)."""
+    number, cmd = fileno(fd), index(cmd)
+    kinds = {real.LOCK_UN: real.F_UNLCK, real.LOCK_SH: real.F_RDLCK, real.LOCK_EX: real.F_WRLCK}
+    kind = next((kinds[bit] for bit in kinds if cmd & bit), None)
+    if kind is None:
+        raise ValueError("unrecognized lockf argument")
+    setlk = real.F_SETLK if cmd & real.LOCK_NB else real.F_SETLKW
+    retried(here.sys.fcntl_lock, number, setlk, kind, index(whence), index(start), index(len))

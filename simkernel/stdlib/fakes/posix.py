@@ -21,7 +21,23 @@ from simkernel.stdlib.builtin import as_builtin
 from simkernel.stdlib.execve import execve as become
 from simkernel.stdlib.execve import find, open_fds, program_of
 from simkernel.stdlib.here import here
-from simkernel.uapi import F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, NSEC_PER_SEC, TCGETS, TIOCGPGRP
+from simkernel.uapi import (
+    F_DUPFD_CLOEXEC,
+    F_GETFD,
+    F_GETFL,
+    F_GETLK,
+    F_RDLCK,
+    F_SETFD,
+    F_SETFL,
+    F_SETLK,
+    F_SETLKW,
+    F_UNLCK,
+    F_WRLCK,
+    FD_CLOEXEC,
+    NSEC_PER_SEC,
+    TCGETS,
+    TIOCGPGRP,
+)
 
 if TYPE_CHECKING:
     from simkernel.stdlib.world import World
@@ -344,6 +360,21 @@ def copy_file_range(src: int, dst: int, count: int, offset_src: int | None = Non
         raise OSError(errno.EINVAL, real.strerror(errno.EINVAL))
     data = read(src, count) if offset_src is None else pread(src, count, offset_src)
     return write(dst, data) if offset_dst is None else pwrite(dst, data, offset_dst)
+
+
+def lockf(fd: int, command: int, length: int, /) -> None:
+    """lockf(3): lock records from the position on."""
+    fd, command, length = index(fd), index(command), index(length)
+    if command == real.F_TEST:
+        kind, *_, pid = here.sys.fcntl_lock(fd, F_GETLK, F_RDLCK, 1, 0, length)
+        if kind != F_UNLCK and pid != here.sys.getpid():
+            raise OSError(errno.EACCES, real.strerror(errno.EACCES))
+        return
+    kinds = {real.F_ULOCK: (F_SETLK, F_UNLCK), real.F_LOCK: (F_SETLKW, F_WRLCK), real.F_TLOCK: (F_SETLK, F_WRLCK)}
+    if command not in kinds:
+        raise OSError(errno.EINVAL, real.strerror(errno.EINVAL))
+    setlk, kind = kinds[command]
+    retried(here.sys.fcntl_lock, fd, setlk, kind, 1, 0, length)
 
 
 def is_file(fd: int) -> bool:
