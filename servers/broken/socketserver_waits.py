@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import socketserver
+import threading
 import time
 from typing import Any
 
@@ -24,9 +25,10 @@ class Server(socketserver.ThreadingTCPServer):
     def __init__(self, listener: int) -> None:
         super().__init__(("", 0), Echo, bind_and_activate=False)
         self.socket.close()
-        self.socket = socket.socket(fileno=os.dup(listener))
+        self.socket = socket.socket(fileno=os.dup(listener))  # closed at the end, as what is one's own
         self.socket.setblocking(False)
-        self.connections: set[socket.socket] = set()
+        self.connections: dict[socket.socket, None] = {}
+        self.lock = threading.Lock()  # who has it may use the connections that are there: none is closed meanwhile
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
@@ -37,18 +39,24 @@ class Server(socketserver.ThreadingTCPServer):
             time.sleep(PAUSE)  # no fd for it, most likely
             raise
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self.lock:
+            self.connections[request] = None  # here, not in its thread: that may not have begun when `stop` comes
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self.lock:
+            self.connections.pop(request, None)
+        super().shutdown_request(request)
+
 
 class Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        connections = self.server.connections  # type: ignore[attr-defined]
-        connections.add(self.request)
         try:
             while data := self.request.recv(CHUNK):
                 self.request.sendall(data)
         except OSError:
             pass  # reset
-        finally:
-            connections.remove(self.request)
 
 
 def serve(sys: Syscalls, listener: int, stop: int) -> None:

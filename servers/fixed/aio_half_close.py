@@ -58,7 +58,7 @@ class Echo(asyncio.Protocol):
         self.resume_writing()
 
     def resume_writing(self) -> None:
-        if not self.transport.is_closing() and self.transport.get_write_buffer_size() < MUCH:
+        if not (self.unsent or self.transport.is_closing()) and self.transport.get_write_buffer_size() < MUCH:
             self.transport.resume_reading()
 
 
