@@ -1,7 +1,8 @@
 """The real file system below the machine's (as fs/hostfs of User-mode Linux): paths are real, fds are not.
 
 A directory of it is looked up by name like any other, so sockets can be bound in it and other file systems mounted on it; neither is seen
-from outside.  Files are read and written at the machine's own positions.  Devices, pipes and sockets of the real system are not opened.
+from outside.  Files are read and written at the machine's own positions.  A named pipe is one of the machine's own.  Devices and sockets
+of the real system are not opened.
 """
 
 import contextlib
@@ -125,10 +126,10 @@ class HostNode(Node):
     def open(self, sched: Sched, f_flags: int) -> File:
         if stat.S_ISSOCK(self.i_mode):
             raise oserror(errno.ENXIO)
+        if stat.S_ISFIFO(self.i_mode) and self.sb.vfs.open_fifo is not None:
+            return self.sb.vfs.open_fifo(self, f_flags)
         if not stat.S_ISREG(self.i_mode):
-            raise Unsupported(
-                f"{os.fsdecode(self.path)} is a device or a named pipe of the real system, which a simulated program can't open"
-            )
+            raise Unsupported(f"{os.fsdecode(self.path)} is a device of the real system, which a simulated program can't open")
         flags = f_flags & PASSED_ON
         if self.create is None:
             return HostFile(sched, self, f_flags, self.sb.open(self.path, flags))
@@ -138,7 +139,8 @@ class HostNode(Node):
         return file
 
     def truncate(self) -> None:
-        host(os.truncate, self.path, 0)
+        if stat.S_ISREG(self.i_mode):
+            host(os.truncate, self.path, 0)
 
     def getattr(self) -> Kstat:
         return HostStat(host(os.lstat, self.path))

@@ -281,7 +281,7 @@ class Vfs:
     ``mount`` makes the tree; it is called when somebody first uses a path, which few programs do.
     """
 
-    __slots__ = ("blocked_locks", "flocks", "links", "made", "mount", "next_ino", "pwd", "record_locks", "sched", "umount")
+    __slots__ = ("blocked_locks", "flocks", "links", "made", "mount", "next_ino", "open_fifo", "pwd", "record_locks", "sched", "umount")
 
     def __init__(self, sched: Sched, mount: Callable[["Vfs"], None]) -> None:
         self.sched = sched
@@ -297,6 +297,8 @@ class Vfs:
         self.links = 0
         # Where processes are that have not gone anywhere else; None: at the root.
         self.pwd: DirNode | None = None
+        # Opens a named pipe, which a file system itself does not know how to.
+        self.open_fifo: Callable[[Node, int], File] | None = None
         # What gives back to the real system what was taken from it.
         self.umount: Callable[[], None] | None = None
 

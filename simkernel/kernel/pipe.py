@@ -17,7 +17,9 @@ from simkernel.kernel.stat import PIPEFS_DEV, S_IFIFO, Kstat
 from simkernel.kernel.wait import WaitQueue, wait_event, wake_up, wake_up_all
 from simkernel.uapi import (
     ERESTARTSYS,
+    O_ACCMODE,
     O_DIRECT,
+    O_NONBLOCK,
     O_RDONLY,
     O_WRONLY,
     PAGE_SIZE,
@@ -253,6 +255,68 @@ class Pipe(File):
         # pipe_resize_ring: there may be more room, so the writers are woken, whether or not there is.
         wake_up(self.pipe.wr_wait)
         return slots * PAGE_SIZE
+
+
+class Fifo(Pipe):
+    """One end of a named pipe.  ``w_seen``: how many writers had come when a reader opened it without waiting for one."""
+
+    __slots__ = ("w_seen",)
+
+    def __init__(self, sched: Sched, pipe: PipeInode, f_flags: int) -> None:
+        super().__init__(sched, pipe, f_flags)
+        self.w_seen = -1
+
+    def poll(self, table: PollTable | None) -> int:
+        """pipe_poll: that there is no writer is no news before one has come."""
+        mask = super().poll(table)
+        pipe = self.pipe
+        return mask & ~POLLHUP if isinstance(pipe, FifoInode) and self.w_seen == pipe.w_counter else mask
+
+    def release(self) -> None:
+        super().release()
+        if not self.pipe.readers and not self.pipe.writers:
+            self.pipe.bufs.clear()
+
+
+class FifoInode(PipeInode):
+    """A named pipe, whose name is ``node``; the counters are of the opens for reading and for writing."""
+
+    __slots__ = ("node", "r_counter", "w_counter")
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node.i_ino)
+        self.node = node
+        self.readers = self.writers = 0
+        self.r_counter = self.w_counter = 0
+
+    def getattr(self) -> Kstat:
+        return self.node.getattr()
+
+    def open(self, sched: Sched, f_flags: int) -> File:
+        """fifo_open: sleeps until the other end is open, too; ENXIO for a writer that would not wait for a reader."""
+        if f_flags & O_ACCMODE == O_WRONLY and f_flags & O_NONBLOCK and not self.readers:
+            raise oserror(errno.ENXIO)
+        file = Fifo(sched, self, f_flags)
+        file.f_count = 1
+        self.rd_wait.owner = self.wr_wait.owner = self
+        self.readers += file.readable
+        self.writers += file.writable
+        self.r_counter += file.readable
+        self.w_counter += file.writable
+        wake_up_all(self.rd_wait)
+        wake_up_all(self.wr_wait)
+        seen = self.w_counter if file.readable else self.r_counter
+        alone = not self.writers if file.readable else not self.readers
+        try:
+            if alone and not file.nonblock:
+                wait_event(sched, self.rd_wait, lambda: seen != (self.w_counter if file.readable else self.r_counter))
+            elif alone:
+                file.w_seen = seen
+        except BaseException:
+            file.fput()
+            raise
+        file.f_count = 0
+        return file
 
 
 def do_pipe2(sched: Sched, flags: int) -> tuple[Pipe, Pipe]:

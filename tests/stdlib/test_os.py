@@ -271,6 +271,28 @@ def test_a_lock_that_nobody_gives_back(tmp_path: Path):
 
 
 # --- threads ---
+def through_a_fifo(folder: str) -> Any:
+    path = os.path.join(folder, "fifo")
+    os.mkfifo(path)
+    got: list[bytes] = []
+
+    def read() -> None:
+        with open(path, "rb") as reader:
+            got.append(reader.read())
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with open(path, "wb") as writer:
+        writer.write(b"through")
+    thread.join()
+    return got
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_a_named_pipe_waits_for_its_other_end(tmp_path: Path, seed: int | None):
+    assert run(through_a_fifo, str(tmp_path), seed=seed) == [b"through"]
+
+
 def shared_file() -> Any:
     r, w = os.pipe()
     out = os.fdopen(w, "wb", buffering=64)

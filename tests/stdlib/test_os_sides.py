@@ -168,18 +168,41 @@ def files(py, folder):
     return out
 
 
-@pytest.fixture
-def folder():
-    made = tempfile.mkdtemp()
-    yield made
-    shutil.rmtree(made)
+def fifos(py, folder):
+    os, select = py.os, py.select
+    os.chdir(folder)
+    os.mkfifo("fifo")
+    out = [outcome(os.open, "fifo", os.O_WRONLY | os.O_NONBLOCK), oct(os.stat("fifo").st_mode & 0o170000)]
+    reader = os.open("fifo", os.O_RDONLY | os.O_NONBLOCK)
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    out += [os.read(reader, 5), poll.poll(0)]
+    writer = os.open("fifo", os.O_WRONLY)
+    out += [
+        outcome(os.read, reader, 5),
+        os.write(writer, b"data"),
+        poll.poll(0),
+        os.read(reader, 9),
+        oct(os.fstat(writer).st_mode & 0o170000),
+    ]
+    os.write(writer, b"left")
+    os.close(writer)
+    out += [poll.poll(0), os.read(reader, 9), os.read(reader, 9)]
+    os.close(reader)
+    both = os.open("fifo", os.O_RDWR)
+    out += [os.write(both, b"x"), os.read(both, 2)]
+    os.write(both, b"lost")
+    os.close(both)
+    reader = os.open("fifo", os.O_RDONLY | os.O_NONBLOCK)
+    out.append(os.read(reader, 5))
+    return out
 
 
 def test_fds():
     assert run("cpython", fds) == run("linux", fds) == run("fake", fds)
 
 
-@pytest.mark.parametrize("body", [paths, files], ids=lambda body: body.__name__)
+@pytest.mark.parametrize("body", [paths, files, fifos], ids=lambda body: body.__name__)
 def test_in_a_folder(body):
     out = []
     for side in ("cpython", "linux", "fake"):

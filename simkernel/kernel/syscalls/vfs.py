@@ -98,7 +98,7 @@ class VfsCalls(FileCalls):
         files = self.sched.current.files
         # Linux takes the number first: with a full table nothing is made.
         files.get_unused_fd(self._nofile())
-        return self._install(files, self.vfs.open(raw, flags, mode & 0o7777), bool(flags & O_CLOEXEC))
+        return self._install(files, self._interruptible(self.vfs.open, raw, flags, mode & 0o7777), bool(flags & O_CLOEXEC))
 
     def unlink(self, path: str | bytes, /) -> None:
         self.vfs.unlink(path_name(path))
