@@ -134,6 +134,8 @@ class World:
     def _make_sys(self) -> Any:
         made: Any = SysModule("sys", sys.__doc__)
         vars(made).update(vars(sys))
+        # Not what a run, or a test around it, has set.
+        vars(made)["unraisablehook"] = sys.__unraisablehook__
         made.modules = self.modules
         made.path = list(sys.path)
         made.argv = list(sys.argv)
