@@ -125,7 +125,9 @@ def in_world(
     table = Hosts(LOCAL + hosts)
     with contextlib.nullcontext(world) if world is not None else kept_world() as home:
         home.hosts = table
-        before(home, function)
+        if home.prepared_for is not function:
+            before(home, function)
+            home.prepared_for = function
 
         def main(sys: Syscalls) -> Any:
             begin(home)
@@ -152,6 +154,8 @@ def run_function(function: Callable[..., Any], *args: Any, **options: Any) -> An
 
 # What Python imports when it is first needed.
 LAZY = ("concurrent.futures.thread", "encodings.idna", "io", "logging", "random", "threading")
+# What a library imports when it is first used with another: what that does would be part of the first run only.
+PLUGINS = (("anyio", "asyncio", "anyio._backends._asyncio"), ("anyio", "trio", "anyio._backends._trio"))
 
 
 def before(world: World, function: Callable[..., Any] | None) -> None:
@@ -163,6 +167,9 @@ def before(world: World, function: Callable[..., Any] | None) -> None:
             world.import_module(name)
         if function is not None:
             world.inside(function)
+        for library, backend, plugin in PLUGINS:
+            if library in world.modules and backend in world.modules:
+                world.import_module(plugin)
         world.remember()
 
     boot(main)
