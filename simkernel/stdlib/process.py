@@ -125,7 +125,9 @@ def in_world(
     table = Hosts(LOCAL + hosts)
     with contextlib.nullcontext(world) if world is not None else kept_world() as home:
         home.hosts = table
-        before(home, function)
+        if home.prepared_for is not function:
+            before(home, function)
+            home.prepared_for = function
 
         def main(sys: Syscalls) -> Any:
             begin(home)
@@ -217,7 +219,7 @@ def _reset_fakes(world: World) -> None:
 
 def _reset_environment(world_os: Any) -> None:
     """The environment is that of simkernel's own process, without what a program has changed in a run before."""
-    vars(world_os.environ)["_data"] = dict(vars(os.environ)["_data"])
+    vars(world_os.environ)["_data"] = vars(world_os.environb)["_data"] = dict(vars(os.environ)["_data"])
 
 
 def _reset_trio(run: Any) -> None:

@@ -119,6 +119,8 @@ class World:
         self._memory: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._counters: list[tuple[dict[str, Any], str, list[int]]] = []
         self._remembered = 0
+        # The function that was taken into it last.
+        self.prepared_for: Callable[..., Any] | None = None
         self._bootstrap = self._import_system()
         for name in ABSENT:
             # None in sys.modules: the import fails, and whoever has a Python twin uses that.
@@ -132,6 +134,8 @@ class World:
     def _make_sys(self) -> Any:
         made: Any = SysModule("sys", sys.__doc__)
         vars(made).update(vars(sys))
+        # Not what a run, or a test around it, has set.
+        vars(made)["unraisablehook"] = sys.__unraisablehook__
         made.modules = self.modules
         made.path = list(sys.path)
         made.argv = list(sys.argv)
