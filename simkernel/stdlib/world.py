@@ -12,12 +12,12 @@ for ever, also in a function that is called later.  Outside of a world nothing i
 
 import ast
 import builtins
-import copy
 import datetime
 import functools
 import importlib.util
 import io
 import itertools
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, SourceFileLoader
@@ -52,6 +52,9 @@ SHARED: Final = frozenset(
 
 # Modules of a world that hand dates to a shared one (cryptography), which takes those of the real datetime only.  They read no clock.
 REAL_DATES: Final = ("trustme",)
+
+
+COUNTER: Final = re.compile(r"count\((-?\d+)(?:, (-?\d+))?\)")
 
 
 def _no_handlers() -> None:
@@ -114,8 +117,10 @@ class World:
         self.sys: Any = self._make_sys()
         # The globals of its modules as they were when all imports were done, and how many modules there were; their counters apart.
         self._memory: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        self._counters: list[tuple[dict[str, Any], str, Any]] = []
+        self._counters: list[tuple[dict[str, Any], str, list[int]]] = []
         self._remembered = 0
+        # The function that was taken into it last.
+        self.prepared_for: Callable[..., Any] | None = None
         self._bootstrap = self._import_system()
         for name in ABSENT:
             # None in sys.modules: the import fails, and whoever has a Python twin uses that.
@@ -129,6 +134,8 @@ class World:
     def _make_sys(self) -> Any:
         made: Any = SysModule("sys", sys.__doc__)
         vars(made).update(vars(sys))
+        # Not what a run, or a test around it, has set.
+        vars(made)["unraisablehook"] = sys.__unraisablehook__
         made.modules = self.modules
         made.path = list(sys.path)
         made.argv = list(sys.argv)
@@ -271,8 +278,10 @@ class World:
             names = vars(module)
             self._memory.append((names, dict(names)))
             for key, value in names.items():
-                if isinstance(getattr(value, "__self__", value), itertools.count):
-                    self._counters.append((names, key, copy.copy(getattr(value, "__self__", value))))
+                counter = getattr(value, "__self__", value)
+                # Its repr is all that tells how far it is.
+                if isinstance(counter, itertools.count) and (found := COUNTER.fullmatch(repr(counter))):
+                    self._counters.append((names, key, [int(number) for number in found.groups() if number]))
 
     def recall(self) -> None:
         """Bind the globals of its modules to what they were: a new process knows nothing of what was done in one before.
@@ -281,8 +290,8 @@ class World:
         """
         for names, remembered in self._memory:
             names.update(remembered)
-        for names, key, counter in self._counters:
-            fresh = copy.copy(counter)
+        for names, key, numbers in self._counters:
+            fresh = itertools.count(*numbers)
             names[key] = fresh if isinstance(names[key], itertools.count) else fresh.__next__
 
     # --- functions of the real world ---

@@ -112,18 +112,37 @@ class Watched:
         return self.log.read().decode(errors="replace")
 
 
-def run_side(suite: Suite, on: str, pattern: str, seed: int | None, limit: float, tick: Tick | None = None) -> Side:
+class Crew:
+    """The workers that run now, for who wants to stop them all."""
+
+    def __init__(self) -> None:
+        self.workers: list[Watched] = []
+        self.dismissed = False
+
+    def dismiss(self) -> None:
+        """End them, and let none begin."""
+        self.dismissed = True
+        for worker in self.workers[:]:
+            worker.popen.kill()
+
+
+def run_side(
+    suite: Suite, on: str, pattern: str, seed: int | None, limit: float, tick: Tick | None = None, crew: Crew | None = None
+) -> Side:
     """Run a suite on one kernel ("sim" or "linux"), in as many workers as it takes.  ``limit``: real seconds a test may take."""
+    crew = crew or Crew()
     side = Side()
     began = time.monotonic()
     job = Job(list(suite.modules), suite.kind, suite.only, list(suite.uses), on, seed, pattern)
     known: list[str] = []
     over = False
-    while not over:
+    while not over and not crew.dismissed:
         before = len(side.tests)
         with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as log:
             worker = Watched(job, limit, directory, log)
+            crew.workers.append(worker)
             over = _watch(worker, side, known, lambda: tick and tick(f"{suite.name} on {on}", len(side.tests), len(known)))
+            crew.workers.remove(worker)
         job.done = list(side.tests)
         if not over and len(side.tests) == before:
             # Nothing comes of it.
@@ -187,10 +206,14 @@ def run_suites(
     if on not in ("sim", "linux", "both"):
         raise UsageError(f"on must be sim, linux or both, not {on!r}")
     sides = ("linux", "sim") if on == "both" else (on,)
+    crew = Crew()
     with ThreadPoolExecutor(jobs) as pool:
-        running = {(suite.name, side): pool.submit(run_side, suite, side, pattern, seed, limit, tick) for suite in suites for side in sides}
+        running = {
+            (suite.name, side): pool.submit(run_side, suite, side, pattern, seed, limit, tick, crew) for suite in suites for side in sides
+        }
         try:
             return {name: {side: running[name, side].result() for side in sides} for name in dict.fromkeys(name for name, _side in running)}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            crew.dismiss()
             raise

@@ -13,6 +13,7 @@ On the fake kernel every test has a machine of its own, and on both its class's 
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import fnmatch
 import importlib
@@ -20,6 +21,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -158,6 +160,7 @@ class Fake:
 
 
 Kernel = Real | Fake
+PR_SET_PDEATHSIG: Final = 1
 
 
 def present(modules: list[str]) -> list[str]:
@@ -403,6 +406,8 @@ def run_pytest(job: Job, kernel: Kernel, tell: Tell) -> None:
 def main(argv: list[str]) -> None:
     """The command: FD JOB."""
     faulthandler.enable()
+    # Whoever watches it may be killed.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     tell = Tell(int(argv[0]))
     job = Job(**json.loads(argv[1]))
     modules = present(job.modules)

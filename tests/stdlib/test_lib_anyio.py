@@ -6,10 +6,14 @@ import time
 import pytest
 
 pytest.importorskip("anyio")
+pytest.importorskip("trio")
+
+import asyncio  # noqa: F401  # both backends, which anyio imports when it is run on them
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
+import trio  # noqa: F401
 
 from tests.stdlib.both import both_ways
 
@@ -147,7 +151,6 @@ def test_on_asyncio():
 
 @both_ways
 def test_on_trio():
-    pytest.importorskip("trio")
     for body in BODIES:
         anyio.run(body, backend="trio")
 

@@ -10,18 +10,19 @@ calls = 0
 later = None
 names = itertools.count(1).__next__
 numbers = itertools.count(5)
+evens = itertools.count(-2, 2)
 
 
 def count():
     global calls, later
     calls += 1
     later = "set"
-    return calls, names(), next(numbers)
+    return calls, names(), next(numbers), next(evens), next(evens)
 
 
 def test_globals_are_as_after_the_import():
     before = calls, later
-    assert [run_function(count) for _ in range(3)] == [(1, 1, 5)] * 3
+    assert [run_function(count) for _ in range(3)] == [(1, 1, 5, -2, 0)] * 3
     assert (calls, later) == before
 
 
