@@ -4,6 +4,7 @@
     b  small tests   a whole test with set-up and tear-down: sim, linux (processes), linux (one thread, no fork: the fastest known way)
     c  one ready     epoll_wait with one ready fd of n, and select: what a call costs as n grows
     d  check         simkernel check with a fixed plan: examples a second, each another schedule, oracles on, no trace; and on linux
+    e  asyncio       servers/asyncio_pair.py, on Python's own modules: round trips, and whole small tests, one event loop for both sides
 
 Every function that is measured gets the syscall layer as its argument and runs unchanged on either kernel; only ``one_thread`` is for
 Linux alone, as an upper bound.  The kernels take turns, each is warmed up before the clock starts, and before each measured interval
@@ -12,6 +13,7 @@ taken in each round, and its median counts.
 """
 
 import contextlib
+import functools
 import gc
 import importlib.util
 import itertools
@@ -19,9 +21,11 @@ import json as json_
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from rich.console import Console
@@ -33,6 +37,7 @@ from simkernel import linux
 from simkernel.api import Syscalls
 from simkernel.errors import UsageError
 from simkernel.kernel.entry import COMPILED
+from simkernel.stdlib.process import run_function
 from simkernel.testing.checker import check
 from simkernel.testing.contracts import Echo
 from simkernel.uapi import (
@@ -52,8 +57,9 @@ from simkernel.uapi import (
 
 __all__ = ["bench"]
 
-PARTS: Final = {"a": "round trips", "b": "small tests", "c": "one ready of n", "d": "check"}
+PARTS: Final = {"a": "round trips", "b": "small tests", "c": "one ready of n", "d": "check", "e": "asyncio"}
 SERVER: Final = "epoll_lt_echo.py"
+PAIR: Final = "asyncio_pair.py"
 MESSAGE: Final = b"x" * 64
 CONNECTIONS, ROUND_TRIPS, WARM_UP = 200, 100, 10
 CLIENTS, ECHOES = 10, 10
@@ -359,20 +365,48 @@ def plan_d(serve: Serve, samples: Samples, rounds: int, quick: bool) -> list[Ste
     return [lambda: checked("sim"), lambda: checked("linux")] * rounds
 
 
+def plan_e(pair: ModuleType, samples: Samples, rounds: int, quick: bool) -> list[Step]:
+    """Steps of part e: asyncio in this very process, on real sockets and in a world."""
+    trips = ROUND_TRIPS // 5 if quick else ROUND_TRIPS
+    tests = 20
+    in_world = functools.partial(run_function, max_stalled=MAX_STALLED)
+
+    def trip(kernel: str, run: Callable[..., Any]) -> None:
+        quiet()
+        samples[f"round trips, {kernel}"].append(run(pair.round_trips, CONNECTIONS, trips, time.perf_counter))
+        gc.enable()
+
+    def test(kernel: str, run: Callable[..., Any]) -> None:
+        run(pair.small_test, CLIENTS, ECHOES)
+        quiet()
+        start = time.perf_counter()
+        for _ in range(tests):
+            run(pair.small_test, CLIENTS, ECHOES)
+        samples[f"tests, {kernel}"].append(tests / (time.perf_counter() - start))
+        gc.enable()
+
+    def as_it_is(function: Callable[..., Any], *args: Any) -> Any:
+        return function(*args)
+
+    kernels: tuple[tuple[str, Callable[..., Any]], ...] = (("sim", in_world), ("linux", as_it_is))
+    steps: list[Step] = [functools.partial(measure, kernel, run) for measure in (trip, test) for kernel, run in kernels]
+    return steps * rounds
+
+
 # --- the report ---
 
 
-def server() -> Serve:
-    """``serve`` of the reference server, which lives beside the package in the repository."""
-    path = Path(simkernel.__file__).parent.parent / "servers" / SERVER
+def server(name: str) -> ModuleType:
+    """A server's module, which lives beside the package in the repository."""
+    path = Path(simkernel.__file__).parent.parent / "servers" / name
     if not path.is_file():
         raise UsageError(f"{path} is not there: simkernel bench measures the repository's servers; run it in a clone (pip install -e .)")
-    spec = importlib.util.spec_from_file_location("simkernel_bench_server", path)
+    spec = importlib.util.spec_from_file_location(f"simkernel_bench_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
     spec.loader.exec_module(module)
-    serve: Serve = module.serve
-    return serve
+    return module
 
 
 def summary(samples: list[float]) -> dict[str, float]:
@@ -402,6 +436,11 @@ def ratios(part: str, samples: Samples) -> dict[str, tuple[float | None, str]]:
         return {"sim / the faster linux": (ratio(samples, "sim", "linux, one thread", "linux, processes"), ">= 1.5")}
     if part == "d":
         return {"sim / linux": (ratio(samples, "sim", "linux"), "")}
+    if part == "e":
+        return {
+            "round trips, sim / linux": (ratio(samples, "round trips, sim", "round trips, linux"), ">= 1"),
+            "tests, sim / linux": (ratio(samples, "tests, sim", "tests, linux"), ">= 2"),
+        }
     out: dict[str, tuple[float | None, str]] = {}
     for kernel in ("sim", "linux"):
         for call, sizes in CALLS.items():
@@ -429,12 +468,13 @@ def environment() -> dict[str, object]:
     }
 
 
-UNITS: Final = {"a": "round trips/s", "b": "tests/s", "c": "ns/call", "d": "examples/s"}
+UNITS: Final = {"a": "round trips/s", "b": "tests/s", "c": "ns/call", "d": "examples/s", "e": "a second"}
 TITLES: Final = {
     "a": f"a. {CONNECTIONS} connections, {len(MESSAGE)}-byte echoes through {SERVER}",
     "b": f"b. whole tests: {CLIENTS} clients x {ECHOES} echoes, set up and torn down",
     "c": "c. one ready fd of n",
     "d": f"d. simkernel check: {CLIENTS} clients x {ECHOES} echoes",
+    "e": f"e. asyncio's streams: {CONNECTIONS} connections x {ROUND_TRIPS} round trips, and tests of {CLIENTS} clients x {ECHOES} echoes",
 }
 
 
@@ -463,13 +503,14 @@ def bench(json: bool = False, only: Sequence[str] = (), quick: bool = False) -> 
         if part not in PARTS:
             known = ", ".join(f"{letter} ({what})" for letter, what in PARTS.items())
             raise UsageError(f"there is no part {part!r} of the benchmark; the parts are {known}")
-    serve = server()
+    serve: Serve = server(SERVER).serve
     notes: list[str] = []
     names = {
         "a": ["sim", "sim, traced", "linux"],
         "b": ["sim", "linux, one thread", "linux, processes"],
         "c": [row(call, kernel, n) for call, sizes in CALLS.items() for kernel in ("sim", "linux") for n in sizes],
         "d": ["sim", "linux"],
+        "e": [f"{what}, {kernel}" for what in ("round trips", "tests") for kernel in ("sim", "linux")],
     }
     samples: dict[str, Samples] = {part: {name: [] for name in names[part]} for part in parts}
     plans: dict[str, list[Step]] = {}
@@ -481,6 +522,8 @@ def bench(json: bool = False, only: Sequence[str] = (), quick: bool = False) -> 
         plans["c"] = plan_c(samples["c"], notes, 1 if quick else 3, quick)
     if "d" in parts:
         plans["d"] = plan_d(serve, samples["d"], 2 if quick else 7, quick)
+    if "e" in parts:
+        plans["e"] = plan_e(server(PAIR), samples["e"], 3 if quick else 9, quick)
     started = time.perf_counter()
     with contextlib.ExitStack() as stack:
         stack.callback(gc.enable)

@@ -406,7 +406,7 @@ def liberties_command() -> int:
 
 
 @cli.command("bench")
-@click.option("--only", type=click.Choice(["a", "b", "c", "d"]), multiple=True, help="Only this part; may be given again.")
+@click.option("--only", type=click.Choice(["a", "b", "c", "d", "e"]), multiple=True, help="Only this part; may be given again.")
 @click.option("--quick", is_flag=True, help="Fewer rounds, rougher figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench_command(only: tuple[str, ...], quick: bool, as_json: bool) -> int:

@@ -78,6 +78,10 @@ class FaultAttr:
         kinds |= dict.fromkeys(("send", "write", "sendto"), self.send)
         self._kinds = kinds
 
+    def spare(self, call: str) -> None:
+        """This call does not fail any more."""
+        self._kinds.pop(call, None)
+
     def inject(self, name: str, function: F, args: tuple[Any, ...]) -> F:
         """What is called instead of ``function``, which is the call ``name`` with ``args``: itself, most often."""
         if not self.times or not self.sched.current.process.make_it_fail:

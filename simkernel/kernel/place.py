@@ -14,8 +14,11 @@ _OURS: Final = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__fi
 _BELOW: Final = (os.path.join(_OURS, "kernel", ""), os.path.join(_OURS, "stdlib", ""))
 _STDLIB: Final = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__)})
 _SITE: Final = ("site-packages", "dist-packages")
-# Whoever calls tasks and callbacks: beyond it lies only the line that started it.
+# Whoever calls tasks and callbacks: beyond it lies only the line that started it.  The files, and the functions in them.
 _LOOPS: Final = (os.path.join("asyncio", "base_events.py"), os.path.join("trio", "_core", "_run.py"))
+_TURNS: Final = ("_run_once", "run", "unrolled_run")
+# What a loop's own function calls before its first turn.
+_BEGINNINGS: Final = ("setup_runner",)
 
 # What a program is called that has no file.
 _TYPED: Final = ("<string>", "<stdin>")
@@ -29,7 +32,7 @@ _kinds: Final[dict[str, int]] = {}
 
 
 def kind_of_file(filename: str) -> int:
-    """PROGRAM; LIBRARY: Python's, another's or ours; LOOP: a library that calls programs back; BELOW: the kernel and what leads to it."""
+    """PROGRAM; LIBRARY: Python's, another's or ours; LOOP: an event loop, if the function is; BELOW: the kernel and what leads to it."""
     kind = _kinds.get(filename)
     if kind is None:
         kind = PROGRAM
@@ -49,6 +52,7 @@ def kind_of_file(filename: str) -> int:
 def program_frame(frame: FrameType) -> FrameType:
     """The innermost frame of the program from ``frame`` on outwards; if there is none on this side of an event loop, the library's."""
     first: FrameType | None = None
+    begins = False
     at: FrameType | None = frame
     while at is not None:
         kind = kind_of_file(at.f_code.co_filename)
@@ -56,8 +60,11 @@ def program_frame(frame: FrameType) -> FrameType:
             return at
         if kind != BELOW and first is None:
             first = at
-        if kind == LOOP:
-            break
+        if kind == LOOP and not begins:
+            name = at.f_code.co_name
+            begins = name in _BEGINNINGS
+            if name in _TURNS:
+                break
         at = at.f_back
     return first if first is not None else frame
 

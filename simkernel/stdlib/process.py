@@ -125,7 +125,9 @@ def in_world(
     table = Hosts(LOCAL + hosts)
     with contextlib.nullcontext(world) if world is not None else kept_world() as home:
         home.hosts = table
-        before(home, function)
+        if home.prepared_for is not function:
+            before(home, function)
+            home.prepared_for = function
 
         def main(sys: Syscalls) -> Any:
             begin(home)
@@ -217,7 +219,7 @@ def _reset_fakes(world: World) -> None:
 
 def _reset_environment(world_os: Any) -> None:
     """The environment is that of simkernel's own process, without what a program has changed in a run before."""
-    vars(world_os.environ)["_data"] = dict(vars(os.environ)["_data"])
+    vars(world_os.environ)["_data"] = vars(world_os.environb)["_data"] = dict(vars(os.environ)["_data"])
 
 
 def _reset_trio(run: Any) -> None:
@@ -230,6 +232,11 @@ def _reset_thread_cache(thread_cache: Any) -> None:
     thread_cache.THREAD_CACHE._idle_workers.clear()
 
 
+def _reset_logging(logging: Any) -> None:
+    """No logger knows what it would log: it learns that under a lock, when it is asked first."""
+    logging.root.manager._clear_cache()
+
+
 def _reset_finalizers(weakref: Any) -> None:
     """No finalizers of the run before wait for the end of this one."""
     weakref.finalize._registry.clear()
@@ -238,6 +245,7 @@ def _reset_finalizers(weakref: Any) -> None:
 
 # What modules hold in objects that a new process has not.
 RESETS: dict[str, Callable[[Any], None]] = {
+    "logging": _reset_logging,
     "os": _reset_environment,
     "trio._core._run": _reset_trio,
     "trio._core._thread_cache": _reset_thread_cache,

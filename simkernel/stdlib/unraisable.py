@@ -14,7 +14,8 @@ def write_unraisable(world_sys: Any, error: BaseException, message: str | None, 
     if isinstance(error, (SimulationError, TaskExit)):
         raise error
     hook = world_sys.unraisablehook
-    if hook is not sys.__unraisablehook__:
+    # (The interpreter's own, and what stands before it during a run, are those of the real process.)
+    if hook is not sys.__unraisablehook__ and not str(getattr(hook, "__module__", "")).startswith("simkernel."):
         args = {"exc_type": type(error), "exc_value": error, "exc_traceback": error.__traceback__, "err_msg": message, "object": thing}
         hook(SimpleNamespace(**args))
         return

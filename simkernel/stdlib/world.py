@@ -119,6 +119,8 @@ class World:
         self._memory: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._counters: list[tuple[dict[str, Any], str, list[int]]] = []
         self._remembered = 0
+        # The function that was taken into it last.
+        self.prepared_for: Callable[..., Any] | None = None
         self._bootstrap = self._import_system()
         for name in ABSENT:
             # None in sys.modules: the import fails, and whoever has a Python twin uses that.

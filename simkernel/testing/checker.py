@@ -120,7 +120,8 @@ def check(
     at most ``preemptions`` preemptions, plan by plan).  ``executor``, any of concurrent.futures, runs the examples; the server must then be
     a function of a file, and the report is the same.  ``database``, a Hypothesis ExampleDatabase or a directory, keeps failures and what
     covers something new; the next check begins with them.
-    What the server uses of the real world (clock, sockets, random numbers) raises Escape; ``allow_real`` names the kinds of escapes.py that
+    A server that is written on Python's own modules (sockets, clocks, locks, event loops) runs in a world on the fake kernel (worlds.py).
+    What it uses of the real world all the same raises Escape; ``allow_real`` names the kinds of escapes.py that
     are meant, or is True.
     The report has ``ok`` and ``failure`` (kind, message, token, trace, story()).  Interrupted, a KeyboardInterrupt, has it as far as it is.
     """

@@ -16,6 +16,9 @@ A program that reaches past its ``sys`` sees a world that is not simulated: it m
     process      os.fork, posix_spawn, exec, system, os.kill, waitpid, subprocess
     signal       signal.signal, alarm, setitimer, pause, sigwait
 
+A server for check() and a @simulate test that refer to one of these run in a world, where the same names are the machine's (worlds.py):
+there it is what reaches past the world that is an escape.
+
 The modules that are loaded when the run begins are searched for what they have bound: ``from time import monotonic``, class attributes,
 and the defaults and closures of their functions and methods, so also ``field(default_factory=time.time)``.  There, datetime and date are
 bound to classes that make, and count as, the real ones; only ``type(x) is datetime`` is false, and they can't be pickled themselves.

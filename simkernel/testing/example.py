@@ -18,7 +18,7 @@ from simkernel.testing.explain import Calls, explain_finding, explain_memory, ex
 from simkernel.testing.oracles import CLIENT, MOST_CALLS, Oracles
 from simkernel.testing.scenario import Finding, Serve, crash_text, scenario
 from simkernel.testing.weather import SERVER_ADDR, forecast
-from simkernel.testing.worlds import Housed, housed, machine_of
+from simkernel.testing.worlds import Housed, housed, machine_of, runs_in
 from simkernel.tools.strace import strace_lines
 
 # In the simulator: how much virtual time an example may take, and how many calls may pass without progress.
@@ -148,6 +148,7 @@ def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | Non
         nofile=(256, 4096),
         on_crash=on_crash,
         on_stop=on_stop,
+        **runs_in(serve),
     )
     oracles.sched = sched = kernel.sched
     plans = contract.plans(choice)

@@ -57,7 +57,7 @@ from simkernel.testing.scenario import program_place
 from simkernel.testing.session import Session
 from simkernel.testing.spawned import Spawned
 from simkernel.testing.temporal import Broken, Conditions, watched
-from simkernel.testing.worlds import Housed, housed, machine_of, no_last_words
+from simkernel.testing.worlds import Housed, housed, machine_of, no_last_words, runs_in
 from simkernel.tools.strace import strace_lines
 
 # Calls without progress that are a spin.
@@ -141,7 +141,7 @@ class Simulation:
             on_crash=on_crash,
             on_stop=on_stop,
             probes=[conditions],
-            **self.machine,
+            **{**runs_in(body), **self.machine},
         )
         oracles.sched = kernel.sched
         failure: Failure | None = None

@@ -9,6 +9,7 @@ import dis
 import gc
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -16,8 +17,11 @@ from io import StringIO
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TextIO
 
+from simkernel.kernel.entry import EnteredSyscalls
 from simkernel.kernel.machine import Kernel
+from simkernel.kernel.sched import TaskExit
 from simkernel.stdlib.here import here, machine
+from simkernel.stdlib.order import numbers
 from simkernel.stdlib.process import before, begin, finish
 from simkernel.stdlib.world import SHARED, World
 from simkernel.testing.escapes import HARMLESS, TOOLS, Uses, is_program
@@ -165,6 +169,8 @@ class Housed:
     """
 
     made = False
+    # Whose process began last.
+    last: "Housed | None" = None
 
     def __init__(self, function: Callable[..., object], output: tuple[TextIO, TextIO] | None = None) -> None:
         Housed.made = True
@@ -176,6 +182,7 @@ class Housed:
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         self.written = StringIO()
+        Housed.last = self
         stdout, stderr = self.output or (self.written, self.written)
         begin(self.world, stdio=(StringIO(), stdout, stderr))
         try:
@@ -185,6 +192,10 @@ class Housed:
             raise
         finish(self.world)
         return result
+
+    def stderr(self) -> TextIO:
+        """Where the process complains."""
+        return self.output[1] if self.output else self.written
 
     def said(self) -> list[str]:
         """The end of what the process wrote, for the story of a failure."""
@@ -201,24 +212,47 @@ def housed(
 
 @contextmanager
 def no_last_words() -> Iterator[None]:
-    """What processes that were killed have left behind is collected between runs; what its finalizers complain of is no matter."""
+    """What processes that were killed have left behind is collected between runs; what its finalizers complain of is no matter.
+
+    What Python says of a coroutine that nobody awaits, and does not say twice otherwise, goes to where the process writes.
+    """
     if not Housed.made:
         yield
         return
-    hook = sys.unraisablehook
+    hook, show = sys.unraisablehook, warnings.showwarning
 
     def only_of_the_living(unraisable: "sys.UnraisableHookArgs") -> None:
-        if here.sched is not None:
+        if here.sched is not None and not here.dying() and unraisable.exc_type is not TaskExit:
             hook(unraisable)
+
+    def told(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any) -> None:
+        if category is not RuntimeWarning:
+            show(message, category, filename, lineno, *rest)
+        elif here.sched is not None and Housed.last is not None:
+            Housed.last.stderr().write(f"{category.__name__}: {message}\n")
 
     sys.unraisablehook = only_of_the_living
     try:
-        yield
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", RuntimeWarning)
+            warnings.showwarning = told  # type: ignore[assignment]  # it is called so
+            yield
+            gc.collect()
     finally:
         sys.unraisablehook = hook
 
 
+def runs_in(function: Callable[..., object]) -> dict[str, Any]:
+    """Options of a Kernel that is to run ``function``: in a world the real files are there."""
+    return {"hostfs": True} if isinstance(function, Housed) else {}
+
+
 def machine_of(kernel: Kernel, function: Callable[..., object]) -> AbstractContextManager[None]:
     """What a run of ``function`` on this kernel has to be in."""
-    return machine(kernel.sys, kernel.sched) if isinstance(function, Housed) else nullcontext()
+    if not isinstance(function, Housed):
+        return nullcontext()
+    numbers.restart()
+    if isinstance(kernel.sys, EnteredSyscalls) and kernel.sys.faults is not None:
+        # Python takes a close that was interrupted for one that failed (PEP 475), and its own modules have no answer to that.
+        kernel.sys.faults.spare("close")
+    return machine(kernel.sys, kernel.sched)

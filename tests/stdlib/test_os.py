@@ -223,6 +223,7 @@ def test_random_numbers_are_the_runs():
 # --- environment, limits, locks ---
 def environment() -> Any:
     os.environ["SIMKERNEL_TEST"] = "inside"
+    assert os.environb[b"SIMKERNEL_TEST"] == b"inside"
     return os.getenv("SIMKERNEL_TEST"), os.cpu_count(), len(os.sched_getaffinity(0)), os.getpid(), os.getppid(), os.times().elapsed
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from simkernel.errors import is_ours
+from simkernel.kernel.place import PROGRAM, kind_of_file
 from simkernel.kernel.trace import Trace, line_of
 from simkernel.testing.oracles import SERVER
 from simkernel.tools.strace import call_text, result_text
@@ -63,7 +65,8 @@ class Calls:
     """The calls of a trace by step: step n is the nth call that any process but ``harness`` began.
 
     Process 1 of a check is the check itself; a test's own process 1 counts (``harness`` 0).  Where programs call through Python's own
-    modules, all that one line of a task calls in a row is one step: asyncio.run alone makes a dozen calls before it runs anything.
+    modules, all that one line of a task calls in a row is one step, and with it what a library calls of its own accord before the next:
+    asyncio.run alone makes a dozen calls before it runs anything.
     """
 
     def __init__(self, trace: Trace, harness: int = 1) -> None:
@@ -88,8 +91,9 @@ class Calls:
                 # The check's own calls, in the server's process as in the first, are no steps.
                 if pid != harness and not (harness and code is not None and code.co_filename in _OURS):
                     at = place_of(code, lasti) if code is not None else ""
-                    step += not trace.indirect or last.get(pid) != (code, lasti)
-                    last[pid] = code, lasti
+                    if not trace.indirect or pid not in last or (last[pid] != (code, lasti) and not is_library(code)):
+                        step += 1
+                        last[pid] = code, lasti
                     call = by_enter[seq] = Call(step, seq, pid, fn, fields[1], at)
                     self.list.append(call)
             elif ev == "sys_exit":
@@ -188,6 +192,11 @@ def gave(call: Call, fd: int) -> bool:
     if call.name in ("pipe2", "socketpair"):
         return isinstance(call.result, tuple) and fd in call.result
     return call.name in ("socket", "dup", "dup2", "dup3", "open", "eventfd", "epoll_create1") and call.result == fd
+
+
+def is_library(code: CodeType | None) -> bool:
+    """Whether a line is Python's own, or of a package that is installed; the lines of our clients are not."""
+    return code is not None and not is_ours(code.co_filename) and kind_of_file(code.co_filename) != PROGRAM
 
 
 def place_of(code: CodeType, lasti: int) -> str:
