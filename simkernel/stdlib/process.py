@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 from simkernel.api import Main, Syscalls
-from simkernel.errors import SimulationError, is_ours
+from simkernel.errors import SimulationError, UsageError, is_ours
 from simkernel.kernel.choice import Choice, Plain, Seeded
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import TaskExit
@@ -123,6 +123,10 @@ def in_world(
     more names of hosts, in the format of /etc/hosts.  Options: those of ``boot``.
     """
     table = Hosts(LOCAL + hosts)
+    if World.importing is not None:
+        raise UsageError(
+            f"{World.importing} begins a run when it is imported, as it is once more for a run: begin it under if __name__ == '__main__'"
+        )
     with contextlib.nullcontext(world) if world is not None else kept_world() as home:
         home.hosts = table
         if home.prepared_for is not function:

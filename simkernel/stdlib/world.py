@@ -103,6 +103,9 @@ class World:
     shared  more top-level modules to share with the real world, such as packages whose C extensions can't be loaded twice
     """
 
+    # The script that is being imported a second time, if one is.
+    importing: str | None = None
+
     def __init__(self, fakes: Iterable[str] = FAKED, shared: Iterable[str] = ()) -> None:
         self.fakes = tuple(fakes)
         self.shared = SHARED | frozenset(shared)
@@ -334,7 +337,11 @@ class World:
                 filename = getattr(sys.modules["__main__"], "__file__", None)
                 if filename is None:
                     raise UsageError(f"{function.__qualname__} can't be taken into a world: it was typed in, and has no file")
-                self.load_file("__mp_main__", filename)
+                World.importing = filename
+                try:
+                    self.load_file("__mp_main__", filename)
+                finally:
+                    World.importing = None
             return self.modules["__mp_main__"]
         if name not in self.modules and name in sys.modules:
             real = sys.modules[name]

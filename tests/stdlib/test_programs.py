@@ -203,3 +203,11 @@ class TestCommand:
     def test_an_empty_command(self) -> None:
         done = command("exec", "nothere.py")
         assert done.returncode == 2 and done.stderr == "simkernel: there is no script 'nothere.py'\n"
+
+
+def test_a_script_that_begins_a_run_when_it_is_imported(tmp_path: Path) -> None:
+    """As for multiprocessing, what begins it has to be under ``if __name__ == "__main__"``; without, there is one clear line."""
+    path = script(tmp_path, "run.py", "import simkernel.asyncio\nasync def main():\n    return 7\nprint(simkernel.asyncio.run(main))\n")
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=60, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and last.endswith("begin it under if __name__ == '__main__'") and path in last
