@@ -700,10 +700,10 @@ def test_the_deadline_kills_everything() -> None:
 
     start = time.monotonic()
     with pytest.raises(Timeout) as e:
-        linux.run(both, timeout=0.3)
-    assert time.monotonic() - start < 3
+        linux.run(both, timeout=1.5)
+    assert time.monotonic() - start < 5
     text = str(e.value)
-    assert "0.3 s of real time" in text
+    assert "1.5 s of real time" in text
     assert text.count("(main)") == 1
     assert text.count("sleeps in read(") == 3
     assert text.count("sleeps in poll(") == 1
