@@ -2,6 +2,7 @@
 
 A client goes away within a line, and the handler fails.  Its exception stays in the task and its connection stays open, for nobody looks
 at either: the streams leave a connection whose client has shut its side to the handler (leak).
+Python 3.13 closes it itself.
 """
 
 import asyncio

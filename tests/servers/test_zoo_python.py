@@ -1,6 +1,8 @@
 """The zoo's servers on Python's own modules: each bug is found and explained, and its twin is right on both kernels."""
 
 import importlib
+import inspect
+from asyncio import StreamReaderProtocol
 from pathlib import Path
 
 import pytest
@@ -28,8 +30,14 @@ KINDS = {
 }
 
 
+# Later Pythons close the connection of a handler that has failed, so that nothing leaks (cpython#110894).
+CLOSES_ITSELF = inspect.getsource(StreamReaderProtocol.connection_made).count("transport.close()") > 1
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_the_bug_is_found_and_explained(name):
+    if name == "aio_task_fails" and CLOSES_ITSELF:
+        pytest.skip("this Python's streams close the connection of a handler that has failed")
     module = importlib.import_module(f"servers.broken.{name}")
     example = sim_example(module.serve, CONTRACTS[getattr(module, "CONTRACT", "echo")]())
     seed = next(seed for seed in range(200) if example(Seeded(seed)) is not None)
