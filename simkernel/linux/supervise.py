@@ -3,6 +3,7 @@
 import faulthandler
 import gc
 import io
+import logging
 import math
 import mmap
 import os
@@ -196,6 +197,7 @@ def _supervisor(shared: mmap.mmap, caller: int, main: Main, args: tuple[object, 
         if os.getppid() != caller:
             os._exit(1)
         _own_stdio()
+        _close_log_files()
         os.closerange(3, 2**31 - 1)
         me = os.getpid()
         pid = os.fork()
@@ -210,6 +212,14 @@ def _supervisor(shared: mmap.mmap, caller: int, main: Main, args: tuple[object, 
         flush_stdio()
     finally:
         os._exit(0)
+
+
+def _close_log_files() -> None:
+    """The caller's log files are not main's, which would write to them by numbers that are its own files' by then."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    for handler in [handler for logger in loggers if isinstance(logger, logging.Logger) for handler in logger.handlers]:
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
 
 
 def _kill_all(shared: mmap.mmap, pid: int) -> None:

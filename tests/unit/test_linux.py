@@ -2,12 +2,14 @@
 
 import copyreg
 import errno
+import logging
 import os
 import signal
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -854,3 +856,23 @@ def test_a_killed_caller_leaves_nothing(tmp_path: Any) -> None:
     while any(map(alive, pids)):
         assert time.monotonic() < deadline, pids
         time.sleep(0.01)
+
+
+def test_a_log_file_of_the_callers_is_not_mains(tmp_path: Path) -> None:
+    """Its number is another file's in main: a line of the log must not go there."""
+    log = logging.getLogger("simkernel.tests.log_file")
+    log.addHandler(logging.FileHandler(tmp_path / "log", mode="w"))
+
+    def main(sys: Syscalls) -> list[bytes]:
+        pipes = [sys.pipe2() for _ in range(20)]
+        log.error("not for them")
+        found = []
+        for r, w in pipes:
+            sys.close(w)
+            found.append(sys.read(r, 100))
+        return found
+
+    try:
+        assert set(linux.run(main)) == {b""}
+    finally:
+        log.handlers.pop().close()
