@@ -96,10 +96,15 @@ def boot(
 
     ``seed`` chooses schedule, buffer sizes and chance; ``choice`` is another source of choices.  Options: Kernel's.
     """
+    return run_machine(host_kernel(seed, choice, trace, **options), main)
+
+
+def host_kernel(seed: int | None, choice: Choice | None, trace: Trace | None, **options: Any) -> Kernel:
+    """A machine whose files are the real ones; ``seed`` counts if there is no ``choice``, and neither is the plain choices."""
     if choice is None:
         choice = Plain() if seed is None else Seeded(seed)
     options.setdefault("hostfs", True)
-    return run_machine(Kernel(choice, trace, **options), main)
+    return Kernel(choice, trace, **options)
 
 
 def run_machine(kernel: Kernel, main: Main, *args: object) -> Any:
@@ -179,7 +184,7 @@ def before(world: World, function: Callable[..., Any] | None) -> None:
     boot(main)
 
 
-def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, TextIO, TextIO] | None = None) -> None:
+def begin(world: World, stdio: tuple[TextIO, TextIO, TextIO] | None = None) -> None:
     """A new process: no thread but this one, no handlers, no random state of another run.
 
     stdin, stdout and stderr are fds 0, 1 and 2, or those of ``stdio``.
@@ -190,8 +195,6 @@ def begin(world: World, argv: Sequence[str] | None = None, stdio: tuple[TextIO, 
         if module is not None:
             reset_module(module)
     _reset_fakes(world)
-    if argv is not None:
-        world.sys.argv = list(argv)
     if stdio is not None:
         for name, stream in zip(("stdin", "stdout", "stderr"), stdio, strict=True):
             setattr(world.sys, name, stream)

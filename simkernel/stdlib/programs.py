@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from simkernel.api import Main, Syscalls
 from simkernel.errors import Deadlock, UsageError
-from simkernel.kernel.choice import Choice, Plain, Seeded
+from simkernel.kernel.choice import Choice
 from simkernel.kernel.hostio import HostInput, HostOutput
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.net.inet import TCP_LISTEN
@@ -22,7 +22,7 @@ from simkernel.kernel.net.udp import UdpSock
 from simkernel.kernel.sched import Process
 from simkernel.kernel.trace import Trace
 from simkernel.stdlib.hosts import LOCAL, Hosts
-from simkernel.stdlib.process import run_machine, run_program
+from simkernel.stdlib.process import host_kernel, run_machine, run_program
 from simkernel.stdlib.world import World
 from simkernel.uapi import POLLIN, SOCK_STREAM
 
@@ -124,10 +124,7 @@ def programs(
     if not commands:
         raise UsageError("give at least one program")
     run = Run([parse(command) for command in commands], trace=trace)
-    if choice is None:
-        choice = Plain() if seed is None else Seeded(seed)
-    options.setdefault("hostfs", True)
-    kernel = Kernel(choice, trace, **options)
+    kernel = host_kernel(seed, choice, trace, **options)
     inputs = [*[None] * (len(commands) - 1), stdin]
     table = LOCAL + hosts
     Hosts(table)

@@ -222,6 +222,14 @@ class World:
             if isinstance(value, FunctionType) and value.__globals__ is vars(module):
                 setattr(module, attribute, BuiltIn(value))
 
+    def retried(self, call: Callable[..., Any], *args: Any) -> Any:
+        """PEP 475: a call that a signal has interrupted is made again, unless a handler raises."""
+        while True:
+            try:
+                return call(*args)
+            except InterruptedError:
+                self.check_signals()
+
     # --- imports ---
     def _import(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
         """__import__ of this world."""

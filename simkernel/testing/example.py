@@ -1,8 +1,6 @@
 """One example: a server and its clients on one kernel, and what went wrong."""
 
-import gc
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -12,6 +10,7 @@ from simkernel.kernel.choice import Choice
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import Task
 from simkernel.kernel.trace import Trace
+from simkernel.stdlib.process import collector_rests
 from simkernel.testing.contracts import Contract, Plan
 from simkernel.testing.escapes import check_seen
 from simkernel.testing.explain import Calls, explain_finding, explain_memory, explain_spin, explain_starvation, explain_stop
@@ -85,27 +84,12 @@ def sim_example(serve: Serve, contract: Contract, profile: str = "linux", allow_
 
     def example(choice: Choice, trace: Trace | None = None) -> Failure | None:
         try:
-            with collector_off():
+            with collector_rests():
                 return run_sim(serve, contract, choice, trace, profile)
         finally:
             check_seen()
 
     return example
-
-
-@contextmanager
-def collector_off() -> Iterator[None]:
-    """Keep Python's garbage collector from running.
-
-    When it comes depends on how many objects Python itself makes, which differs between its versions, and finalizers may make calls.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def run_sim(serve: Serve, contract: Contract, choice: Choice, trace: Trace | None = None, profile: str = "linux") -> Failure | None:

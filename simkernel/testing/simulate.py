@@ -38,10 +38,11 @@ from simkernel.kernel.liberties import check_profile
 from simkernel.kernel.machine import Kernel
 from simkernel.kernel.sched import Task
 from simkernel.kernel.trace import Trace
+from simkernel.stdlib.process import collector_rests
 from simkernel.testing.contracts import Violation
 from simkernel.testing.determinism import KIND, Sampled, confirmed
 from simkernel.testing.escapes import check_seen, kinds_of, no_escape
-from simkernel.testing.example import DEADLINE_NS, Failure, collector_off
+from simkernel.testing.example import DEADLINE_NS, Failure
 from simkernel.testing.explain import (
     Calls,
     explain_before,
@@ -147,7 +148,7 @@ class Simulation:
         failure: Failure | None = None
         error: BaseException | None = None
         try:
-            with collector_off(), machine_of(kernel, body):
+            with collector_rests(), machine_of(kernel, body):
                 kernel.run(main)
         except UnsatisfiedAssumption:
             return None

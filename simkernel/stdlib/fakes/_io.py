@@ -35,21 +35,13 @@ if TYPE_CHECKING:
     from simkernel.stdlib.world import World
 
 world: "World"
+retried = world.retried
 
 __doc__ = real.__doc__
 BlockingIOError = BlockingIOError  # noqa: A001
 READ_MAX = 2**31 - 1
 # Of the flags of open(2), by the letter of a mode.
 FLAGS = {"r": 0, "w": os.O_CREAT | os.O_TRUNC, "x": os.O_CREAT | os.O_EXCL, "a": os.O_CREAT | os.O_APPEND}
-
-
-def retried(call: Callable[..., Any], *args: Any) -> Any:
-    """PEP 475: a call that a signal has interrupted is made again, unless a handler raises."""
-    while True:
-        try:
-            return call(*args)
-        except InterruptedError:
-            world.check_signals()
 
 
 def failed(code: int, name: object) -> OSError:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from simkernel.stdlib.world import World
 
 world: "World"
+retried = world.retried
 
 __doc__ = real.__doc__
 for _name, _value in vars(real).items():
@@ -41,15 +42,6 @@ def fileno(fd: Any) -> int:
     if number < 0:
         raise ValueError(f"file descriptor cannot be a negative integer ({number})")
     return number
-
-
-def retried(call: Any, *args: Any) -> Any:
-    """PEP 475: a call that a signal has interrupted is made again, unless a handler raises."""
-    while True:
-        try:
-            return call(*args)
-        except InterruptedError:
-            world.check_signals()
 
 
 def fcntl(fd: Any, cmd: int, arg: Any = 0, /) -> Any:

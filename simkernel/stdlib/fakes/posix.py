@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from simkernel.stdlib.world import World
 
 world: "World"
+retried = world.retried
 
 # What only computes, or tells what never changes: the real function or class is as good.
 PURE = """
@@ -81,15 +82,6 @@ def reset() -> None:
     """A new process begins with its environment."""
     environ.clear()
     environ.update(os.environb if initial is None else initial)
-
-
-def retried(call: Callable[..., Any], *args: Any) -> Any:
-    """PEP 475: a call that a signal has interrupted is made again, unless a handler raises."""
-    while True:
-        try:
-            return call(*args)
-        except InterruptedError:
-            world.check_signals()
 
 
 def buffer(data: object) -> bytes | bytearray | memoryview:
